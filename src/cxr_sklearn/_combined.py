@@ -1,0 +1,291 @@
+"""Binary ResNet50s, combined by scikit-learn's meta-estimators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import expit, log_expit, log_softmax, logsumexp
+from sklearn import config_context
+from sklearn.ensemble import StackingClassifier
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.utils._param_validation import Interval
+
+from ._classifier import BaseResNet, documented, training_record
+from ._coupling import couple_probabilities
+from ._rows import TrainingRows
+from ._splits import stacking_folds
+from ._tail import Chain, Tail
+
+_COMBINED_ATTRIBUTES = """\
+n_iter_ : list of int
+        Epochs trained, one number per estimator, as in the next four.
+    loss_curve_ : list of list of float
+        Training loss by epoch.
+    validation_scores_ : list of list of float, or None
+        Validation loss by epoch, negated; None without early stopping.
+    best_validation_score_ : list of float, or None
+        The highest of these.
+    history_ : list of skorch.history.History
+        Everything skorch recorded."""
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BaseCombined(BaseResNet):
+    """A classifier of several binary problems."""
+
+    def _fit_combiner(self, combiner: Any, rows: TrainingRows) -> None:
+        """Fit scikit-learn's meta-estimator on row ids."""
+        # nothing is routed inside: weights and validation part stand in the rows
+        with config_context(enable_metadata_routing=False):
+            self.combiner_ = combiner.fit(np.arange(rows.n_rows)[:, None], rows.codes)
+
+    @property
+    def _tails(self) -> list[Tail]:
+        return self.estimators_
+
+    def _logits(self, activations: np.ndarray) -> np.ndarray:
+        """Return the logit of each binary problem, float64."""
+        scores = [tail.decision_function(activations) for tail in self._tails]
+        return np.column_stack(scores).astype(np.float64)
+
+    def _record_training(self) -> None:
+        records = [training_record(tail) for tail in self._tails]
+        for name in records[0]:
+            values = [record[name] for record in records]
+            setattr(self, name, None if all(v is None for v in values) else values)
+
+
+def _documented_combined(cls: Any) -> Any:
+    if cls.__doc__:
+        cls.__doc__ = cls.__doc__.replace("{training}", _COMBINED_ATTRIBUTES)
+    return documented(cls)
+
+
+@_documented_combined
+@dataclass(kw_only=True, eq=False, repr=False)
+class ResNetOvR(BaseCombined):
+    """One ResNet50 per class, against the rest (paper, section VI).
+
+    scikit-learn's :class:`~sklearn.multiclass.OneVsRestClassifier` over trained tails that share
+    one trunk. The probability of a class is the sigmoid of its logit, normalised over the classes.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+    estimators_ : list of estimators
+        One per class, in the order of ``classes_`` (one in all for two classes); each takes
+        ``trunk_.transform(X)``.
+    combiner_ : sklearn.multiclass.OneVsRestClassifier
+        Fitted on row ids; its classes are indices into ``classes_``.
+    {training}
+
+    See Also
+    --------
+    ResNetOvO : One network per pair of classes.
+    ResNetStacking : These networks with a trained dense chain.
+
+    References
+    ----------
+    Kim, Kang and Kim, "COVID-19 and Pneumonia Classification with X-ray Images Using Combined
+    ResNet50 Model", 2020, section VI.
+
+    Examples
+    --------
+    >>> from cxr_sklearn import ResNetOvR
+    >>> from cxr_sklearn.datasets import make_chest_phantoms
+    >>> X, y = make_chest_phantoms(30, image_size=32, random_state=0)
+    >>> model = ResNetOvR(backbone="resnet18", weights=None, image_size=32, random_state=0)
+    >>> len(model.fit(X, y).estimators_)
+    3
+    """
+
+    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: np.ndarray) -> None:
+        combiner = OneVsRestClassifier(self._tail(rows, seeds[0]), n_jobs=self.n_jobs)
+        self._fit_combiner(combiner, rows)
+        self.estimators_ = list(self.combiner_.estimators_)
+
+    def _log_probabilities(self, activations: np.ndarray) -> np.ndarray:
+        logits = self._logits(activations)
+        if len(self.classes_) == 2:
+            logits = np.column_stack([-logits, logits])
+        scores = log_expit(logits)
+        # in logarithms no row of small scores sums to 0
+        return scores - logsumexp(scores, axis=1, keepdims=True)
+
+
+@_documented_combined
+@dataclass(kw_only=True, eq=False, repr=False)
+class ResNetOvO(BaseCombined):
+    """One ResNet50 per pair of classes (paper, section VI and figure 9).
+
+    scikit-learn's :class:`~sklearn.multiclass.OneVsOneClassifier` over trained tails that share
+    one trunk. Unlike it this has probabilities: those of the pairs are coupled by the second
+    method of Wu, Lin and Weng, and the prediction is the most probable class.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+    estimators_ : list of estimators
+        One per pair; each takes ``trunk_.transform(X)``, and its positive class is the second of
+        the pair.
+    pairs_ : list of (label, label)
+        The classes of each estimator.
+    combiner_ : sklearn.multiclass.OneVsOneClassifier
+        Fitted on row ids; its classes are indices into ``classes_``.
+    {training}
+
+    See Also
+    --------
+    ResNetOvR : One network per class, against the rest.
+    ResNetClassifier : One network for all classes.
+
+    References
+    ----------
+    Kim, Kang and Kim, "COVID-19 and Pneumonia Classification with X-ray Images Using Combined
+    ResNet50 Model", 2020, section VI.
+
+    Wu, Lin and Weng, "Probability estimates for multi-class classification by pairwise
+    coupling", Journal of Machine Learning Research 5 (2004), section 4.2.
+
+    Examples
+    --------
+    >>> from cxr_sklearn import ResNetOvO
+    >>> from cxr_sklearn.datasets import make_chest_phantoms
+    >>> X, y = make_chest_phantoms(30, image_size=32, random_state=0)
+    >>> model = ResNetOvO(backbone="resnet18", weights=None, image_size=32, random_state=0)
+    >>> for pair in model.fit(X, y).pairs_:
+    ...     print(*pair)
+    COVID-19 Normal
+    COVID-19 Pneumonia
+    Normal Pneumonia
+    """
+
+    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: np.ndarray) -> None:
+        combiner = OneVsOneClassifier(self._tail(rows, seeds[0]), n_jobs=self.n_jobs)
+        self._fit_combiner(combiner, rows)
+        self.estimators_ = list(self.combiner_.estimators_)
+        self.pairs_ = list(combinations(self.classes_, 2))
+
+    def _log_probabilities(self, activations: np.ndarray) -> np.ndarray:
+        logits = self._logits(activations)
+        k = len(self.classes_)
+        if k == 2:
+            return log_expit(np.column_stack([-logits, logits]))
+        first, second = np.transpose(list(combinations(range(k), 2)))
+        pairwise = np.zeros((len(logits), k, k))
+        pairwise[:, second, first] = expit(logits)
+        pairwise[:, first, second] = expit(-logits)
+        return np.log(couple_probabilities(pairwise).clip(np.finfo(np.float32).tiny))
+
+
+@_documented_combined
+@dataclass(kw_only=True, eq=False, repr=False)
+class ResNetStacking(BaseCombined):
+    """One-versus-rest ResNet50s and a trained dense chain (paper, section VI, figures 7 and 8).
+
+    scikit-learn's :class:`~sklearn.ensemble.StackingClassifier` over
+    :class:`~sklearn.multiclass.OneVsRestClassifier`. The chain learns from outputs for images that
+    the networks have not seen, out of fold by patient; on outputs for their own training images it
+    would learn to trust networks that have memorised.
+
+    Parameters
+    ----------
+    {parameters}
+    final_hidden_layer_sizes : tuple of int, default=(16,)
+        The dense chain from the networks' outputs to the classes. Empty: a linear layer. It is
+        trained with 10 times `lr` for 5 times `max_epochs`: it is small, and its inputs few.
+    cv : int, splitter or iterable, default=5
+        Folds for the out-of-fold outputs. A number is stratified, by patient, and shrinks to the
+        patients of the scarcest class.
+
+    Attributes
+    ----------
+    {attributes}
+    estimators_ : list of estimators
+        One per class, in the order of ``classes_`` (one in all for two classes), trained on all
+        rows; each takes ``trunk_.transform(X)``.
+    final_estimator_ : estimator
+        The dense chain; takes the logits of ``estimators_`` as columns.
+    combiner_ : sklearn.ensemble.StackingClassifier
+        Fitted on row ids; its classes are indices into ``classes_``.
+    {training}
+
+    See Also
+    --------
+    ResNetOvR : The same networks without the chain.
+
+    References
+    ----------
+    Kim, Kang and Kim, "COVID-19 and Pneumonia Classification with X-ray Images Using Combined
+    ResNet50 Model", 2020, section VI.
+
+    Wolpert, "Stacked generalization", Neural Networks 5 (1992).
+
+    Examples
+    --------
+    >>> from cxr_sklearn import ResNetStacking
+    >>> from cxr_sklearn.datasets import make_chest_phantoms
+    >>> X, y = make_chest_phantoms(30, image_size=32, random_state=0)
+    >>> model = ResNetStacking(
+    ...     backbone="resnet18", weights=None, image_size=32, cv=3, random_state=0
+    ... ).fit(X, y)
+    >>> model.predict_proba(X[:2]).shape
+    (2, 3)
+    """
+
+    final_hidden_layer_sizes: tuple[int, ...] = (16,)
+    cv: Any = 5
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseResNet._parameter_constraints,
+        "final_hidden_layer_sizes": ["array-like"],
+        "cv": [Interval(Integral, 2, None, closed="left"), "cv_object"],
+    }
+
+    _divides_rows: ClassVar[bool] = True
+
+    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: np.ndarray) -> None:
+        splits = stacking_folds(
+            rows.codes, groups, rows.is_validation, self.cv, self._names, int(seeds[1])
+        )
+        tail = self._tail(rows, seeds[0])
+        chain = Chain(**tail.get_params(deep=False)).set_params(
+            hidden_layer_sizes=tuple(self.final_hidden_layer_sizes),
+            dropout=0.0,
+            lr=10 * self.lr,
+            max_epochs=5 * self.max_epochs,
+            sampler=None,
+            augment=False,
+            callbacks=None,
+            verbose=0,
+        )
+        combiner = StackingClassifier(
+            [("ovr", OneVsRestClassifier(tail))],
+            chain,
+            stack_method="decision_function",
+            cv=splits,
+            n_jobs=self.n_jobs,
+        )
+        self._fit_combiner(combiner, rows)
+        self.estimators_ = list(self.combiner_.estimators_[0].estimators_)
+        self.final_estimator_ = self.combiner_.final_estimator_
+
+    def _log_probabilities(self, activations: np.ndarray) -> np.ndarray:
+        scores = self._logits(activations).astype(np.float32)
+        return log_softmax(self.final_estimator_.logits(scores).astype(np.float64), axis=1)
+
+    def _predicted_codes(self, rows: TrainingRows) -> np.ndarray:
+        # its own training rows would flatter it: the chain was judged on out-of-fold outputs
+        return self.final_estimator_.predicted_classes_

@@ -1,0 +1,89 @@
+"""Pairwise probabilities to class probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Pairwise probabilities are kept this far from 0 and 1. Where several pairs are certain, and
+# contradict each other, the normal equations are singular without it.
+_MARGIN = 1e-7
+
+# Q is n_rows x n_classes^2: chunks keep the working set near 64 MB
+_CHUNK_VALUES = 2**23
+
+
+def couple_probabilities(pairwise: np.ndarray) -> np.ndarray:
+    r"""Estimate class probabilities from the probabilities of all pairs of classes.
+
+    The second method of Wu, Lin and Weng: the p that minimises
+
+    .. math:: \\sum_i \\sum_{j \\neq i} (r_{ji} p_i - r_{ij} p_j)^2
+              \\quad \\text{subject to} \\quad \\sum_i p_i = 1,
+
+    which is the solution of one linear system per row (their equation 21). The system has a
+    unique solution, and it is not negative.
+
+    Parameters
+    ----------
+    pairwise : ndarray of shape (n_samples, n_classes, n_classes)
+        ``pairwise[:, i, j]`` is the probability of class i among the classes i and j, in [0, 1];
+        ``pairwise[:, i, j] + pairwise[:, j, i] == 1``. The diagonal is not read.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (n_samples, n_classes), dtype float64
+        Rows sum to 1.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, or values lie outside [0, 1] or do not sum to 1 by pairs.
+
+    References
+    ----------
+    Wu, Lin and Weng, "Probability estimates for multi-class classification by pairwise
+    coupling", Journal of Machine Learning Research 5 (2004), section 4.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cxr_sklearn._coupling import couple_probabilities
+    >>> p = np.array([0.5, 0.3, 0.2])
+    >>> r = p[:, None] / (p[:, None] + p)
+    >>> couple_probabilities(r[None]).round(6)
+    array([[0.5, 0.3, 0.2]])
+    """
+    r = np.array(pairwise, dtype=np.float64)  # a copy
+    if r.ndim != 3 or r.shape[1] != r.shape[2] or r.shape[1] < 2:
+        raise ValueError(
+            f"pairwise has shape {r.shape}; expected (n_samples, n_classes, n_classes) with 2 or "
+            "more classes"
+        )
+    k = r.shape[1]
+    diagonal = np.arange(k)
+    r[:, diagonal, diagonal] = 0.5
+    if not (np.all(r >= 0) and np.all(r <= 1)):  # NaN fails too
+        raise ValueError("pairwise holds values outside [0, 1]; expected probabilities")
+    if not np.allclose(r + r.transpose(0, 2, 1), 1, atol=1e-5):
+        raise ValueError("pairwise[:, i, j] + pairwise[:, j, i] is not 1; expected complements")
+    chunk = max(1, _CHUNK_VALUES // (k + 1) ** 2)
+    if not len(r):
+        return np.empty((0, k))
+    return np.concatenate([_solve(r[start : start + chunk]) for start in range(0, len(r), chunk)])
+
+
+def _solve(r: np.ndarray) -> np.ndarray:
+    n, k, _ = r.shape
+    r = r.clip(_MARGIN, 1 - _MARGIN)
+    diagonal = np.arange(k)
+    r[:, diagonal, diagonal] = 0
+    q = -r.transpose(0, 2, 1) * r
+    q[:, diagonal, diagonal] = (r**2).sum(axis=1)
+    # the optimum under the sum constraint: [[Q, 1], [1', 0]] [p, b] = [0, 1]
+    system = np.zeros((n, k + 1, k + 1))
+    system[:, :k, :k] = q
+    system[:, :k, k] = system[:, k, :k] = 1
+    target = np.zeros((n, k + 1, 1))
+    target[:, k] = 1
+    p = np.linalg.solve(system, target)[:, :k, 0].clip(0)
+    return p / p.sum(axis=1, keepdims=True)

@@ -1,0 +1,130 @@
+"""Where a network runs, and with what precision."""
+
+from __future__ import annotations
+
+import multiprocessing
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+from .exceptions import DeviceWarning
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def resolve_device(device: str, *, fitted: bool = False) -> torch.device:
+    """Return the device that a ``device`` parameter names.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"`` is CUDA where there is one, else Apple's MPS, else the CPU; else a PyTorch
+        device such as ``"cpu"`` or ``"cuda:1"``.
+    fitted : bool
+        A fitted model may have come from a machine with another device: it then runs on the CPU,
+        with a warning.
+
+    Raises
+    ------
+    ValueError
+        If the device is unknown or not available.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise ValueError(
+            f"device={device!r} is no PyTorch device; expected 'auto', 'cpu', 'cuda', 'cuda:0', "
+            "... or 'mps'"
+        ) from None
+    missing = (resolved.type == "cuda" and not _has_cuda(resolved.index)) or (
+        resolved.type == "mps" and not torch.backends.mps.is_available()
+    )
+    if not missing:
+        return resolved
+    if fitted:
+        warnings.warn(
+            f"device={device!r} is not available here; the fitted model runs on the CPU: "
+            "set_params(device='auto') says so without this warning",
+            DeviceWarning,
+            stacklevel=2,
+        )
+        return torch.device("cpu")
+    raise ValueError(
+        f"device={device!r} is not available here ({torch.cuda.device_count()} CUDA devices); "
+        "pass device='auto' or 'cpu'"
+    )
+
+
+def _has_cuda(index: int | None) -> bool:
+    return torch.cuda.is_available() and (index or 0) < torch.cuda.device_count()
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """Return the type that matrix products run in, None for float32 throughout.
+
+    ``"auto"`` is float32 on the CPU and on MPS; on CUDA bfloat16, or float16 where the card has no
+    bfloat16.
+    """
+    if precision == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
+    """Return PyTorch's autocast for a device; off for None."""
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Send an array to a device, to CUDA through pinned memory and without waiting."""
+    with warnings.catch_warnings():
+        # rows that a cache or a worker maps read-only are read, never written to
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def place(module: nn.Module, device: torch.device) -> nn.Module:
+    """Move a module, convolutions in the channels-last layout, if it is not there already."""
+    first = next(iter(module.parameters()), None)
+    if first is not None and first.device != torch.empty(0, device=device).device:
+        module.to(device)
+    return module.to(memory_format=torch.channels_last)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed PyTorch's global generators, and leave them as they were found."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def in_worker() -> bool:
+    """Whether this process is a worker of another, as joblib's are."""
+    name = multiprocessing.current_process().name
+    return multiprocessing.parent_process() is not None or name.startswith("LokyProcess")
+
+
+def warn_shared_gpu(n_jobs: int | None, device: torch.device) -> None:
+    """Warn that processes would queue for one CUDA device."""
+    if n_jobs not in (None, 1) and device.type == "cuda" and torch.cuda.device_count() == 1:
+        warnings.warn(
+            f"n_jobs={n_jobs} with one CUDA device: the binary problems would queue for it, with "
+            "a copy of PyTorch each; n_jobs=None is as fast and takes less memory",
+            DeviceWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,256 @@
+"""What X may be: pixel rows, image arrays or paths, brought to one form at the door."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_feature_names, validate_data
+
+from ._images import as_paths, file_version, read_images
+
+# ITU-R 601-2 luma, the weights that Pillow's convert("L") uses too
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+# pixels decoded from files are kept for the length of one fit up to this size, then decoded again
+_DECODED_BYTES = 2**30
+
+# digests of decoded files, by path, size, time of change and image size
+_FILE_DIGESTS: dict[tuple, bytes] = {}
+
+
+class Images:
+    """Canonical X: one image per row, decoded when needed, known by its content.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, height * width), dtype uint8 or float32, or None
+        Pixel rows; None for files.
+    paths : ndarray of shape (n,) of str, or None
+        Files; None for rows.
+    image_shape : (int, int)
+        Height and width, pixels.
+    standardised : bool
+        Whether float values are standardised rather than in [0, 1].
+    n_jobs : int or None
+        Threads that decode.
+    """
+
+    def __init__(
+        self,
+        values: np.ndarray | None,
+        paths: np.ndarray | None,
+        image_shape: tuple[int, int],
+        standardised: bool = False,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.values = values
+        self.paths = paths
+        self.image_shape = image_shape
+        self.standardised = standardised
+        self.n_jobs = n_jobs
+        self._decoded: np.ndarray | None = None
+        self._is_decoded = np.zeros(len(self), dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self.values if self.values is not None else self.paths)  # type: ignore[arg-type]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the pixels: uint8 or float32."""
+        return np.dtype(np.uint8) if self.values is None else self.values.dtype
+
+    def take(self, index: np.ndarray) -> Images:
+        """Return some of the images."""
+        values = None if self.values is None else self.values[index]
+        paths = None if self.paths is None else self.paths[index]
+        return Images(values, paths, self.image_shape, self.standardised, self.n_jobs)
+
+    def pixels(self, index: np.ndarray) -> np.ndarray:
+        """Return rows of pixels, shape (n, height, width)."""
+        if self.values is not None:
+            return self.values[index].reshape(len(index), *self.image_shape)
+        todo = np.asarray(index)[~self._is_decoded[index]]
+        side = self.image_shape[0]
+        new = read_images(list(self.paths[todo]), side, n_jobs=self.n_jobs)  # type: ignore[index]
+        for path, row in zip(self.paths[todo], new, strict=True):  # type: ignore[index]
+            self._remember(path, row)
+        if len(self) * side * side > _DECODED_BYTES:
+            return new.reshape(-1, side, side)  # nothing is kept, so `todo` was all of `index`
+        if self._decoded is None:
+            self._decoded = np.empty((len(self), side * side), np.uint8)
+        self._decoded[todo] = new
+        self._is_decoded[todo] = True
+        return self._decoded[index].reshape(-1, side, side)
+
+    def digests(self) -> list[bytes]:
+        """Return one digest per image, equal exactly where the pixels are."""
+        if self.values is not None:
+            return [self._digest(row) for row in self.values]
+        for start in range(0, len(self), 256):
+            chunk = np.arange(start, min(start + 256, len(self)))
+            unknown = [i for i in chunk if self._known(i) is None]
+            if unknown:
+                self.pixels(np.array(unknown))
+        known = [self._known(i) for i in range(len(self))]
+        # a file that changed while it was read has no digest under its new date: read it alone
+        return [
+            d if d is not None else self._digest(self.pixels(np.array([i])).reshape(-1))
+            for i, d in enumerate(known)
+        ]
+
+    def _known(self, i: Any) -> bytes | None:
+        return _FILE_DIGESTS.get((file_version(self.paths[i]), self.image_shape))  # type: ignore[index]
+
+    def _remember(self, path: str, row: np.ndarray) -> None:
+        version = file_version(path)
+        if version is not None:
+            _FILE_DIGESTS[version, self.image_shape] = self._digest(row)
+
+    def _digest(self, row: np.ndarray) -> bytes:
+        header = f"{self.image_shape} {row.dtype} {self.standardised}".encode()
+        digest = hashlib.blake2b(header, digest_size=16)
+        digest.update(np.ascontiguousarray(row).data)
+        return digest.digest()
+
+
+def check_images(estimator: BaseEstimator, X: Any, *, reset: bool) -> Images:
+    """Check X and bring it to its canonical form.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With the parameters `image_size`, `image_shape` and `n_jobs`. With `reset` its
+        ``n_features_in_``, ``feature_names_in_``, ``_image_shape`` and ``_standardised`` are set;
+        without, X must agree with them.
+    X : array-like
+        Rows of pixels (n, h * w), arrays (n, h, w) or (n, h, w, 3), or a column of paths.
+    reset : bool
+        Whether this is ``fit``.
+
+    Returns
+    -------
+    Images
+
+    Raises
+    ------
+    ValueError, TypeError
+        In one line, saying what was found and what was expected.
+    """
+    paths = as_paths(X)
+    if paths is not None:
+        _check_width(estimator, 1, "a column of file paths", reset)
+        _check_feature_names(estimator, X, reset=reset)
+        side = int(estimator.image_size)
+        if reset:
+            estimator._image_shape, estimator._standardised = (side, side), False
+        return Images(None, paths, (side, side), n_jobs=estimator.n_jobs)
+    X, stacked_shape = _flatten_stack(X)
+    if not reset and getattr(X, "ndim", 0) == 2 and estimator.n_features_in_ == 1:
+        _check_width(estimator, X.shape[1], f"rows of {X.shape[1]} values", reset)
+    rows = validate_data(estimator, X, reset=reset)
+    if reset:
+        estimator._image_shape = _image_shape(estimator, rows.shape[1], stacked_shape)
+    elif stacked_shape not in (None, estimator._image_shape):
+        raise ValueError(
+            f"X holds images of {_size(stacked_shape)} pixels, but {type(estimator).__name__} was "
+            f"fitted on {_size(estimator._image_shape)}; pass the same size"
+        )
+    values, is_unit = _as_pixels(rows)
+    if reset:
+        estimator._standardised = not is_unit
+    elif estimator._standardised and rows.dtype.kind == "u":
+        raise ValueError(
+            f"X is {rows.dtype}, but {type(estimator).__name__} was fitted on standardised floats; "
+            "pass images prepared as those were"
+        )
+    return Images(values, None, estimator._image_shape, estimator._standardised)
+
+
+def _check_width(estimator: BaseEstimator, width: int, found: str, reset: bool) -> None:
+    if reset:
+        estimator.n_features_in_ = width
+    elif estimator.n_features_in_ != width:
+        fitted = estimator.n_features_in_
+        what = "a column of file paths" if fitted == 1 else f"rows of {fitted} pixels"
+        name = type(estimator).__name__
+        # the first sentence is scikit-learn's, which its common checks look for
+        raise ValueError(
+            f"X has {width} features, but {name} is expecting {fitted} features as input: X is "
+            f"{found}, fitted was {what}; pass images in the form given to fit"
+        )
+
+
+def _flatten_stack(X: Any) -> tuple[Any, tuple[int, int] | None]:
+    """Turn (n, h, w) and (n, h, w, 3) arrays into greyscale rows, and tell their shape."""
+    if issparse(X):
+        return X, None
+    ndim = getattr(X, "ndim", None)
+    if ndim is None and isinstance(X, Sequence) and len(X) and np.ndim(X[0]) in (2, 3):
+        X = np.asarray(X)
+        ndim = X.ndim
+    if ndim not in (3, 4):
+        return X, None
+    X = np.asarray(X)
+    if ndim == 4:
+        if X.shape[-1] != 3:
+            raise ValueError(
+                f"X has shape {X.shape}; expected (n, h, w, 3) for colour images, (n, h, w) or "
+                "(n, h * w) for greyscale ones"
+            )
+        grey = X.astype(np.float32) @ _LUMA
+        X = np.rint(grey).astype(X.dtype) if X.dtype.kind == "u" else grey
+    return X.reshape(len(X), -1), (X.shape[1], X.shape[2])
+
+
+def _image_shape(
+    estimator: BaseEstimator, width: int, stacked_shape: tuple[int, int] | None
+) -> tuple[int, int]:
+    given = None if estimator.image_shape is None else tuple(map(int, estimator.image_shape))
+    if given is not None and (len(given) != 2 or min(given) < 1):
+        raise ValueError(f"image_shape={estimator.image_shape!r}; expected (height, width) or None")
+    if stacked_shape is not None:
+        if given not in (None, stacked_shape):
+            raise ValueError(
+                f"image_shape={given}, but X holds images of {_size(stacked_shape)} pixels; leave "
+                "image_shape=None for arrays of images"
+            )
+        return stacked_shape
+    if given is not None:
+        if given[0] * given[1] != width:
+            raise ValueError(
+                f"image_shape={given} makes {given[0] * given[1]} pixels, but the rows of X have "
+                f"{width}; pass the height and width of these images"
+            )
+        return given
+    side = round(width**0.5)
+    return (side, side) if side * side == width else (1, width)
+
+
+def _size(shape: tuple[int, int]) -> str:
+    return f"{shape[0]}x{shape[1]}"
+
+
+def _as_pixels(rows: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return uint8 or float32 rows, and whether their values lie in [0, 1] once scaled."""
+    kind = rows.dtype.kind
+    if rows.dtype == np.uint8:
+        return rows, True
+    if kind == "u":
+        return (rows / np.float32(np.iinfo(rows.dtype).max)).astype(np.float32), True
+    if kind == "b":
+        return rows.astype(np.float32), True
+    low, high = float(rows.min()), float(rows.max())
+    # data standardised to unit variance stays within a few units; pixel values do not
+    if max(-low, high) > 127 or (high > 32 and bool(np.all(rows == np.rint(rows)))):
+        kind_of = "Hounsfield units" if low < -127 else "raw pixel values"
+        raise ValueError(
+            f"X holds {rows.dtype} values from {low:g} to {high:g}, which look like {kind_of}; "
+            "expected floats in [0, 1], standardised floats or unsigned integers: scale X, or "
+            "pass the pixels as np.uint8 or np.uint16"
+        )
+    return rows.astype(np.float32), low >= 0 and high <= 1

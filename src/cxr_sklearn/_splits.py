@@ -1,0 +1,199 @@
+"""Splits inside a fit: by class, and never through a patient or between equal images."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
+from sklearn.utils import check_consistent_length, column_or_1d
+
+from ._inputs import Images
+
+# greedy splits by group depend on the order of the groups: so many orders are tried
+_TRIES = 10
+
+
+def patient_groups(
+    images: Images, groups: Any, group_by: Callable[[str], Any] | None
+) -> np.ndarray:
+    """Return a group per image, in which no patient and no content is divided.
+
+    Parameters
+    ----------
+    images : Images
+    groups : array-like of shape (n,) or None
+        Given to ``fit``; goes before `group_by`.
+    group_by : callable or None
+        From a path to its patient.
+
+    Returns
+    -------
+    ndarray of shape (n,), of int
+    """
+    codes = np.arange(len(images))
+    if groups is not None:
+        groups = column_or_1d(groups)
+        check_consistent_length(images, groups)
+        _, codes = np.unique(groups, return_inverse=True)
+    elif group_by is not None:
+        if images.paths is None:
+            raise ValueError(
+                "group_by takes the path of an image, but X holds pixels; pass paths as X, or "
+                "groups to fit"
+            )
+        named = [str(group_by(path)) for path in images.paths]
+        _, codes = np.unique(named, return_inverse=True)
+    _, contents = np.unique(np.array(images.digests(), dtype="S16"), return_inverse=True)
+    # images that share a patient or a content are linked; a group is what links connect
+    n_groups = codes.max() + 1
+    n_nodes = n_groups + contents.max() + 1
+    links = coo_array((np.ones(len(codes)), (codes, n_groups + contents)), (n_nodes, n_nodes))
+    _, component = connected_components(links, directed=False)
+    return component[codes]
+
+
+def _folds(codes: np.ndarray, groups: np.ndarray, n_splits: int, seed: int) -> list[np.ndarray]:
+    """Return the test rows of a stratified partition by group."""
+    alone = len(np.unique(groups)) == len(groups)
+    kind = StratifiedKFold if alone else StratifiedGroupKFold  # the first is 1000 times faster
+    splitter = kind(n_splits, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # a class in fewer groups than folds is dealt with by the callers
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        return [test for _, test in splitter.split(codes, codes, None if alone else groups)]
+
+
+def _groups_per_class(codes: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    return np.array([len(np.unique(groups[codes == c])) for c in range(codes.max() + 1)])
+
+
+def validation_mask(
+    codes: np.ndarray, groups: np.ndarray, fraction: float, names: Sequence[str], seed: int
+) -> np.ndarray:
+    """Choose the rows that early stopping looks at.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), of int
+        Classes, all of 0 ... k - 1 present.
+    groups : ndarray of shape (n,), of int
+    fraction : float
+        Wanted share, in (0, 1).
+    names : sequence of str
+        The classes, for messages.
+    seed : int
+
+    Returns
+    -------
+    ndarray of shape (n,), dtype bool
+        Every class keeps training rows; every class has validation rows where that is possible.
+    """
+    _require_groups(codes, groups, names, "early_stopping=True")
+    n_splits = max(2, round(1 / min(fraction, 1 - fraction)))
+    n_splits = min(n_splits, len(np.unique(groups)), int(np.bincount(codes).max()))
+    n_classes = codes.max() + 1
+    best, best_score = None, (-1, -np.inf)
+    for attempt in range(_TRIES):
+        for test in _folds(codes, groups, n_splits, seed + attempt):
+            mask = np.zeros(len(codes), dtype=bool)
+            mask[test] = True
+            if fraction > 0.5:
+                mask = ~mask
+            if len(np.unique(codes[~mask])) < n_classes:
+                continue
+            score = (len(np.unique(codes[mask])), -abs(mask.mean() - fraction))
+            if score > best_score:
+                best, best_score = mask, score
+        if best is not None and best_score[0] == n_classes:
+            break
+    if best is None:
+        raise ValueError(
+            f"validation_fraction={fraction}: no split by group leaves every class in training; "
+            "expected a smaller fraction, more patients, or early_stopping=False"
+        )
+    return best
+
+
+def stacking_folds(
+    codes: np.ndarray,
+    groups: np.ndarray,
+    is_validation: np.ndarray,
+    cv: Any,
+    names: Sequence[str],
+    seed: int,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Partition rows for out-of-fold outputs.
+
+    Parameters
+    ----------
+    codes, groups, is_validation : ndarray of shape (n,)
+    cv : int, splitter or iterable of splits
+        A number shrinks to the groups of the scarcest class.
+    names : sequence of str
+    seed : int
+
+    Returns
+    -------
+    list of (train, test) index arrays
+        Each row is tested once, and every class stands in every training part.
+    """
+    if not isinstance(cv, (int, np.integer)):
+        splits = list(check_cv(cv, codes, classifier=True).split(codes[:, None], codes, groups))
+        _check_partition(splits, codes, is_validation, names)
+        return splits
+    trained = ~is_validation
+    scarcest = int(_groups_per_class(codes[trained], groups[trained]).min())
+    _require_groups(codes[trained], groups[trained], names, f"cv={cv}")
+    for n_splits in range(min(int(cv), scarcest), 1, -1):
+        for attempt in range(_TRIES):
+            tests = _folds(codes, groups, n_splits, seed + attempt)
+            splits = [(np.setdiff1d(np.arange(len(codes)), test), test) for test in tests]
+            if not any(_missing(train, codes, is_validation) for train, _ in splits):
+                return splits
+    raise ValueError(
+        f"cv={cv}: no division into folds by group leaves every class in every training part; "
+        "expected more patients of the scarcest class"
+    )
+
+
+def _missing(train: np.ndarray, codes: np.ndarray, is_validation: np.ndarray) -> set[int]:
+    """Return the classes without a training row."""
+    return set(range(codes.max() + 1)) - set(codes[train][~is_validation[train]])
+
+
+def _check_partition(
+    splits: list[tuple[np.ndarray, np.ndarray]],
+    codes: np.ndarray,
+    is_validation: np.ndarray,
+    names: Sequence[str],
+) -> None:
+    tested = np.sort(np.concatenate([test for _, test in splits])) if splits else np.empty(0)
+    if not np.array_equal(tested, np.arange(len(codes))):
+        raise ValueError(
+            "cv: its test parts do not hold every row once; expected a partition, such as "
+            "StratifiedGroupKFold gives"
+        )
+    for train, _ in splits:
+        if missing := _missing(train, codes, is_validation):
+            raise ValueError(
+                f"cv: a fold has no training row of class {names[min(missing)]!r}; expected every "
+                "class in every training part: pass an integer, which stratifies"
+            )
+
+
+def _require_groups(
+    codes: np.ndarray, groups: np.ndarray, names: Sequence[str], parameter: str
+) -> None:
+    counts = _groups_per_class(codes, groups)
+    scarcest = int(counts.argmin())
+    if counts[scarcest] < 2:
+        raise ValueError(
+            f"{parameter} divides each class, but class {names[scarcest]!r} has images of "
+            f"{counts[scarcest]} patient (or distinct content) to train on; expected 2 or more of "
+            "each class"
+        )

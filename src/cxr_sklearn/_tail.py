@@ -1,0 +1,365 @@
+"""The trained part of the network: a skorch net behind a scikit-learn face."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_class_weight
+from skorch.callbacks import EarlyStopping
+from skorch.helper import predefined_split
+from torch import nn
+from torch.optim.swa_utils import update_bn
+from torch.utils.data import DataLoader
+
+from ._augment import augmented
+from ._device import autocast_dtype, place, resolve_device, seeded, to_device
+from ._rows import Blueprint, TrainingRows
+from ._sampling import resample
+from ._training import (
+    EpochLine,
+    RowBatches,
+    RowDataset,
+    TailModule,
+    TailNet,
+    WeightedCrossEntropy,
+)
+from ._trunk import on_cpu
+
+# activations are averaged in float64 this many at a time, 128 MB
+_MOMENT_VALUES = 2**24
+
+
+class Tail(ClassifierMixin, BaseEstimator):
+    """One classification problem over shared activations.
+
+    This is what scikit-learn's meta-estimators clone and fit. It is fitted on row ids of `rows`,
+    and predicts from them while the fit lasts; afterwards it takes what ``trunk_.transform(X)``
+    returns.
+
+    Parameters
+    ----------
+    rows : TrainingRows
+    hidden_layer_sizes : sequence of int
+    dropout : float
+    lr : float
+    weight_decay : float
+    max_epochs : int
+    batch_size : int
+    class_weight : "balanced" or None
+        Computed on the labels that training sees, after the sampler.
+    sampler : imbalanced-learn sampler or None
+    augment : bool
+        Random variants of trained images; views of frozen ones come with `rows`.
+    early_stopping : bool
+    n_iter_no_change : int
+    tol : float
+    callbacks : sequence of skorch callbacks or None
+    device, precision : str
+    random_state : int
+    verbose : int
+
+    Attributes
+    ----------
+    classes_ : ndarray
+    net_ : skorch.NeuralNetClassifier
+    n_features_in_ : int
+        Values per row of activations.
+    """
+
+    def __init__(
+        self,
+        rows: TrainingRows,
+        *,
+        hidden_layer_sizes: Sequence[int] = (),
+        dropout: float = 0.0,
+        lr: float = 1e-3,
+        weight_decay: float = 1e-2,
+        max_epochs: int = 20,
+        batch_size: int = 32,
+        class_weight: str | None = "balanced",
+        sampler: Any = None,
+        augment: bool = False,
+        early_stopping: bool = False,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        callbacks: Sequence[Any] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: int = 0,
+        verbose: int = 0,
+    ) -> None:
+        self.rows = rows
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.dropout = dropout
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.class_weight = class_weight
+        self.sampler = sampler
+        self.augment = augment
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Tail:
+        """Train on the rows that a column of ids names."""
+        return self._fit(self.rows, np.asarray(X)[:, 0], y)
+
+    def _fit(self, rows: TrainingRows, ids: np.ndarray, y: np.ndarray) -> Tail:
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        self.n_features_in_ = int(np.prod(rows.shape))
+        problem = rows.problem(ids, y)
+        held = rows.is_validation[ids]
+        train, train_y = ids[~held], codes[~held]
+        if len(np.unique(train_y)) < len(self.classes_):
+            raise ValueError(
+                f"no training row of one class is left in the problem {problem!r}; expected 1 or "
+                "more: give it more images, or lower validation_fraction or cv"
+            )
+        draw = check_random_state(self.random_state)
+        seeds = draw.randint(2**31 - 1, size=3)
+        source, original = rows, train
+        if self.sampler is not None:
+            train, train_y, values = resample(self.sampler, rows, train, train_y, int(seeds[0]))
+            source = rows if values is None else rows.with_values(values, made=True)
+        weights, class_weight = self._weights(source.sample_weight[train], train_y)
+        device = resolve_device(self.device)
+        dataset = RowDataset(source, train, train_y, weights, device, n_views=source.n_views)
+        valid = self._validation(rows, ids[held], codes[held], class_weight, device)
+        with seeded(int(seeds[1]), device):
+            priors = np.bincount(train_y, weights) / weights.sum()
+            module = self._module(rows, priors, device)
+            _fit_moments(module, rows, original)
+            place(module, device)
+            net = self._net(module, dataset, valid, problem, int(seeds[2]))
+            net.fit(dataset, None)
+            if net.interrupted_:
+                raise KeyboardInterrupt
+            self._check_loss(net, problem)
+            _settle_batch_norm(net.module_, dataset, self.batch_size)
+        self.net_ = _without_training_state(net)
+        return self
+
+    def _weights(self, given: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weight of each row, mean 1, and of each class."""
+        class_weight = compute_class_weight(
+            self.class_weight, classes=np.arange(len(self.classes_)), y=y, sample_weight=given
+        )
+        weights = given * class_weight[y]
+        return weights / weights.mean(), class_weight
+
+    def _validation(
+        self,
+        rows: TrainingRows,
+        ids: np.ndarray,
+        y: np.ndarray,
+        class_weight: np.ndarray,
+        device: torch.device,
+    ) -> RowDataset | None:
+        if not self.early_stopping or not len(ids):
+            return None
+        weights = rows.sample_weight[ids] * class_weight[y]
+        return RowDataset(rows, ids, y, weights / weights.mean(), device)
+
+    def _module(self, rows: TrainingRows, priors: np.ndarray, device: torch.device) -> TailModule:
+        plan = rows.blueprint
+        body = copy.deepcopy(plan.body).requires_grad_(True)
+        return TailModule(
+            Blueprint(body, plan.width, plan.channels),
+            rows.shape,
+            priors,
+            hidden_layer_sizes=tuple(self.hidden_layer_sizes),
+            dropout=self.dropout,
+            augment=augmented if self.augment and plan.channels else None,
+            device=device,
+            dtype=autocast_dtype(self.precision, device),
+        )
+
+    def _net(
+        self,
+        module: TailModule,
+        dataset: RowDataset,
+        valid: RowDataset | None,
+        problem: str,
+        seed: int,
+    ) -> TailNet:
+        stopping = EarlyStopping(
+            monitor="train_loss" if valid is None else "valid_loss",
+            patience=self.n_iter_no_change,
+            threshold=self.tol,
+            threshold_mode="abs",
+            load_best=valid is not None,
+            sink=_silent,
+        )
+        callbacks = [("stopping", stopping)]
+        if self.verbose:
+            callbacks.append(("epoch_line", EpochLine(problem)))
+        net = TailNet(
+            module,
+            criterion=WeightedCrossEntropy,
+            optimizer=torch.optim.AdamW,
+            optimizer__weight_decay=self.weight_decay,
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            iterator_train=RowBatches,
+            iterator_train__shuffle=True,
+            iterator_train__seed=seed,
+            iterator_valid=RowBatches,
+            train_split=None if valid is None else predefined_split(valid),
+            callbacks=[*callbacks, *(self.callbacks or ())],
+            callbacks__print_log=None,
+            callbacks__valid_acc=None,
+            classes=list(range(len(self.classes_))),
+            device=str(dataset.device),
+            verbose=0,
+        )
+        # a user's callback may read the loss of a batch while the epoch runs
+        net.defer_losses = not self.callbacks
+        if module.autocast_dtype == torch.float16:
+            net.scaler = torch.amp.GradScaler(module.autocast_type)
+        return net
+
+    def _check_loss(self, net: TailNet, problem: str) -> None:
+        loss = net.history[-1, "train_loss"] if len(net.history) else 0.0
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"training {problem!r} diverged (loss {loss} in epoch {len(net.history)}) at "
+                f"lr={self.lr}; expected a finite loss: lower lr"
+            )
+
+    # -- prediction -----------------------------------------------------------------------------
+
+    def logits(self, X: np.ndarray) -> np.ndarray:
+        """Return the outputs of the head.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_values) or (n, *shape)
+            Activations; during the fit also a column of row ids.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), dtype float32
+        """
+        X = np.asarray(X)
+        by_id = self.rows.is_live and X.dtype.kind in "iu" and X.shape[1:] == (1,)
+        module = self.net_.module_
+        device = resolve_device(self.device, fitted=True)
+        place(module, device).eval()
+        module.autocast_type = device.type
+        module.autocast_dtype = autocast_dtype(self.precision, device)
+        outputs = []
+        with torch.inference_mode():
+            for start in range(0, len(X), self.batch_size):
+                part = X[start : start + self.batch_size]
+                batch = to_device(self.rows.take(part[:, 0]) if by_id else part, device)
+                outputs.append(module(batch).cpu())
+        return torch.cat(outputs).numpy()
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        """Return the logit of ``classes_[1]``, or the logits of more classes."""
+        logits = self.logits(X)
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return the probability of each class."""
+        return softmax(self.logits(X), axis=1)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Return the most probable class of each row."""
+        return self.classes_[self.logits(X).argmax(axis=1)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "net_" in state:
+            state["net_"] = _net_on_cpu(state["net_"])
+        return state
+
+
+class Chain(Tail):
+    """The dense chain that combines the outputs of other tails (paper, figure 8).
+
+    Unlike a :class:`Tail` it is given values, row i of them being row i of `rows`.
+
+    Attributes
+    ----------
+    predicted_classes_ : ndarray
+        Those that it predicts for its validation rows, or else for its training rows.
+    """
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Chain:
+        """Train on the outputs of the other tails."""
+        values = np.asarray(X, dtype=np.float32)
+        own = self.rows.with_values(values, made=False)
+        self._fit(own, np.arange(len(values)), y)
+        judged = own.is_validation if own.is_validation.any() else slice(None)
+        self.predicted_classes_ = np.unique(self.predict(values[judged]))
+        return self
+
+
+def _fit_moments(module: TailModule, rows: TrainingRows, ids: np.ndarray) -> None:
+    """Fit the first layer: mean and variance of each channel over the training rows."""
+    total = square = torch.zeros(rows.shape[0], dtype=torch.float64)
+    count = 0
+    step = max(1, _MOMENT_VALUES // int(np.prod(rows.shape)))
+    for start in range(0, len(ids), step):
+        x = module.unit(torch.from_numpy(np.array(rows.take(ids[start : start + step]))))
+        x = x.double().transpose(0, 1).flatten(1)  # channels first
+        total = total + x.sum(1)
+        square = square + (x**2).sum(1)
+        count += x.shape[1]
+    mean = total / count
+    variance = (square / count - mean**2).clamp(min=0)
+    module.standardise.set_moments(mean.numpy(), variance.numpy())
+
+
+def _settle_batch_norm(module: TailModule, dataset: RowDataset, batch_size: int) -> None:
+    """Replace running statistics by those of the training rows under the final weights.
+
+    Running means lag behind the weights by some ten batches, which is a whole training on a few
+    hundred images.
+    """
+    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()):
+        return
+    augment, module.augment = module.augment, None
+    with torch.no_grad():
+        update_bn(RowBatches(dataset, batch_size), module)
+    module.augment = augment
+
+
+def _without_training_state(net: TailNet) -> TailNet:
+    """Drop what only training needs: optimizer, schedulers, data."""
+    del net.optimizer_
+    net.callbacks_ = []
+    net.callbacks = None
+    net.scaler = None
+    net.train_split = None
+    net.iterator_train = net.iterator_valid = DataLoader
+    net.module_.eval()
+    return net
+
+
+def _net_on_cpu(net: TailNet) -> TailNet:
+    """Return a fitted net that a machine without this one's device can load."""
+    twin = copy.copy(net)
+    twin.__dict__["module"] = twin.__dict__["module_"] = on_cpu(net.module_)
+    twin.__dict__["device"] = "cpu"
+    return twin
+
+
+def _silent(*_: Any) -> None:
+    """Print nothing, where skorch would."""

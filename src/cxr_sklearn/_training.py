@@ -1,0 +1,300 @@
+"""How skorch trains a tail: whole batches, weighted rows, mixed precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback
+from skorch.dataset import get_len, unpack_data
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from ._device import autocast, to_device
+from ._rows import Blueprint, TrainingRows
+
+
+class Standardise(nn.Module):
+    """Shift and scale each channel; the identity until it is fitted.
+
+    Parameters
+    ----------
+    n_channels : int
+    """
+
+    # a channel that is constant in training would turn the least change into a huge value
+    _FLOOR = 1e-4
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_channels))
+        self.register_buffer("scale", torch.ones(n_channels))
+
+    def set_moments(self, mean: np.ndarray, variance: np.ndarray) -> None:
+        """Take the mean and variance of each channel over the training rows."""
+        floor = self._FLOOR * variance.mean()
+        scale = np.sqrt(variance + (floor if floor > 0 else 1.0))
+        self.mean = torch.as_tensor(mean, dtype=torch.float32)
+        self.scale = torch.as_tensor(scale, dtype=torch.float32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        return (x - self.mean.view(shape)) / self.scale.view(shape)
+
+
+class TailModule(nn.Module):
+    """The network above the cut, with a head of its own.
+
+    Parameters
+    ----------
+    blueprint : Blueprint
+        Its body must be a copy of this tail's own.
+    shape : tuple of int
+        Shape of one row of activations, or of one image.
+    priors : ndarray of shape (n_classes,)
+        Share of each class in the weights of the training rows.
+    hidden_layer_sizes : sequence of int
+        The dense chain between body and output.
+    dropout : float
+        Probability, before each dense layer.
+    augment : callable or None
+        Applied to images while training.
+    device, dtype : torch.device, torch.dtype or None
+        Of the mixed precision.
+    """
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        shape: tuple[int, ...],
+        priors: np.ndarray,
+        *,
+        hidden_layer_sizes: tuple[int, ...],
+        dropout: float,
+        augment: Callable[[torch.Tensor], torch.Tensor] | None,
+        device: torch.device,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.channels = blueprint.channels
+        self.augment = augment
+        self.autocast_type = device.type
+        self.autocast_dtype = dtype
+        self.standardise = Standardise(shape[0])
+        self.body = blueprint.body
+        layers: list[nn.Module] = []
+        width = blueprint.width
+        for size in hidden_layer_sizes:
+            layers += [nn.Dropout(dropout), nn.Linear(width, size), nn.ReLU()]
+            width = size
+        output = nn.Linear(width, len(priors))
+        # before the first step every image has the probabilities of the (weighted) classes
+        nn.init.zeros_(output.weight)
+        output.bias.data = torch.as_tensor(np.log(priors), dtype=torch.float32)
+        self.head = nn.Sequential(*layers, nn.Dropout(dropout), output)
+
+    def unit(self, x: torch.Tensor) -> torch.Tensor:
+        """Give rows their shape, and uint8 images their scale."""
+        x = x.reshape(len(x), *self.shape)
+        return x.float() / 255 if x.dtype == torch.uint8 else x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.unit(x)
+        if self.training and self.augment is not None:
+            x = self.augment(x)
+        x = self.standardise(x)
+        if self.channels:
+            x = x.expand(-1, self.channels, -1, -1)
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        with autocast(torch.device(self.autocast_type), self.autocast_dtype):
+            logits = self.head(self.body(x).flatten(1))
+        return logits.float()
+
+
+class RowDataset(Dataset):
+    """Some of the training rows, with labels and weights, a batch at a time.
+
+    Parameters
+    ----------
+    rows : TrainingRows
+    ids : ndarray of int
+    y : ndarray of int
+        Class of each id.
+    weight : ndarray of float
+        Weight of each id.
+    device : torch.device
+        Where batches are wanted.
+    n_views : int
+        Augmented views to draw from, besides the image as it is.
+    """
+
+    def __init__(
+        self,
+        rows: TrainingRows,
+        ids: np.ndarray,
+        y: np.ndarray,
+        weight: np.ndarray,
+        device: torch.device,
+        n_views: int = 0,
+    ) -> None:
+        self.rows = rows
+        self.ids = ids
+        self.n_views = n_views
+        self.device = device
+        self.targets = torch.as_tensor(y, dtype=torch.long, device=device)
+        self.weights = torch.as_tensor(weight, dtype=torch.float32, device=device)
+        self._resident = rows.resident(device)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, positions: np.ndarray, views: np.ndarray | int = 0) -> tuple[Any, Any]:
+        """Return activations, and labels with weights, on the device."""
+        ids = self.ids[positions] + views * self.rows.n_rows
+        if self._resident is not None:
+            x = self._resident[torch.from_numpy(ids).to(self.device)]
+        else:
+            x = to_device(self.rows.take(ids), self.device)
+        chosen = torch.from_numpy(positions).to(self.device)
+        return x, (self.targets[chosen], self.weights[chosen])
+
+
+class RowBatches:
+    """Iterate over a :class:`RowDataset` in whole batches.
+
+    A last batch of one row joins the one before it: batch normalisation has no variance of one
+    row, and no row is dropped.
+
+    Parameters
+    ----------
+    dataset : RowDataset
+    batch_size : int
+    shuffle : bool
+        Whether to draw a new order, and new views, each time.
+    seed : int
+        Of those draws.
+    """
+
+    def __init__(
+        self, dataset: RowDataset, batch_size: int, shuffle: bool = False, seed: int = 0
+    ) -> None:
+        self.dataset = dataset
+        self.shuffle = shuffle
+        self.bounds = batch_bounds(len(dataset), batch_size)
+        self._draw = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        n = len(self.dataset)
+        order, views = np.arange(n), np.zeros(n, dtype=int)
+        if self.shuffle:
+            order = self._draw.permutation(n)
+            views = self._draw.integers(0, self.dataset.n_views + 1, n)
+        for start, stop in self.bounds:
+            yield self.dataset.batch(order[start:stop], views[start:stop])
+
+
+def batch_bounds(n_rows: int, batch_size: int) -> list[tuple[int, int]]:
+    """Return the bounds of batches of which none has one row, unless there is but one."""
+    starts = list(range(0, n_rows, batch_size))
+    if len(starts) > 1 and n_rows - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], n_rows], strict=True))
+
+
+class WeightedCrossEntropy(nn.CrossEntropyLoss):
+    """Cross entropy whose target is a pair: labels and weights of mean 1."""
+
+    def forward(self, logits: torch.Tensor, target: Any) -> torch.Tensor:
+        labels, weights = target
+        return (functional.cross_entropy(logits, labels, reduction="none") * weights).mean()
+
+
+class TailNet(NeuralNetClassifier):
+    """The skorch net behind a tail.
+
+    It differs from its parent in what a loop over small heads and a GPU need: losses are read
+    once an epoch, not once a batch; float16 gradients are scaled; and Ctrl-C is not taken for a
+    callback's wish to stop, which would return a half-trained model.
+    """
+
+    scaler: Any = None
+    defer_losses = True
+    interrupted_ = False
+    _stop_requested = False
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Callable, **fit_params: Any
+    ) -> None:
+        if iterator is None or not self.defer_losses:
+            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+            return
+        losses, records = [], []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            losses.append(step["loss"].detach())
+            records.append(self.history[-1]["batches"][-1])
+            records[-1][f"{prefix}_batch_size"] = get_len(batch[0])
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        for record, loss in zip(records, torch.stack(losses).tolist(), strict=True):
+            record[f"{prefix}_loss"] = loss
+        self.history.record(f"{prefix}_batch_count", len(records))
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        if self.scaler is None:
+            return super().train_step(batch, **fit_params)
+        self._zero_grad_optimizer()
+        self._set_training(True)
+        Xi, yi = unpack_data(batch)
+        y_pred = self.infer(Xi, **fit_params)
+        loss = self.get_loss(y_pred, yi, X=Xi, training=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer_)
+        parameters = list(self.get_all_learnable_params())
+        self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
+        self.scaler.step(self.optimizer_)
+        self.scaler.update()
+        return {"loss": loss, "y_pred": y_pred}
+
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        try:
+            super().notify(method_name, **kwargs)
+        except KeyboardInterrupt:
+            self._stop_requested = True
+            raise
+
+    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
+        try:
+            return super().fit_loop(X, y, epochs, **kwargs)
+        except KeyboardInterrupt:
+            self.interrupted_ = not self._stop_requested
+            raise
+
+
+class EpochLine(Callback):
+    """Print a line per epoch: the problem, the epoch, the losses.
+
+    Parameters
+    ----------
+    problem : str
+    """
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+
+    def on_epoch_end(self, net: Any, **_: Any) -> None:
+        epoch = net.history[-1]
+        valid = f", validation {epoch['valid_loss']:.4f}" if "valid_loss" in epoch else ""
+        print(
+            f"{self.problem}: epoch {epoch['epoch']} of {net.max_epochs}, "
+            f"loss {epoch['train_loss']:.4f}{valid}, {epoch['dur']:.1f} s"
+        )

@@ -1,0 +1,419 @@
+"""The frozen part of the network, as a transformer."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+from torch.nn import functional
+
+from ._augment import augmented_view
+from ._backbones import ARCHITECTURES, Backbone, Network, build_network
+from ._cache import ActivationCache, DiskCache, activation_cache
+from ._device import (
+    PRECISIONS,
+    autocast,
+    autocast_dtype,
+    in_worker,
+    place,
+    resolve_device,
+    to_device,
+)
+from ._inputs import Images, check_images
+from .exceptions import TrunkPassWarning
+
+# ImageNet's mean and standard deviation, what torchvision's weights were trained with
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+TRUNK_CONSTRAINTS: dict[str, list] = {
+    "backbone": [StrOptions(set(ARCHITECTURES)), callable],
+    "weights": [str, os.PathLike, None],
+    "trainable": [str],
+    "image_size": [Interval(Integral, 1, None, closed="left")],
+    "image_shape": ["array-like", None],
+    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "device": [str],
+    "precision": [StrOptions(set(PRECISIONS))],
+    "memory": [str, os.PathLike, HasMethods("cache"), None],
+    "n_jobs": [Integral, None],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
+
+
+def unit_images(pixels: torch.Tensor, image_size: int) -> torch.Tensor:
+    """Scale and resize pixels on their device.
+
+    Parameters
+    ----------
+    pixels : Tensor of shape (n, height, width), uint8 or float32
+    image_size : int
+        Side of the result.
+
+    Returns
+    -------
+    Tensor of shape (n, 1, image_size, image_size), float32
+        uint8 is scaled to [0, 1]; floats keep their scale. Images of another size are resized,
+        bilinear and antialiased; those that are not square are stretched.
+    """
+    images = pixels.unsqueeze(1).float()
+    if pixels.dtype == torch.uint8:
+        images = images / 255
+    if images.shape[-2:] != (image_size, image_size):
+        size = (image_size, image_size)
+        images = functional.interpolate(images, size, mode="bilinear", antialias=True)
+    return images
+
+
+def network_images(unit: torch.Tensor, channels: int, standardised: bool) -> torch.Tensor:
+    """Repeat greyscale images over the network's channels, with ImageNet's mean and deviation.
+
+    Standardised images keep their values.
+    """
+    images = unit.expand(-1, channels, -1, -1)
+    if standardised:
+        return images.contiguous(memory_format=torch.channels_last)
+    mean = unit.new_tensor(_MEAN if channels == 3 else [sum(_MEAN) / 3]).view(1, -1, 1, 1)
+    std = unit.new_tensor(_STD if channels == 3 else [sum(_STD) / 3]).view(1, -1, 1, 1)
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """The frozen trunk of a ResNet, as a transformer: images to activations.
+
+    ``fit`` loads the network and trains nothing. Below the cut that `trainable` names the network
+    runs in eval mode and without gradients, once per image: activations are kept by the content
+    of the image, so slices, folds, clones and grid candidates share them.
+
+    Parameters
+    ----------
+    backbone : str or callable, default="resnet50"
+        A torchvision ResNet by name (``"resnet18"`` to ``"resnet152"``), or a callable that
+        returns a :class:`torch.nn.Module` with torchvision's stage names. A network with other
+        stages names them itself, in forward order and with the classification layer last, in an
+        attribute ``stages``.
+    weights : "imagenet", str, path or None, default="imagenet"
+        torchvision's best ImageNet weights, loaded at ``fit``; or a state dict in a ``.pth``
+        (read with ``weights_only=True``) or ``.safetensors`` file; or None for what the
+        constructor of the network makes.
+    trainable : str, default="head"
+        The first stage above the cut, the last one not computed here: ``"head"``, ``"layer4"``,
+        ``"layer3"``, ``"layer2"``, ``"layer1"`` or ``"all"``. With ``"all"`` there is no trunk,
+        and the images come back scaled and resized.
+    image_size : int, default=224
+        Side of the square that the network sees, in pixels. Rows of another size are resized.
+    image_shape : (int, int), default=None
+        Height and width of rows that are not square. By default a row whose length is no square
+        is an image of one line.
+    batch_size : int, default=32
+        Images per forward pass.
+    device : str, default="auto"
+        CUDA, else Apple's MPS, else the CPU; or a PyTorch device.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Type of the matrix products. ``"auto"`` is float32 but on CUDA, where it is bfloat16 (or
+        float16 on cards without).
+    memory : str, path or joblib.Memory, default=None
+        Folder where activations are kept between processes. By default they are kept in memory,
+        up to 1 GiB for the process, and nothing is written to disk.
+    n_jobs : int, default=None
+        Threads that decode image files.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the weights of a network without weights. None is a fixed seed, so that such trunks
+        agree.
+    verbose : int, default=0
+        1 prints how many images passed the trunk.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        The frozen network below the cut.
+    n_features_in_ : int
+        Pixels per image, or 1 for a column of paths.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Where X has string column names.
+
+    See Also
+    --------
+    XRayLoader : Image files to the rows that this takes.
+    ResNetClassifier : The trunk with a trained tail.
+
+    Notes
+    -----
+    At 224 pixels ResNet50 hands over per image 2,048 values at ``"head"``, 200,704 at
+    ``"layer4"``, 401,408 at ``"layer3"``, 802,816 at ``"layer2"`` and 200,704 at ``"layer1"``.
+
+    References
+    ----------
+    He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR 2016.
+
+    Examples
+    --------
+    >>> from cxr_sklearn import ResNetFeatures
+    >>> from cxr_sklearn.datasets import make_chest_phantoms
+    >>> X, y = make_chest_phantoms(4, image_size=32, random_state=0)
+    >>> features = ResNetFeatures(backbone="resnet18", weights=None, image_size=32)
+    >>> features.fit_transform(X).shape
+    (4, 512)
+    """
+
+    _parameter_constraints: ClassVar[dict] = TRUNK_CONSTRAINTS
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone = "resnet50",
+        weights: str | os.PathLike | None = "imagenet",
+        trainable: str = "head",
+        image_size: int = 224,
+        image_shape: tuple[int, int] | None = None,
+        batch_size: int = 32,
+        device: str = "auto",
+        precision: str = "auto",
+        memory: Any = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.weights = weights
+        self.trainable = trainable
+        self.image_size = image_size
+        self.image_shape = image_shape
+        self.batch_size = batch_size
+        self.device = device
+        self.precision = precision
+        self.memory = memory
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> ResNetFeatures:
+        """Load the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, h * w), (n_samples, h, w), (n_samples, h, w, 3) or \
+                (n_samples, 1)
+            Rows of pixels, images, or a column of paths. Unsigned integers are scaled by the
+            maximum of their type; floats lie in [0, 1] or are standardised.
+        y : ignored
+
+        Returns
+        -------
+        self : ResNetFeatures
+
+        Raises
+        ------
+        ValueError
+            If X, a parameter or the weights do not fit; the message says which and what would.
+        OSError
+            If the weights cannot be had.
+        """
+        self._validate_params()
+        check_images(self, X, reset=True)
+        return self._load()
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Run images through the trunk.
+
+        Parameters
+        ----------
+        X : array-like
+            Images in the form given to ``fit``.
+
+        Returns
+        -------
+        activations : ndarray of shape (n_samples, n_values), dtype float32
+            Flattened; for ``"head"`` the 2,048 pooled features of ResNet50.
+        """
+        check_is_fitted(self)
+        images = check_images(self, X, reset=False)
+        blocks = [self._as_float(block) for _, block in self._blocks(images)]
+        return np.concatenate(blocks).reshape(len(images), -1)
+
+    # -- what the classifiers use -------------------------------------------------------------
+
+    def _load(self) -> ResNetFeatures:
+        """Build, cut and place the network; X has been checked."""
+        seed = 0
+        if self.random_state is not None:
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        network = build_network(self.backbone, self.weights, seed)
+        trunk, _ = network.cut(self.trainable)
+        device = resolve_device(self.device)
+        if device.type != "cpu":  # the network is shared by the process, on the CPU
+            trunk = copy.deepcopy(trunk)
+        self.module_ = place(trunk, device).eval()
+        self._network: Network | None = network
+        is_foreign = callable(self.backbone) and self.trainable not in ("head", "all")
+        self._unchecked: Network | None = network if is_foreign else None
+        self._channels = network.in_channels
+        self._fingerprint = network.fingerprint
+        self._row_shape: tuple[int, ...] | None = None
+        if self.trainable == "head":
+            self._row_shape = (network.head_width,)
+        elif self.trainable == "all":
+            self._row_shape = (1, self.image_size, self.image_size)
+        return self
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """Shape of one row of activations."""
+        if self._row_shape is None:
+            blank = np.zeros((1, self.image_size, self.image_size), np.float32)
+            self._row_shape = tuple(self._forward(torch.from_numpy(blank)[:, None]).shape[1:])
+        return self._row_shape
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(np.prod(self._shape))
+
+    def _context(self) -> str:
+        """Name everything but the image that the activations depend on."""
+        device = resolve_device(self.device, fitted=True)
+        dtype = autocast_dtype(self.precision, device)
+        parts = (self._fingerprint, self.trainable, self.image_size, dtype, device.type, "torch")
+        return "|".join(map(str, parts))
+
+    def _blocks(self, images: Images) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (index, activations) of all images, batch by batch."""
+        cache = activation_cache(self.memory)
+        tally = _Tally(self)
+        for start in range(0, len(images), self.batch_size):
+            index = np.arange(start, min(start + self.batch_size, len(images)))
+            yield index, self._rows(images.take(index), cache, tally=tally)
+        tally.report()
+
+    def _rows(
+        self,
+        images: Images,
+        cache: ActivationCache | DiskCache,
+        view: int = 0,
+        tally: _Tally | None = None,
+    ) -> np.ndarray:
+        """Return the activations of a few images, from the cache where it has them."""
+        index = np.arange(len(images))
+        if self.trainable == "all":
+            pixels = images.pixels(index)
+            if view == 0 and pixels.shape[1:] == (self.image_size, self.image_size):
+                return pixels[:, None]  # uint8 stays so until it is on the device
+            return self._prepared(images, index, view).cpu().numpy()
+        keys = [digest + view.to_bytes(2, "little") for digest in images.digests()]
+        context = self._context()
+        found = cache.get(context, keys)
+        # the same image twice in a batch passes once
+        missing = {key: i for i, key in enumerate(keys) if found[i] is None}
+        todo = np.array(list(missing.values()), dtype=int)
+        new: dict[bytes, np.ndarray] = {}
+        for start in range(0, len(todo), self.batch_size):
+            part = todo[start : start + self.batch_size]
+            rows = self._forward(self._prepared(images, part, view)).float().cpu().numpy()
+            part_keys = [keys[i] for i in part]
+            new.update(zip(part_keys, rows, strict=True))
+            cache.put(context, part_keys, rows)
+        if tally is not None:
+            tally.add(len(images), len(todo))
+        if len(todo) and isinstance(cache, ActivationCache) and in_worker():
+            _warn_worker()
+        return np.stack([new[keys[i]] if row is None else row for i, row in enumerate(found)])
+
+    def _prepared(self, images: Images, index: np.ndarray, view: int) -> torch.Tensor:
+        device = resolve_device(self.device, fitted=True)
+        unit = unit_images(to_device(images.pixels(index), device), self.image_size)
+        if view:
+            digests = images.take(index).digests()
+            unit = augmented_view(unit, [int.from_bytes(d[:7], "little") for d in digests], view)
+        if self.trainable == "all":
+            return unit
+        return network_images(unit, self._channels, images.standardised)
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        device = resolve_device(self.device, fitted=True)
+        place(self.module_, device)
+        batch = batch.to(device)
+        if batch.shape[1] != self._channels and self.trainable != "all":
+            batch = batch.expand(-1, self._channels, -1, -1)
+        context = autocast(device, autocast_dtype(self.precision, device))
+        with torch.inference_mode(), context:
+            try:
+                if self._unchecked is not None and device.type == "cpu":
+                    network, self._unchecked = self._unchecked, None
+                    return network.check_cut(self.trainable, batch)
+                return self.module_(batch)
+            except RuntimeError as error:
+                raise _explained(error, self.image_size) from error
+
+    @staticmethod
+    def _as_float(rows: np.ndarray) -> np.ndarray:
+        return rows.astype(np.float32) / 255 if rows.dtype == np.uint8 else rows
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]  # whatever it is given
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "module_" in state:
+            state.update(_network=None, _unchecked=None, module_=on_cpu(state["module_"]))
+        return state
+
+
+def on_cpu(module: nn.Module) -> nn.Module:
+    """Return a module that a machine without this one's device can load."""
+    if all(t.device.type == "cpu" for t in (*module.parameters(), *module.buffers())):
+        return module
+    return copy.deepcopy(module).to("cpu")
+
+
+def _explained(error: RuntimeError, image_size: int) -> Exception:
+    reason = str(error).split("\n")[0]
+    if "out of memory" in reason:
+        return error
+    return ValueError(
+        f"backbone: its forward pass failed at image_size={image_size} ({reason}); the network may "
+        "need larger images"
+    )
+
+
+def _warn_worker() -> None:
+    # Python's own filter shows it once per worker
+    warnings.warn(
+        "every joblib worker runs the trunk over its images again: memory=<folder> shares the "
+        "activations between them",
+        TrunkPassWarning,
+        stacklevel=3,
+    )
+
+
+class _Tally:
+    """Count images and passes, and print them where verbose asks."""
+
+    def __init__(self, trunk: ResNetFeatures) -> None:
+        self.verbose = trunk.verbose
+        self.images = self.passes = 0
+        self._start = time.perf_counter()
+
+    def add(self, images: int, passes: int) -> None:
+        self.images += images
+        self.passes += passes
+
+    def report(self) -> None:
+        if self.verbose and self.images:
+            seconds = time.perf_counter() - self._start
+            print(
+                f"trunk: {self.passes} passes for {self.images} images "
+                f"({self.images - self.passes} from the cache), {seconds:.1f} s"
+            )

@@ -1,0 +1,214 @@
+"""Procedural chest radiographs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from sklearn.utils import check_random_state
+
+CLASSES = ("COVID-19", "Normal", "Pneumonia")
+
+
+def make_chest_phantoms(
+    n_samples: int = 300,
+    *,
+    weights: Sequence[float] | Mapping[str, float] | None = None,
+    image_size: int = 64,
+    random_state: Any = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make synthetic chest radiographs of three classes.
+
+    Drawn, not recorded: thorax, lungs, ribs, spine, heart and diaphragm of varying size and
+    position, under varying exposure and noise. ``"Pneumonia"`` adds one or two focal
+    consolidations anywhere in the lungs, ``"COVID-19"`` bilateral, peripheral, mostly basal
+    ground-glass opacities, ``"Normal"`` nothing. They are there to try and test software; nothing
+    about patients can be learned from them.
+
+    Parameters
+    ----------
+    n_samples : int, default=300
+        Number of images.
+    weights : sequence of 3 floats, or dict of class to float, default=None
+        Shares of COVID-19, Normal and Pneumonia, in this order; they need not sum to 1. By default
+        equal. Every class with a positive share gets one image at least.
+    image_size : int, default=64
+        Side in pixels, at least 8.
+    random_state : int, RandomState instance or None, default=None
+        Determines the images.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, image_size * image_size), dtype uint8
+        Rows of pixels, in random order of the classes.
+    y : ndarray of shape (n_samples,), of str
+        Classes.
+
+    Examples
+    --------
+    >>> from cxr_sklearn.datasets import make_chest_phantoms
+    >>> X, y = make_chest_phantoms(10, weights=[1, 4, 5], image_size=32, random_state=0)
+    >>> X.shape, sorted(y).count("COVID-19")
+    ((10, 1024), 1)
+    """
+    if n_samples < 1:
+        raise ValueError(f"n_samples={n_samples}; expected 1 or more")
+    if image_size < 8:
+        raise ValueError(f"image_size={image_size}; expected 8 pixels or more")
+    rng = check_random_state(random_state)
+    counts = _class_counts(n_samples, weights)
+    y = rng.permutation(np.repeat(CLASSES, counts))
+    X = np.empty((n_samples, image_size * image_size), np.uint8)
+    for row, label in zip(X, y, strict=True):
+        row[:] = _phantom(str(label), image_size, rng).reshape(-1)
+    return X, y
+
+
+def _class_counts(n_samples: int, weights: Any) -> np.ndarray:
+    if weights is None:
+        weights = [1.0] * len(CLASSES)
+    if isinstance(weights, Mapping):
+        unknown = sorted(set(weights) - set(CLASSES))
+        if unknown:
+            raise ValueError(f"weights: no class {unknown[0]!r}; expected {', '.join(CLASSES)}")
+        weights = [weights.get(name, 0.0) for name in CLASSES]
+    share = np.asarray(weights, dtype=float)
+    if share.shape != (len(CLASSES),) or not np.all(share >= 0) or not share.sum() > 0:
+        raise ValueError(
+            f"weights={weights!r}; expected {len(CLASSES)} numbers, none negative, for "
+            f"{', '.join(CLASSES)}"
+        )
+    wanted = share / share.sum() * n_samples
+    counts = np.maximum(np.floor(wanted), share > 0).astype(int)
+    while counts.sum() < n_samples:
+        counts[np.argmax(wanted - counts)] += 1
+    while counts.sum() > n_samples:  # more classes than images
+        counts[np.argmax(counts - wanted)] -= 1
+    return counts
+
+
+def _phantom(label: str, size: int, rng: np.random.RandomState) -> np.ndarray:
+    """Draw one radiograph; coordinates run from -1 to 1, y downwards."""
+    axis = (np.arange(size) + 0.5) / size * 2 - 1
+    y, x = np.meshgrid(axis, axis, indexing="ij")
+    x, y = _position(x, y, rng)
+    width, height = rng.uniform(0.85, 1.1, 2)
+    body = _inside((np.abs(x) / (0.88 * width)) ** 3 + (np.abs(y - 0.1) / 1.15) ** 4, 0.15)
+    left, right = _lung(x, y, -1, width, height, rng), _lung(x, y, 1, width, height, rng)
+    lungs = np.maximum(left, right)
+    heart_x, heart_y = 0.13 + rng.uniform(-0.03, 0.05), 0.27 * height
+    heart_r = rng.uniform(0.24, 0.32)
+    heart = _inside(((x - heart_x) / heart_r) ** 2 + ((y - heart_y) / 0.3) ** 2, 0.3)
+    spine = np.exp(-((x / 0.09) ** 2))
+    rib_phase, rib_step = rng.uniform(0, 1), rng.uniform(0.15, 0.19)
+    rib = np.cos(2 * np.pi * ((y + 0.45 * x**2) / rib_step + rib_phase)) ** 4
+    vessels = _smooth_noise(size, 0.03, rng) * lungs
+    film = 0.04 + body * (0.5 + 0.1 * spine)
+    film += lungs * (rng.uniform(-0.4, -0.26) + 0.07 * rib * rng.uniform(0.6, 1.4))
+    film += 0.035 * vessels + _soft_tissue(x, y, width, rng) * body
+    film += heart * (0.22 * lungs + 0.07 * body)
+    film += _opacities(label, x, y, left, right, width, height, size, rng)
+    return _exposed(film, x, y, size, rng)
+
+
+def _position(
+    x: np.ndarray, y: np.ndarray, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    angle, scale = np.deg2rad(rng.uniform(-8, 8)), rng.uniform(0.9, 1.15)
+    x, y = x - rng.uniform(-0.09, 0.09), y - rng.uniform(-0.09, 0.09)
+    cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
+    return cosine * x - sine * y, sine * x + cosine * y
+
+
+def _inside(level: np.ndarray, softness: float) -> np.ndarray:
+    """Return 1 where level < 1, 0 beyond, with a soft edge."""
+    return 1 / (1 + np.exp(np.clip((level - 1) / (0.25 * softness), -50, 50)))
+
+
+def _lung(
+    x: np.ndarray,
+    y: np.ndarray,
+    side: int,
+    width: float,
+    height: float,
+    rng: np.random.RandomState,
+) -> np.ndarray:
+    centre = side * 0.37 * width
+    apex = 1 - 0.35 * np.clip(-y / height, 0, 1)  # narrower towards the apex
+    outline = ((x - centre) / (0.27 * width * apex)) ** 2 + ((y + 0.06) / (0.6 * height)) ** 2
+    dome = 0.42 * height + rng.uniform(-0.05, 0.05) + 0.5 * (x - centre) ** 2
+    return _inside(outline, 0.5) * _inside(1 + (y - dome), 0.1)
+
+
+def _soft_tissue(
+    x: np.ndarray, y: np.ndarray, width: float, rng: np.random.RandomState
+) -> np.ndarray:
+    """Return the smooth shadow that breasts or chest muscles cast over the lower lungs."""
+    at_x, at_y = rng.uniform(0.38, 0.5) * width, rng.uniform(0.1, 0.4)
+    radius, depth = rng.uniform(0.25, 0.4), rng.uniform(0, 0.16)
+    shadow = np.zeros_like(x)
+    for side in (-1, 1):
+        level = ((x - side * at_x) ** 2 + (y - at_y) ** 2) / radius**2
+        shadow += depth * rng.uniform(0.7, 1.0) * _inside(level, 1.5)
+    return shadow
+
+
+def _opacities(
+    label: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    width: float,
+    height: float,
+    size: int,
+    rng: np.random.RandomState,
+) -> np.ndarray:
+    total = np.zeros_like(x)
+    if label == "Pneumonia":  # focal, dense, on one side or both
+        for _ in range(rng.randint(1, 3)):
+            side = rng.choice([-1, 1])
+            centre = side * rng.uniform(0.27, 0.45) * width, rng.uniform(-0.35, 0.3) * height
+            total += _patch(x, y, centre, rng.uniform(0.11, 0.2), size, rng) * rng.uniform(0.2, 0.3)
+    if label == "COVID-19":  # on both sides, at the periphery, hazy
+        for side in (-1, 1):
+            for _ in range(rng.randint(2, 4)):
+                at_y = rng.uniform(-0.1, 0.38) * height
+                centre = side * rng.uniform(0.46, 0.56) * width, at_y
+                hazy = _patch(x, y, centre, rng.uniform(0.09, 0.16), size, rng)
+                total += hazy * rng.uniform(0.12, 0.2)
+    return np.minimum(total, 0.32) * np.maximum(left, right)
+
+
+def _patch(
+    x: np.ndarray,
+    y: np.ndarray,
+    centre: tuple[float, float],
+    radius: float,
+    size: int,
+    rng: np.random.RandomState,
+) -> np.ndarray:
+    """Return a blob with an irregular edge."""
+    distance = ((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / radius**2
+    ragged = distance * (1 + 0.35 * _smooth_noise(size, 0.06, rng))
+    return np.exp(-np.maximum(ragged, 0))
+
+
+def _smooth_noise(size: int, scale: float, rng: np.random.RandomState) -> np.ndarray:
+    noise = gaussian_filter(rng.standard_normal((size, size)), max(scale * size, 0.5))
+    return noise / noise.std()
+
+
+def _exposed(
+    film: np.ndarray, x: np.ndarray, y: np.ndarray, size: int, rng: np.random.RandomState
+) -> np.ndarray:
+    """Turn densities into 8-bit grey levels of one of many machines."""
+    slope_x, slope_y = rng.uniform(-0.05, 0.05, 2)
+    film = film * (1 + slope_x * x + slope_y * y)
+    film = film + 0.03 * _smooth_noise(size, 0.2, rng)
+    film = np.clip(film, 0.005, 1) ** rng.uniform(0.75, 1.35)
+    film = film * rng.uniform(0.8, 1.15) + rng.uniform(-0.04, 0.06)
+    film = film + rng.uniform(0.015, 0.035) * rng.standard_normal(film.shape)
+    return np.rint(np.clip(film, 0, 1) * 255).astype(np.uint8)

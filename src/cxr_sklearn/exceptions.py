@@ -1,0 +1,20 @@
+"""Warnings of the package.
+
+Errors are Python's own (``ValueError``, ``TypeError``, ``OSError``), as scikit-learn's are.
+"""
+
+
+class NeverPredictedWarning(UserWarning):
+    """A fitted model predicts none of the rows it was judged on as one of its classes.
+
+    Accuracy and macro-F1 say nothing of it (the paper's combined models failed in just this way,
+    section VI B), so the model says it itself and names the classes.
+    """
+
+
+class TrunkPassWarning(UserWarning):
+    """Images pass the frozen trunk more often than once, and a parameter would prevent it."""
+
+
+class DeviceWarning(UserWarning):
+    """The device asked for is not the one used, or is shared to no purpose."""

@@ -1,0 +1,75 @@
+"""Toy backbones: importable, so that worker processes and pickles find them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+class ToyResNet(nn.Module):
+    """torchvision's stage names on a net of a few thousand weights."""
+
+    def __init__(self, channels: int = 3, width: int = 8, n_out: int = 5) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU()
+        self.maxpool = nn.Identity()
+        self.layer1 = Block(width, width, 1)
+        self.layer2 = Block(width, 2 * width, 2)
+        self.layer3 = Block(2 * width, 2 * width, 1)
+        self.layer4 = Block(2 * width, 4 * width, 2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(4 * width, n_out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(torch.flatten(self.avgpool(x), 1))
+
+
+class Block(nn.Module):
+    """A residual block."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(n_out)
+        self.skip = nn.Conv2d(n_in, n_out, 1, stride=stride, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.bn(self.conv(x)) + self.skip(x))
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A callable backbone whose repr is the same in every process, as test ids must be."""
+
+    channels: int = 3
+    width: int = 8
+
+    def __call__(self) -> nn.Module:
+        return ToyResNet(self.channels, self.width)
+
+
+toy = Toy()
+wide_toy = Toy(width=16)
+grey_toy = Toy(channels=1)
+
+
+IMAGES_SEEN: list[int] = []
+
+
+class _Counting(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        IMAGES_SEEN.append(len(x))
+        return super().forward(x)
+
+
+def spied_toy() -> nn.Module:
+    """Return a toy whose first layer counts the images that pass it."""
+    net = ToyResNet()
+    net.conv1 = _Counting(3, 8, 3, stride=2, padding=1, bias=False)
+    return net
