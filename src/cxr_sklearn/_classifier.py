@@ -323,7 +323,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
 
         def take(ids: np.ndarray) -> np.ndarray:
             views, index = np.divmod(ids, n)
-            parts = {v: trunk._rows(images.take(index[views == v]), cache, v) for v in set(views)}
+            parts = {v: trunk._rows(images.take(index[views == v]), cache, int(v)) for v in set(views)}
             first = next(iter(parts.values()))
             result = np.empty((len(ids), *first.shape[1:]), first.dtype)
             for v, part in parts.items():
