@@ -1,0 +1,51 @@
+"""Per-class figures under the names that radiology and machine learning use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import precision_recall_fscore_support
+
+
+def classification_table(y_true: Any, y_pred: Any) -> str:
+    """Return precision, recall and F1 of each class as text.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_pred : array-like of shape (n_samples,)
+        Predicted labels.
+
+    Returns
+    -------
+    table : str
+        A line per class, and one of unweighted means. Precision is the positive predictive value
+        (PPV), recall the sensitivity; a class that is never predicted has precision ``-``.
+
+    Examples
+    --------
+    >>> from cxr_sklearn.metrics import classification_table
+    >>> print(classification_table(["Normal", "Normal", "COVID-19"], ["Normal"] * 3))
+                  precision (PPV)  recall (sensitivity)     F1  images
+    COVID-19                    -                 0.000  0.000       1
+    Normal                  0.667                 1.000  0.800       2
+    mean                        -                 0.500  0.400       3
+    """
+    labels = np.unique(np.concatenate([np.asarray(y_true), np.asarray(y_pred)]))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        y_true, y_pred, labels=labels, zero_division=np.nan
+    )
+    f1 = np.nan_to_num(f1)  # undefined where nothing was found
+    rows = list(zip(map(str, labels), precision, recall, f1, support, strict=True))
+    rows.append(("mean", precision.mean(), recall.mean(), f1.mean(), support.sum()))
+    width = max(12, *(len(row[0]) for row in rows))
+    lines = [f"{'':{width}}  precision (PPV)  recall (sensitivity)     F1  images"]
+    for name, p, r, f, n in rows:
+        lines.append(f"{name:{width}}  {_cell(p):>15}  {_cell(r):>20}  {_cell(f):>5}  {int(n):>6}")
+    return "\n".join(lines)
+
+
+def _cell(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
