@@ -36,7 +36,13 @@ def test_tail_of_trunk_is_the_network(backbone, channels, size, trainable):
 
 @pytest.mark.parametrize(
     ("trainable", "n_values"),
-    [("head", 2048), ("layer4", 200704), ("layer3", 401408), ("layer2", 802816), ("layer1", 200704)],
+    [
+        ("head", 2048),
+        ("layer4", 200704),
+        ("layer3", 401408),
+        ("layer2", 802816),
+        ("layer1", 200704),
+    ],
 )
 def test_resnet50_hands_over_the_documented_number_of_values(trainable, n_values):
     """At 224 pixels the trunk of ResNet50 returns as many values as the documentation says."""

@@ -82,9 +82,7 @@ def test_what_is_trainable_trains(trainable, phantoms):
 def test_each_binary_problem_trains_its_own_copy(phantoms):
     """The tails share nothing that is trained."""
     model = ResNetOvO(**SMALL, trainable="layer4", lr=0.01).fit(*phantoms)
-    parameters = [
-        {id(p) for p in tail.net_.module_.parameters()} for tail in model.estimators_
-    ]
+    parameters = [{id(p) for p in tail.net_.module_.parameters()} for tail in model.estimators_]
     assert all(a.isdisjoint(b) for a, b in itertools.combinations(parameters, 2))
     first, second, _ = (tail.net_.module_.body.state_dict() for tail in model.estimators_)
     assert not torch.equal(first["layer4.conv.weight"], second["layer4.conv.weight"])
@@ -355,7 +353,7 @@ def splits_seen(monkeypatch):
 @pytest.mark.parametrize("how", ["groups", "group_by"])
 @pytest.mark.parametrize("kind", MODELS)
 def test_no_patient_is_on_both_sides_of_early_stopping(kind, how, grouped):
-    """groups in fit, or group_by over paths, keep each patient on one side."""
+    """Groups in fit, or group_by over paths, keep each patient on one side."""
     X, y, groups = grouped
     model = kind(**SMALL, early_stopping=True, validation_fraction=0.25)
     if how == "groups":

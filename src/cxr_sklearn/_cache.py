@@ -141,21 +141,21 @@ def _from_blob(dtype: str, shape: str, value: bytes) -> np.ndarray:
 _IN_PROCESS = ActivationCache()
 
 
-def activation_cache(memory: Any) -> ActivationCache | DiskCache:
+def activation_cache(memory: Any, *, create: bool) -> ActivationCache | DiskCache:
     """Return the cache that ``memory`` names.
 
     Parameters
     ----------
     memory : None, path or joblib.Memory
         None is the cache of this process.
+    create : bool
+        Whether to make a missing folder. A fitted model does not: it may have come from another
+        machine, and uses the cache of its process there.
     """
-    if memory is None:
+    folder = memory if isinstance(memory, (str, os.PathLike, type(None))) else memory.location
+    if folder is None or not (create or Path(folder).is_dir()):
         return _IN_PROCESS
-    if isinstance(memory, (str, os.PathLike)):
-        return DiskCache(memory)
-    if memory.location is None:
-        return _IN_PROCESS
-    return DiskCache(memory.location)
+    return DiskCache(folder)
 
 
 def clear_cache() -> None:

@@ -257,6 +257,11 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         """Fit the tails, on ids of `rows`."""
         raise NotImplementedError
 
+    @property
+    def _tails(self) -> list[Tail]:
+        """The fitted tails that predictions pass."""
+        raise NotImplementedError
+
     def _log_probabilities(self, activations: np.ndarray) -> np.ndarray:
         """Return log-probabilities (n, n_classes) from activations, or from ids during the fit."""
         raise NotImplementedError
@@ -314,7 +319,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         n_views = 0
         if self.augment and is_frozen:
             n_views = _N_VIEWS if self.augment is True else int(self.augment)
-        cache = activation_cache(self.memory)
+        cache = activation_cache(self.memory, create=True)
         network = trunk._network
         assert network is not None  # it was built a moment ago
         blueprint = Blueprint(
@@ -323,7 +328,9 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
 
         def take(ids: np.ndarray) -> np.ndarray:
             views, index = np.divmod(ids, n)
-            parts = {v: trunk._rows(images.take(index[views == v]), cache, int(v)) for v in set(views)}
+            parts = {
+                v: trunk._rows(images.take(index[views == v]), cache, int(v)) for v in set(views)
+            }
             first = next(iter(parts.values()))
             result = np.empty((len(ids), *first.shape[1:]), first.dtype)
             for v, part in parts.items():
@@ -489,6 +496,11 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         """Return log-probabilities in float64."""
         check_is_fitted(self)
         images = check_images(self, X, reset=False)
+        for part in (self.trunk_, *self._tails):  # set_params after fit acts on predictions
+            part.set_params(
+                **{name: getattr(self, name) for name in ("device", "precision", "verbose")}
+            )
+        self.trunk_.set_params(memory=self.memory, n_jobs=self.n_jobs, batch_size=self.batch_size)
         blocks = [self._log_probabilities(block) for _, block in self.trunk_._blocks(images)]
         return np.concatenate(blocks)
 
@@ -569,6 +581,10 @@ class ResNetClassifier(BaseResNet):
         if not hasattr(self, "_estimator"):
             raise AttributeError("net_ is there after fit")
         return self._estimator.net_
+
+    @property
+    def _tails(self) -> list[Tail]:
+        return [self._estimator]
 
     def _log_probabilities(self, activations: np.ndarray) -> np.ndarray:
         return log_softmax(self._estimator.logits(activations).astype(np.float64), axis=1)

@@ -47,13 +47,19 @@ class BaseCombined(BaseResNet):
     def _tails(self) -> list[Tail]:
         return self.estimators_
 
+    def _adopt(self, estimators: list[Tail], rows: TrainingRows) -> None:
+        """Keep the fitted tails; those fitted in other processes came back without rows."""
+        for tail in estimators:
+            tail.rows = rows
+        self.estimators_ = estimators
+
     def _logits(self, activations: np.ndarray) -> np.ndarray:
         """Return the logit of each binary problem, float64."""
-        scores = [tail.decision_function(activations) for tail in self._tails]
+        scores = [tail.decision_function(activations) for tail in self.estimators_]
         return np.column_stack(scores).astype(np.float64)
 
     def _record_training(self) -> None:
-        records = [training_record(tail) for tail in self._tails]
+        records = [training_record(tail) for tail in self.estimators_]
         for name in records[0]:
             values = [record[name] for record in records]
             setattr(self, name, None if all(v is None for v in values) else values)
@@ -110,7 +116,7 @@ class ResNetOvR(BaseCombined):
     def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: np.ndarray) -> None:
         combiner = OneVsRestClassifier(self._tail(rows, seeds[0]), n_jobs=self.n_jobs)
         self._fit_combiner(combiner, rows)
-        self.estimators_ = list(self.combiner_.estimators_)
+        self._adopt(list(self.combiner_.estimators_), rows)
 
     def _log_probabilities(self, activations: np.ndarray) -> np.ndarray:
         logits = self._logits(activations)
@@ -175,7 +181,7 @@ class ResNetOvO(BaseCombined):
     def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: np.ndarray) -> None:
         combiner = OneVsOneClassifier(self._tail(rows, seeds[0]), n_jobs=self.n_jobs)
         self._fit_combiner(combiner, rows)
-        self.estimators_ = list(self.combiner_.estimators_)
+        self._adopt(list(self.combiner_.estimators_), rows)
         self.pairs_ = list(combinations(self.classes_, 2))
 
     def _log_probabilities(self, activations: np.ndarray) -> np.ndarray:
@@ -279,8 +285,12 @@ class ResNetStacking(BaseCombined):
             n_jobs=self.n_jobs,
         )
         self._fit_combiner(combiner, rows)
-        self.estimators_ = list(self.combiner_.estimators_[0].estimators_)
+        self._adopt(list(self.combiner_.estimators_[0].estimators_), rows)
         self.final_estimator_ = self.combiner_.final_estimator_
+
+    @property
+    def _tails(self) -> list[Tail]:
+        return [*self.estimators_, self.final_estimator_]
 
     def _log_probabilities(self, activations: np.ndarray) -> np.ndarray:
         scores = self._logits(activations).astype(np.float32)

@@ -72,9 +72,7 @@ def _files(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return bunch.data, bunch.target, bunch.groups
 
 
-def _draw(
-    model: ResNetOvO, X: np.ndarray, y: np.ndarray, predicted: np.ndarray, out: Path
-) -> None:
+def _draw(model: ResNetOvO, X: np.ndarray, y: np.ndarray, predicted: np.ndarray, out: Path) -> None:
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -100,7 +98,9 @@ def _examples(model: ResNetOvO, X: np.ndarray, y: np.ndarray, predicted: np.ndar
 
     chosen = [np.flatnonzero(y == name)[:4] for name in model.classes_]
     index = np.concatenate(chosen)
-    rows = X[index] if X.shape[1] > 1 else XRayLoader(image_size=_IMAGE_SIZE).fit_transform(X[index])
+    rows = (
+        X[index] if X.shape[1] > 1 else XRayLoader(image_size=_IMAGE_SIZE).fit_transform(X[index])
+    )
     images = dict(zip(index, rows.reshape(-1, _IMAGE_SIZE, _IMAGE_SIZE), strict=True))
     probabilities = dict(zip(index, model.predict_proba(X[index]).max(axis=1), strict=True))
     n_rows = len(chosen)

@@ -220,7 +220,8 @@ class Tail(ClassifierMixin, BaseEstimator):
             iterator_train__seed=seed,
             iterator_valid=RowBatches,
             train_split=None if valid is None else predefined_split(valid),
-            callbacks=[*callbacks, *(self.callbacks or ())],
+            # the user's own stay as they were given, without this fit's optimizer and data
+            callbacks=[*callbacks, *copy.deepcopy(list(self.callbacks or ()))],
             callbacks__print_log=None,
             callbacks__valid_acc=None,
             classes=list(range(len(self.classes_))),
@@ -355,9 +356,9 @@ def _without_training_state(net: TailNet) -> TailNet:
 
 def _net_on_cpu(net: TailNet) -> TailNet:
     """Return a fitted net that a machine without this one's device can load."""
-    twin = copy.copy(net)
-    twin.__dict__["module"] = twin.__dict__["module_"] = on_cpu(net.module_)
-    twin.__dict__["device"] = "cpu"
+    twin = object.__new__(type(net))  # copy.copy would go through skorch's own pickling
+    module = on_cpu(net.module_)
+    twin.__dict__.update(net.__dict__, module=module, module_=module, device="cpu")
     return twin
 
 

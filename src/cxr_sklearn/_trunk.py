@@ -261,6 +261,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._unchecked: Network | None = network if is_foreign else None
         self._channels = network.in_channels
         self._fingerprint = network.fingerprint
+        activation_cache(self.memory, create=True)  # a folder that cannot be had fails here
         self._row_shape: tuple[int, ...] | None = None
         if self.trainable == "head":
             self._row_shape = (network.head_width,)
@@ -289,7 +290,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _blocks(self, images: Images) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (index, activations) of all images, batch by batch."""
-        cache = activation_cache(self.memory)
+        cache = activation_cache(self.memory, create=False)
         tally = _Tally(self)
         for start in range(0, len(images), self.batch_size):
             index = np.arange(start, min(start + self.batch_size, len(images)))
