@@ -253,7 +253,7 @@ def test_mismatched_weights_are_named(checkpoint):
     state["extra.weight"] = state.pop("bn1.weight")
     state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
     torch.save(state, path)
-    with pytest.raises(ValueError, match="missing bn1.weight") as caught:
+    with pytest.raises(ValueError, match=r"missing bn1\.weight") as caught:
         build_network("resnet18", path, seed=0)
     text = str(caught.value)
     assert "unexpected extra.weight" in text

@@ -292,10 +292,10 @@ def test_batches_and_cache_hardly_matter(kind, phantoms):
 @pytest.mark.parametrize("kind", MODELS)
 def test_global_generators_are_left_as_found(kind, phantoms):
     """Neither fit nor predict moves Python's, numpy's or PyTorch's generator."""
-    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    states = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
     kind(**SMALL, trainable="all", augment=True, dropout=0.5).fit(*phantoms).predict(phantoms[0])
     assert random.getstate() == states[0]
-    assert np.random.get_state()[1].tolist() == states[1]
+    assert str(np.random.get_state()) == states[1]
     assert torch.get_rng_state().tolist() == states[2]
 
 
@@ -423,7 +423,9 @@ def test_groups_reach_the_fits_of_a_search(routing, grouped, monkeypatch):
 def test_copies_behind_a_sampler_stay_together(phantoms):
     """After RandomOverSampler no validation row has a copy among the training rows."""
     X, y = phantoms
-    keep = np.concatenate([np.flatnonzero(y == c)[:n] for c, n in zip(np.unique(y), (5, 20, 20))])
+    keep = np.concatenate(
+        [np.flatnonzero(y == c)[:n] for c, n in zip(np.unique(y), (5, 20, 20), strict=True)]
+    )
     model = make_pipeline(
         RandomOverSampler(random_state=0), ResNetOvO(**SMALL, early_stopping=True)
     ).fit(X[keep], y[keep])
@@ -464,7 +466,9 @@ def test_too_few_patients_are_named(phantoms):
 def test_stacking_folds_shrink_to_the_scarcest_class(phantoms, splits_seen):
     """A class of three patients makes three folds of five."""
     X, y = phantoms
-    keep = np.concatenate([np.flatnonzero(y == c)[:n] for c, n in zip(np.unique(y), (3, 20, 20))])
+    keep = np.concatenate(
+        [np.flatnonzero(y == c)[:n] for c, n in zip(np.unique(y), (3, 20, 20), strict=True)]
+    )
     ResNetStacking(**SMALL, cv=5).fit(X[keep], y[keep])
     assert len(splits_seen) == 3 + 3 * 3 + 1  # whole, in three folds, and the chain
 

@@ -289,9 +289,9 @@ def test_phantoms_are_determined_by_random_state():
 
 def test_phantoms_leave_the_global_generator_alone():
     """With a seed of their own phantoms neither read nor move numpy's global generator."""
-    before = np.random.get_state()  # noqa: NPY002 - the legacy generator is what is tested
+    before = np.random.get_state()
     make_chest_phantoms(3, image_size=16, random_state=0)
-    after = np.random.get_state()  # noqa: NPY002
+    after = np.random.get_state()
     assert before[2:] == after[2:]
     np.testing.assert_array_equal(before[1], after[1])
 

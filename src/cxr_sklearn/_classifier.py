@@ -496,11 +496,12 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         """Return log-probabilities in float64."""
         check_is_fitted(self)
         images = check_images(self, X, reset=False)
-        for part in (self.trunk_, *self._tails):  # set_params after fit acts on predictions
-            part.set_params(
-                **{name: getattr(self, name) for name in ("device", "precision", "verbose")}
-            )
-        self.trunk_.set_params(memory=self.memory, n_jobs=self.n_jobs, batch_size=self.batch_size)
+        # set_params after fit acts on predictions
+        running = {"device": self.device, "precision": self.precision, "verbose": self.verbose}
+        for tail in self._tails:
+            tail.set_params(**running)
+        storing = {"memory": self.memory, "n_jobs": self.n_jobs, "batch_size": self.batch_size}
+        self.trunk_.set_params(**running, **storing)
         blocks = [self._log_probabilities(block) for _, block in self.trunk_._blocks(images)]
         return np.concatenate(blocks)
 
