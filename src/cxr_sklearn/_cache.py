@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-_IN_PROCESS_BYTES = 2**30
+IN_PROCESS_BYTES = 2**30
 _FORMAT_VERSION = 1
 
 
@@ -29,7 +29,7 @@ class ActivationCache:
         Bound on the arrays held.
     """
 
-    def __init__(self, max_bytes: int = _IN_PROCESS_BYTES) -> None:
+    def __init__(self, max_bytes: int = IN_PROCESS_BYTES) -> None:
         self.max_bytes = max_bytes
         self._trunks: OrderedDict[str, dict[bytes, np.ndarray]] = OrderedDict()
         self._bytes = 0

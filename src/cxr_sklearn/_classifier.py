@@ -20,7 +20,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_is_fitted
 
 from ._backbones import Backbone
-from ._cache import ActivationCache, activation_cache
+from ._cache import IN_PROCESS_BYTES, ActivationCache, activation_cache
 from ._device import resolve_device, warn_shared_gpu
 from ._inputs import Images, check_images
 from ._rows import Blueprint, TrainingRows
@@ -338,14 +338,13 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
             return result
 
         whole = None
-        bound = ActivationCache().max_bytes
         itemsize = 4 if is_frozen else images.dtype.itemsize
-        if n * (1 + n_views) * int(np.prod(trunk._shape)) * itemsize <= bound:
+        if n * (1 + n_views) * int(np.prod(trunk._shape)) * itemsize <= IN_PROCESS_BYTES:
             whole = self._all_activations(images, take, n_views, held)
         elif is_frozen and isinstance(cache, ActivationCache):
             warnings.warn(
                 f"the activations of {n} images at trainable={self.trainable!r} exceed "
-                f"{bound / 2**30:g} GiB, so the trunk runs again for every batch: memory=<folder> "
+                f"{IN_PROCESS_BYTES / 2**30:.3g} GiB, so the trunk runs again for every batch: memory=<folder> "
                 "keeps them on disk",
                 TrunkPassWarning,
                 stacklevel=3,

@@ -205,6 +205,8 @@ class RowBatches:
 def batch_bounds(n_rows: int, batch_size: int) -> list[tuple[int, int]]:
     """Return the bounds of batches of which none has one row, unless there is but one."""
     starts = list(range(0, n_rows, batch_size))
+    if not starts:
+        return []
     if len(starts) > 1 and n_rows - starts[-1] == 1:
         starts.pop()
     return list(zip(starts, [*starts[1:], n_rows], strict=True))

@@ -1,0 +1,506 @@
+"""How tails are trained: weights, samplers, validation, augmentation, precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from imblearn.over_sampling import SMOTE, RandomOverSampler
+from imblearn.under_sampling import RandomUnderSampler, TomekLinks
+from sklearn.metrics import log_loss
+from skorch.callbacks import Callback, LRScheduler
+
+from cxr_sklearn import ResNetClassifier, ResNetOvO, ResNetOvR, ResNetStacking
+from cxr_sklearn._augment import augmented, augmented_view
+from cxr_sklearn._rows import Blueprint, TrainingRows
+from cxr_sklearn._sampling import resample
+from cxr_sklearn._tail import Tail
+from cxr_sklearn._training import RowDataset, Standardise, batch_bounds
+from cxr_sklearn.datasets import make_chest_phantoms
+
+from .toys import toy, wide_toy
+
+MODELS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
+SMALL = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0, "max_epochs": 5}
+quiet = pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+
+
+def rows_of(values, y, **options):
+    """Return training rows of pooled features."""
+    n = len(values)
+    options = {"sample_weight": np.ones(n), "is_validation": np.zeros(n, bool), **options}
+    return TrainingRows(
+        values.__getitem__,
+        values.shape[1:],
+        blueprint=Blueprint(torch.nn.Identity(), values.shape[1]),
+        codes=y,
+        names=["a", "b"],
+        whole=values,
+        **options,
+    )
+
+
+@pytest.fixture
+def spied_rows(monkeypatch):
+    """Record the data that every tail's training iterates over."""
+    seen = []
+    net = Tail._net
+
+    def spy(self, module, dataset, valid, problem, seed):
+        seen.append((dataset, valid, problem, module))
+        return net(self, module, dataset, valid, problem, seed)
+
+    monkeypatch.setattr(Tail, "_net", spy)
+    return seen
+
+
+# -- batches and standardisation ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "sizes"),
+    [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (1, 4, [1]), (4, 4, [4]), (3, 1, [1, 2]), (0, 4, [])],
+)
+def test_batches_hold_every_row_and_none_is_alone(n, size, sizes):
+    """No row is dropped, and a last batch of one joins the one before it."""
+    bounds = batch_bounds(n, size)
+    assert [stop - start for start, stop in bounds] == sizes
+    assert [i for start, stop in bounds for i in range(start, stop)] == list(range(n))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2, 2)])
+def test_standardise_is_the_identity_until_fitted(shape):
+    """Untouched, the first layer changes nothing; fitted, channels have mean 0 and deviation 1."""
+    x = torch.randn(*shape) * 5 + 2
+    layer = Standardise(3)
+    assert torch.equal(layer(x), x)
+    flat = x.transpose(0, 1).flatten(1).double().numpy()
+    layer.set_moments(flat.mean(1), flat.var(1))
+    out = layer(x).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(out.mean(1), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.std(1, correction=0), torch.ones(3), atol=1e-2, rtol=0)
+
+
+def test_a_constant_channel_is_not_blown_up():
+    """A channel that never varied in training stays finite and small when it does."""
+    layer = Standardise(2)
+    layer.set_moments(np.array([0.0, 1.0]), np.array([1.0, 0.0]))
+    assert layer(torch.tensor([[0.0, 1.01]]))[0, 1].abs() < 2
+    layer.set_moments(np.zeros(2), np.zeros(2))
+    assert torch.isfinite(layer(torch.ones(1, 2))).all()
+
+
+@quiet
+@pytest.mark.parametrize("trainable", ["head", "layer3", "all"])
+def test_moments_are_of_the_training_part_alone(trainable, phantoms):
+    """The first layer's moments are those of the training rows; validation rows do not count."""
+    X, y = phantoms
+    model = ResNetClassifier(**SMALL, trainable=trainable, early_stopping=True).fit(X, y)
+    train = np.setdiff1d(np.arange(len(X)), model.validation_indices_)
+    activations = model.trunk_.transform(X[train]).reshape(len(train), *model.trunk_._shape)
+    channels = np.moveaxis(activations, 1, 0).reshape(activations.shape[1], -1)
+    found = model.net_.module_.standardise.mean.numpy()
+    np.testing.assert_allclose(found, channels.mean(axis=1), atol=1e-5)
+
+
+@quiet
+def test_running_statistics_are_those_of_the_final_weights(phantoms):
+    """Batch normalisation above the cut ends with its training images' statistics."""
+    X, y = phantoms
+    model = ResNetClassifier(**SMALL, trainable="layer4", lr=0.05).fit(X, y)
+    seen = []
+    block = model.net_.module_.body.layer4
+    block.bn.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.predict(X)
+    inputs = torch.cat(seen)
+    mean = inputs.mean(dim=(0, 2, 3))
+    torch.testing.assert_close(block.bn.running_mean, mean, rtol=0.05, atol=1e-2)
+
+
+# -- weights ----------------------------------------------------------------------------------------
+
+
+@quiet
+@pytest.mark.parametrize("kind", MODELS)
+def test_rows_of_weight_zero_are_left_out(kind, phantoms):
+    """Weight 0 is as if the row were not there, bit for bit."""
+    X, y = phantoms
+    weight = np.ones(len(X))
+    weight[::4] = 0
+    kept = kind(**SMALL).fit(X[weight > 0], y[weight > 0])
+    weighted = kind(**SMALL).fit(X, y, sample_weight=weight)
+    np.testing.assert_array_equal(kept.predict_proba(X), weighted.predict_proba(X))
+
+
+@quiet
+def test_validation_indices_are_rows_of_x(phantoms):
+    """Left-out rows do not shift validation_indices_."""
+    X, y = phantoms
+    weight = np.ones(len(X))
+    weight[:20] = 0
+    model = ResNetClassifier(**SMALL, early_stopping=True).fit(X, y, sample_weight=weight)
+    assert len(model.validation_indices_)
+    assert model.validation_indices_.min() >= 20
+
+
+@quiet
+@pytest.mark.parametrize("kind", MODELS)
+def test_weights_move_predictions(kind, phantoms):
+    """Heavier images of a class raise its probability."""
+    X, y = phantoms
+    means = []
+    for factor in (0.1, 10):
+        weight = np.where(y == "Normal", factor, 1.0)
+        model = kind(**SMALL, class_weight=None).fit(X, y, sample_weight=weight)
+        means.append(model.predict_proba(X)[:, 1].mean())
+    assert means[1] > means[0] + 0.05
+
+
+@quiet
+@pytest.mark.parametrize("labels", [("a", "b", "c"), (5, -1, 7)])
+def test_a_weight_dict_means_labels_in_every_binary_problem(labels, phantoms):
+    """A dict's keys are labels, also within a pair, where scikit-learn would misread them."""
+    X, y = phantoms
+    y = np.array(labels)[np.unique(y, return_inverse=True)[1]]
+    for label in labels:
+        weights = {other: 0.05 if other == label else 1.0 for other in labels}
+        model = ResNetOvO(**SMALL, class_weight=weights).fit(X, y)
+        mean = dict(zip(model.classes_, model.predict_proba(X).mean(axis=0), strict=True))
+        assert mean[label] == min(mean.values())
+
+
+@quiet
+def test_a_weight_dict_equals_sample_weights(phantoms):
+    """A dict is turned into sample weights before any meta-estimator."""
+    X, y = phantoms
+    weights = {"COVID-19": 3.0, "Normal": 1.0, "Pneumonia": 0.5}
+    by_class = ResNetOvO(**SMALL, class_weight=weights).fit(X, y)
+    weight = np.array([weights[label] for label in y])
+    by_row = ResNetOvO(**SMALL, class_weight=None).fit(X, y, sample_weight=weight)
+    np.testing.assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
+
+
+def test_balanced_is_computed_after_the_sampler(phantoms, spied_rows):
+    """Once a sampler has balanced a problem, balanced weights are all 1."""
+    X, y = phantoms
+    keep = np.r_[np.flatnonzero(y == "COVID-19")[:6], np.flatnonzero(y != "COVID-19")]
+    ResNetOvO(**SMALL, sampler=RandomOverSampler()).fit(X[keep], y[keep])
+    ResNetOvO(**SMALL).fit(X[keep], y[keep])
+    assert len(spied_rows) == 6
+    for dataset, *_ in spied_rows[:3]:
+        assert np.bincount(dataset.targets.numpy()).tolist() == [20, 20]
+        torch.testing.assert_close(dataset.weights, torch.ones(40))
+    weights, targets = spied_rows[3][0].weights, spied_rows[3][0].targets
+    torch.testing.assert_close(weights[targets == 0].sum(), weights[targets == 1].sum())
+    assert weights.mean() == pytest.approx(1)
+
+
+# -- samplers ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def features():
+    """Return 40 rows of features of two classes, 10 to 30."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [10, 30])
+    return (rng.standard_normal((40, 5)) + 3 * y[:, None]).astype(np.float32), y
+
+
+@pytest.mark.parametrize("sampler", [RandomOverSampler(), RandomUnderSampler(), TomekLinks()])
+def test_samplers_that_pick_rows_return_ids(sampler, features):
+    """Picked rows stay ids, of the right class."""
+    values, y = features
+    ids = np.arange(40)[::-1]
+    new, y_new, made = resample(sampler, rows_of(values, y), ids, y[ids], seed=0)
+    assert made is None
+    assert set(new) <= set(ids)
+    np.testing.assert_array_equal(y[new], y_new)
+
+
+def test_samplers_that_make_rows_return_values(features):
+    """SMOTE sees activations, never ids: its rows lie between rows of their class."""
+    values, y = features
+    ids, y_new, made = resample(SMOTE(k_neighbors=3), rows_of(values, y), np.arange(40), y, seed=0)
+    assert made.shape == (60, 5)
+    assert np.bincount(y_new).tolist() == [30, 30]
+    np.testing.assert_array_equal(ids, np.arange(60))
+    np.testing.assert_array_equal(made[:40], values)
+    scarce = values[y == 0]
+    assert (made[40:] >= scarce.min(axis=0) - 1e-5).all()
+    assert (made[40:] <= scarce.max(axis=0) + 1e-5).all()
+
+
+def test_a_shrinking_oversampler_makes_rows(features):
+    """RandomOverSampler(shrinkage=...) smooths rows, so its result is values."""
+    values, y = features
+    sampler = RandomOverSampler(shrinkage=0.5)
+    _, _, made = resample(sampler, rows_of(values, y), np.arange(40), y, seed=0)
+    assert made.shape == (60, 5)
+
+
+def test_samplers_without_a_seed_get_one(features):
+    """The same seed picks the same rows, and the user's sampler is not touched."""
+    values, y = features
+    sampler = RandomUnderSampler()
+    one, two, other = (
+        resample(sampler, rows_of(values, y), np.arange(40), y, seed=s)[0] for s in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(one, other)
+    assert sampler.random_state is None
+    assert not hasattr(sampler, "sample_indices_")
+
+
+@quiet
+@pytest.mark.parametrize("kind", MODELS)
+def test_samplers_see_the_training_part_only(kind, phantoms, spied_rows):
+    """No validation row is resampled, in any problem or stacking fold."""
+    X, y = phantoms
+    model = kind(**SMALL, sampler=RandomOverSampler(), early_stopping=True)
+    model.fit(X, y)
+    held = set(model.validation_indices_.tolist())
+    tails = spied_rows[:-1] if kind is ResNetStacking else spied_rows  # the chain has no sampler
+    assert len(tails) == {ResNetClassifier: 1, ResNetStacking: 18}.get(kind, 3)
+    for dataset, valid, *_ in tails:
+        assert held.isdisjoint(dataset.ids.tolist())
+        assert set(valid.ids.tolist()) <= held
+        assert len(set(np.bincount(dataset.targets.numpy()))) == 1  # balanced
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trainable": "layer4"}, "expected trainable='head' with it"),
+        ({"class_weight": {"COVID-19": 2.0, "Normal": 1.0, "Pneumonia": 1.0}}, "class_weight dict"),
+        ({"augment": 2}, "expected augment=None"),
+    ],
+)
+def test_made_rows_need_a_head_and_no_weights(options, message, phantoms):
+    """What made rows cannot have is an error that names the sampler and the remedy."""
+    X, y = phantoms
+    keep = np.r_[np.flatnonzero(y == "COVID-19")[:8], np.flatnonzero(y != "COVID-19")]
+    with pytest.raises(ValueError, match=message) as caught:
+        ResNetOvO(**SMALL, sampler=SMOTE(k_neighbors=2), **options).fit(X[keep], y[keep])
+    assert str(caught.value).startswith("sampler=SMOTE makes new rows")
+    assert "\n" not in str(caught.value)
+
+
+# -- early stopping ---------------------------------------------------------------------------------
+
+
+@quiet
+@pytest.mark.parametrize("kind", MODELS)
+def test_early_stopping_returns_to_the_best_epoch(kind):
+    """Scores are recorded as in MLPClassifier, and the tails are those of the best epoch."""
+    X, y = make_chest_phantoms(90, image_size=16, random_state=1)
+    model = kind(
+        **{**SMALL, "max_epochs": 60},
+        lr=0.05,
+        early_stopping=True,
+        validation_fraction=0.3,
+        n_iter_no_change=4,
+    ).fit(X, y)
+    single = kind is ResNetClassifier
+    scores = [model.validation_scores_] if single else model.validation_scores_
+    best = [model.best_validation_score_] if single else model.best_validation_score_
+    n_iter = [model.n_iter_] if single else model.n_iter_
+    curves = [model.loss_curve_] if single else model.loss_curve_
+    assert [len(s) for s in scores] == list(n_iter) == [len(c) for c in curves]
+    assert [max(s) for s in scores] == list(best)
+    assert min(n_iter) < 60
+    if single:  # its validation loss can be recomputed from outside
+        held = model.validation_indices_
+        p = model.predict_proba(X[held])
+        shares = np.array([(np.delete(y, held) == c).mean() for c in model.classes_])
+        weights = 1 / shares[np.searchsorted(model.classes_, y[held])]
+        recomputed = log_loss(y[held], p, sample_weight=weights)
+        assert recomputed == pytest.approx(-best[0], abs=0.02)
+
+
+def test_without_early_stopping_training_stops_when_the_loss_does(phantoms):
+    """A training loss that no longer falls by tol ends training; nothing is held out."""
+    model = ResNetClassifier(**{**SMALL, "max_epochs": 50}, tol=10.0, n_iter_no_change=3)
+    model.fit(*phantoms)
+    assert model.n_iter_ == 4
+    assert model.validation_scores_ is None
+    assert model.best_validation_score_ is None
+    assert model.validation_indices_ is None
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.7])
+def test_the_validation_part_has_about_the_size_asked_for(fraction, phantoms):
+    """validation_fraction is kept to within a few rows, stratified."""
+    X, y = phantoms
+    model = ResNetClassifier(**SMALL, early_stopping=True, validation_fraction=fraction).fit(X, y)
+    held = y[model.validation_indices_]
+    assert len(held) == pytest.approx(fraction * len(X), abs=0.06 * len(X))
+    counts = [np.sum(held == c) for c in model.classes_]
+    assert max(counts) - min(counts) <= 2
+
+
+def test_divergence_is_an_error_that_names_lr(phantoms):
+    """A loss that is not finite is no model."""
+
+    class Poison(Callback):
+        def on_batch_begin(self, net, batch=None, training=False, **_):
+            for parameter in net.module_.parameters():
+                parameter.data.fill_(float("nan"))
+
+    with pytest.raises(ValueError, match=r"diverged .* lr=0.001.*lower lr"):
+        ResNetOvO(**SMALL, callbacks=[Poison()]).fit(*phantoms)
+
+
+def test_ctrl_c_is_not_swallowed(phantoms):
+    """An interrupt in the middle of an epoch ends fit; it returns no half-trained model."""
+
+    calls = []
+    original = RowDataset.batch
+
+    def interrupt(self, positions, views=0):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(self, positions, views)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RowDataset, "batch", interrupt)
+        model = ResNetOvO(**SMALL)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*phantoms)
+    assert not hasattr(model, "estimators_")
+
+
+@pytest.mark.parametrize("defer", [True, False])
+def test_losses_are_recorded_by_batch_and_epoch(defer, phantoms):
+    """Reading losses once an epoch, or at every batch for a callback, records the same."""
+    callbacks = None if defer else [Callback()]
+    model = ResNetClassifier(**SMALL, callbacks=callbacks).fit(*phantoms)
+    reference = ResNetClassifier(**SMALL).fit(*phantoms)
+    assert model.loss_curve_ == reference.loss_curve_
+    for epoch in model.history_:
+        losses = [batch["train_loss"] for batch in epoch["batches"]]
+        sizes = [batch["train_batch_size"] for batch in epoch["batches"]]
+        assert sum(sizes) == 60
+        assert np.average(losses, weights=sizes) == pytest.approx(epoch["train_loss"])
+
+
+def test_callbacks_reach_every_tail(phantoms):
+    """A skorch scheduler changes the learning rate of each tail."""
+    scheduler = LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.0)
+    still = ResNetOvO(**SMALL, callbacks=[scheduler]).fit(*phantoms)
+    moving = ResNetOvO(**SMALL).fit(*phantoms)
+    assert all(c[-1] == pytest.approx(c[1], abs=1e-5) for c in still.loss_curve_)
+    assert all(c[-1] < c[1] for c in moving.loss_curve_)
+
+
+# -- augmentation -----------------------------------------------------------------------------------
+
+
+def test_views_are_functions_of_image_and_number():
+    """A fixed view depends on nothing but the image and the number of the view."""
+    images = torch.rand(4, 1, 16, 16)
+    one = augmented_view(images, [1, 2, 3, 4], 1)
+    assert one.shape == images.shape
+    torch.testing.assert_close(augmented_view(images[2:3], [3], 1), one[2:3])
+    assert not torch.allclose(augmented_view(images, [1, 2, 3, 4], 2), one, atol=1e-3)
+    assert not torch.allclose(one, images, atol=1e-3)
+
+
+def test_random_variants_stay_radiographs():
+    """Variants move and re-expose an image a little; they do not mirror it."""
+    torch.manual_seed(0)
+    image = torch.zeros(1, 1, 32, 32)
+    image[..., 8:24, 4:12] = 1  # on the left
+    variants = augmented(image.expand(50, -1, -1, -1))
+    left, right = variants[..., :16].mean(), variants[..., 16:].mean()
+    assert left > 3 * right.abs()
+    assert variants.std(dim=0).mean() > 0.01
+
+
+@quiet
+def test_views_below_a_cut_are_cached(phantoms):
+    """Two views per training image pass the trunk once each, in a first fit only."""
+    from .toys import IMAGES_SEEN, spied_toy
+
+    X, y = phantoms
+    IMAGES_SEEN.clear()
+    options = {**SMALL, "backbone": spied_toy, "early_stopping": True}
+    model = ResNetOvO(**options, augment=2).fit(X, y)
+    n_trained = len(X) - len(model.validation_indices_)
+    assert sum(IMAGES_SEEN) == len(X) + 2 * n_trained
+    ResNetOvO(**options, augment=2, lr=0.01).fit(X, y)
+    assert sum(IMAGES_SEEN) == len(X) + 2 * n_trained
+
+
+@quiet
+@pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
+def test_augmentation_changes_training_alone(trainable, phantoms):
+    """Augmented training gives another model; predictions see images as they are."""
+    X, y = phantoms
+    plain = ResNetClassifier(**SMALL, trainable=trainable).fit(X, y)
+    model = ResNetClassifier(**SMALL, trainable=trainable, augment=True).fit(X, y)
+    p = model.predict_proba(X)
+    assert np.abs(p - plain.predict_proba(X)).max() > 1e-4
+    np.testing.assert_array_equal(model.predict_proba(X), p)
+
+
+# -- precision and printing -------------------------------------------------------------------------
+
+
+@quiet
+@pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_low_precision_is_near_float32(precision, trainable, phantoms):
+    """Mixed precision, with scaled gradients for float16, trains much the same model."""
+    X, y = phantoms
+    options = {**SMALL, "trainable": trainable}
+    exact = ResNetClassifier(**options, precision="fp32").fit(X, y).predict_proba(X)
+    model = ResNetClassifier(**options, precision=precision).fit(X, y)
+    p = model.predict_proba(X)
+    assert p.dtype == np.float32
+    assert np.abs(p - exact).max() > 0
+    assert np.abs(p - exact).mean() < 0.1
+    assert all(v.dtype == torch.float32 for v in model.net_.module_.parameters())
+
+
+@quiet
+@pytest.mark.parametrize("kind", MODELS)
+def test_verbose_tells_passes_and_epochs(kind, phantoms, capsys):
+    """verbose=1 prints trunk passes and an epoch per line, with its problem; 0 prints nothing."""
+    X, y = phantoms
+    kind(**SMALL).fit(X, y).predict(X)
+    assert capsys.readouterr().out == ""
+    kind(**SMALL, verbose=1, early_stopping=True).fit(X, y)
+    out = capsys.readouterr().out
+    assert "trunk: 0 passes for 60 images (60 from the cache)" in out
+    assert "epoch 5 of 5, loss" in out
+    assert ", validation " in out
+    if kind is ResNetOvO:
+        assert "Normal against COVID-19: epoch 1 of 5" in out
+    if kind in (ResNetOvR, ResNetStacking):
+        assert "Normal against the rest: epoch 1 of 5" in out
+
+
+def test_a_trained_network_learns_more_than_a_linear_model():
+    """On phantoms a trained network finds what a linear model on pixels does not."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    X, y = make_chest_phantoms(900, image_size=64, random_state=0)
+    linear_scores = [
+        make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
+        .fit(X[:600], y[:600])
+        .score(X[600:], y[600:])
+        for C in (1e-4, 1e-3, 1e-2, 1e-1)
+    ]
+    network = ResNetClassifier(
+        backbone=wide_toy,
+        weights=None,
+        image_size=64,
+        trainable="all",
+        lr=3e-3,
+        max_epochs=30,
+        random_state=0,
+    ).fit(X[:600], y[:600])
+    assert network.score(X[600:], y[600:]) > max(linear_scores) + 0.05
