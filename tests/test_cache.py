@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_sklearn import ResNetFeatures, ResNetOvO, ResNetStacking, clear_cache
-from cxr_sklearn import _classifier, _trunk
+from cxr_sklearn import ResNetFeatures, ResNetOvO, ResNetStacking, _classifier, _trunk, clear_cache
 from cxr_sklearn._cache import ActivationCache, DiskCache, activation_cache
 from cxr_sklearn.exceptions import TrunkPassWarning
 
@@ -90,7 +89,7 @@ def test_a_changed_file_is_another_image(tmp_path, passes):
 
 @pytest.mark.parametrize("kind", ["str", "path", "joblib"])
 def test_a_folder_keeps_activations_between_processes(kind, phantoms, passes, tmp_path):
-    """memory names a folder; what is there needs no pass, in whatever process."""
+    """Memory names a folder; what is there needs no pass, in whatever process."""
     X, _ = phantoms
     memory = {"str": str(tmp_path), "path": tmp_path, "joblib": joblib.Memory(tmp_path, verbose=0)}
     first = ResNetFeatures(**SPIED, memory=memory[kind]).fit_transform(X)

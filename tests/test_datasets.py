@@ -346,9 +346,9 @@ def test_all_three_classes_of_phantoms_differ():
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"n_samples": 0}, "n_samples=0; expected 1 or more"),
+        ({"n_samples": 0}, "n_samples=0; expected an integer of 1 or more"),
         ({"n_samples": -3}, "n_samples=-3"),
-        ({"image_size": 7}, "image_size=7; expected 8 pixels or more"),
+        ({"image_size": 7}, "image_size=7; expected an integer of 8 pixels or more"),
         ({"weights": [1, 1]}, r"weights=\[1, 1\]; expected 3 numbers"),
         ({"weights": [1, 1, 1, 1]}, "weights=.*expected 3 numbers"),
         ({"weights": [1, -1, 1]}, "weights=.*none negative"),
@@ -364,3 +364,45 @@ def test_errors_of_phantoms(parameters, said):
     with pytest.raises(ValueError, match=said) as caught:
         make_chest_phantoms(**{"n_samples": 6, "image_size": 8, **parameters})
     assert "\n" not in str(caught.value)
+
+
+def write_metadata(root, text):
+    """Write two class folders with an image name in common, and their metadata."""
+    for name in ("A/a.png", "B/a.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    (root / "metadata.csv").write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    [
+        ("filename,label,patient\na.png,,p1\n", ["p1", "p1"]),
+        ("filename,label,patient\na.png, A ,p1\na.png,B,p2\n", ["p1", "p2"]),
+        ("filename, patient\n a.png , p1\n", ["p1", "p1"]),
+        ("filename,patient\na.png, \n", ["A/a.png", "B/a.png"]),
+    ],
+)
+def test_metadata_is_read_as_meant(tmp_path, text, groups):
+    """Empty labels, blanks and missing patients lose no patient and join no files."""
+    assert load_xray_folder(write_metadata(tmp_path, text)).groups.tolist() == groups
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("filename,patient\na.png,p1\na.png,p2\n", "has the patients p1 and p2"),
+        ("filename,label,patient\na.png,A,p1\na.png,C,p2\n", "none under the label 'B'"),
+    ],
+)
+def test_contradicting_metadata_is_refused(tmp_path, text, message):
+    """Two patients for one file are an error, not a silent choice."""
+    with pytest.raises(ValueError, match=message):
+        load_xray_folder(write_metadata(tmp_path, text))
+
+
+def test_a_small_share_keeps_its_image():
+    """Every class with a positive share gets an image while there are enough."""
+    _, y = make_chest_phantoms(5, weights=[1, 1, 98], image_size=8, random_state=0)
+    assert sorted(y) == ["COVID-19", "Normal"] + ["Pneumonia"] * 3

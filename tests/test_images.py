@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -485,3 +486,35 @@ def test_invalid_parameters(files, parameters):
     (name,) = parameters
     with pytest.raises(InvalidParameterError, match=f"'{name}' parameter of XRayLoader must be"):
         XRayLoader(**parameters).fit(files)
+
+
+def test_damaged_exif_does_not_keep_an_image_from_being_read(tmp_path):
+    """Orientation is applied though another tag is damaged."""
+    exif = (
+        b"Exif\0\0MM\0*"
+        + struct.pack(">LH", 8, 2)
+        + struct.pack(">HHLHH", 0x0112, 3, 1, 6, 0)
+        + struct.pack(">HHLL", 0x0128, 4, 1, 70000)
+        + b"\0" * 4
+    )
+    film = np.zeros((16, 16), np.uint8)
+    film[:, :8] = 255
+    path = tmp_path / "film.jpg"
+    Image.fromarray(film).save(path, exif=exif, quality=95)
+    rows = XRayLoader(image_size=16).fit_transform([path]).reshape(16, 16)
+    assert rows[:8].mean() > 250  # turned by 90 degrees: left came to the top
+    assert rows[8:].mean() < 5
+
+
+def test_a_transparent_value_of_16_bits_is_black(tmp_path):
+    """Transparency becomes black in 16-bit images too."""
+    path = tmp_path / "film.png"
+    Image.fromarray(np.full((8, 8), 20000, np.uint16)).save(path, transparency=20000)
+    assert XRayLoader(image_size=8).fit_transform([path]).max() == 0
+
+
+def test_an_extreme_strip_keeps_a_line(tmp_path):
+    """Padding a 1 x 1000 strip leaves a line of it."""
+    path = tmp_path / "strip.png"
+    Image.fromarray(np.full((1, 1000), 200, np.uint8)).save(path)
+    assert XRayLoader(image_size=16).fit_transform([path]).max() == 200

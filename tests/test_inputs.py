@@ -475,3 +475,34 @@ def test_a_number_of_labels_that_differs_is_an_error(paths):
     """X and y must have as many rows, for pixels and for paths."""
     error_of(model().fit, X[:-1], Y, match="inconsistent numbers of samples")
     error_of(model().fit, paths[:-1], Y, match="inconsistent numbers of samples")
+
+
+def test_one_pixel_rows_and_paths_are_told_apart(tmp_path):
+    """Both have one feature; predicting on the other form is an error all the same."""
+    path = str(tmp_path / "film.png")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+    options = {"backbone": toy, "weights": None, "image_size": 16}
+    on_rows = ResNetFeatures(**options).fit([[0.0], [1.0]])
+    with pytest.raises(ValueError, match=r"is a column of file paths, but .* fitted on pixels"):
+        on_rows.transform([path])
+    on_paths = ResNetFeatures(**options).fit([path])
+    with pytest.raises(ValueError, match=r"is a column of numbers, but .* file paths"):
+        on_paths.transform([[0.5]])
+
+
+def test_images_then_standardised_floats():
+    """Standardised floats after images would be normalised twice: an error; noise is none."""
+    X = np.random.default_rng(0).integers(0, 255, (6, 64)).astype(np.uint8)
+    features = ResNetFeatures(backbone=toy, weights=None, image_size=16).fit(X)
+    with pytest.raises(ValueError, match=r"fitted on images in \[0, 1\]"):
+        features.transform((X / 255 - 0.5) / 0.25)
+    assert features.transform(X / 255 + 0.01).shape == (6, 32)
+
+
+@pytest.mark.parametrize("shape", [(16.5, 16), ((1, 2), 3), ("a", "b"), (16,), (0, 256)])
+def test_image_shape_is_two_integers(shape):
+    """Anything else is a one-line error that shows it."""
+    X = np.zeros((4, 256), np.uint8)
+    with pytest.raises(ValueError, match="expected two integers") as caught:
+        ResNetFeatures(backbone=toy, weights=None, image_size=16, image_shape=shape).fit(X)
+    assert "\n" not in str(caught.value)

@@ -117,7 +117,7 @@ def test_running_statistics_are_those_of_the_final_weights(phantoms):
     torch.testing.assert_close(block.bn.running_mean, mean, rtol=0.05, atol=1e-2)
 
 
-# -- weights ----------------------------------------------------------------------------------------
+# -- weights --------------------------------------------------------------------------------------
 
 
 @quiet
@@ -195,7 +195,7 @@ def test_balanced_is_computed_after_the_sampler(phantoms, spied_rows):
     assert weights.mean() == pytest.approx(1)
 
 
-# -- samplers ---------------------------------------------------------------------------------------
+# -- samplers -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -285,7 +285,7 @@ def test_made_rows_need_a_head_and_no_weights(options, message, phantoms):
     assert "\n" not in str(caught.value)
 
 
-# -- early stopping ---------------------------------------------------------------------------------
+# -- early stopping -------------------------------------------------------------------------------
 
 
 @quiet
@@ -352,7 +352,6 @@ def test_divergence_is_an_error_that_names_lr(phantoms):
 
 def test_ctrl_c_is_not_swallowed(phantoms):
     """An interrupt in the middle of an epoch ends fit; it returns no half-trained model."""
-
     calls = []
     original = RowDataset.batch
 
@@ -393,7 +392,7 @@ def test_callbacks_reach_every_tail(phantoms):
     assert all(c[-1] < c[1] for c in moving.loss_curve_)
 
 
-# -- augmentation -----------------------------------------------------------------------------------
+# -- augmentation ---------------------------------------------------------------------------------
 
 
 def test_views_are_functions_of_image_and_number():
@@ -444,7 +443,7 @@ def test_augmentation_changes_training_alone(trainable, phantoms):
     np.testing.assert_array_equal(model.predict_proba(X), p)
 
 
-# -- precision and printing -------------------------------------------------------------------------
+# -- precision and printing -----------------------------------------------------------------------
 
 
 @quiet

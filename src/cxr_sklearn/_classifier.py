@@ -306,7 +306,8 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
             parameters["random_state"] = int(draw.randint(2**31 - 1))
         trunk = ResNetFeatures(**parameters)
         trunk.n_features_in_ = self.n_features_in_
-        trunk._image_shape, trunk._standardised = self._image_shape, self._standardised
+        for name in ("_image_shape", "_standardised", "_takes_paths"):
+            setattr(trunk, name, getattr(self, name))
         if hasattr(self, "feature_names_in_"):
             trunk.feature_names_in_ = self.feature_names_in_
         self.trunk_ = trunk._load()
@@ -344,8 +345,8 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         elif is_frozen and isinstance(cache, ActivationCache):
             warnings.warn(
                 f"the activations of {n} images at trainable={self.trainable!r} exceed "
-                f"{IN_PROCESS_BYTES / 2**30:.3g} GiB, so the trunk runs again for every batch: memory=<folder> "
-                "keeps them on disk",
+                f"{IN_PROCESS_BYTES / 2**30:.3g} GiB, so the trunk runs again for every batch: "
+                "memory=<folder> keeps them on disk",
                 TrunkPassWarning,
                 stacklevel=3,
             )

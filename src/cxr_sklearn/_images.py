@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
@@ -43,7 +44,7 @@ def read_image(path: str | os.PathLike, image_size: int, resize: str = "pad") ->
     """
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
-            grey = _greyscale(ImageOps.exif_transpose(image))
+            grey = _upright(_greyscale(image), image)
             return np.asarray(_to_square(grey, image_size, resize))
     except UnidentifiedImageError:
         raise OSError("not a PNG or JPEG image") from None
@@ -57,7 +58,9 @@ def read_image(path: str | os.PathLike, image_size: int, resize: str = "pad") ->
 def _greyscale(image: Image.Image) -> Image.Image:
     """Return an 8-bit greyscale image; transparent pixels become black, as outside the film."""
     if image.mode.startswith("I"):  # 16-bit greyscale PNG: its full range, not clipped at 255
-        deep = np.asarray(image).astype(np.float32)
+        deep = np.array(image, dtype=np.float32)
+        if (key := image.info.get("transparency")) is not None:
+            deep[deep == key] = 0
         return Image.fromarray(np.rint(deep.clip(0, 65535) / 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -65,13 +68,39 @@ def _greyscale(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
+# what undoes each value of EXIF's orientation tag (0x0112)
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(grey: Image.Image, image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF says; Pillow's exif_transpose fails on other tags' damage."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged tags, which do not matter here
+        orientation = image.getexif().get(0x0112)
+    return grey.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else grey
+
+
 def _to_square(image: Image.Image, side: int, resize: str) -> Image.Image:
     if image.size == (side, side):
         return image
     if resize == "stretch":
         return image.resize((side, side), Image.Resampling.BILINEAR)
-    fit = ImageOps.pad if resize == "pad" else ImageOps.fit
-    return fit(image, (side, side), method=Image.Resampling.BILINEAR)
+    if resize == "crop":
+        return ImageOps.fit(image, (side, side), method=Image.Resampling.BILINEAR)
+    scale = side / max(image.size)
+    width, height = (max(1, round(scale * length)) for length in image.size)
+    square = Image.new("L", (side, side))
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    square.paste(resized, ((side - width) // 2, (side - height) // 2))
+    return square
 
 
 def read_images(

@@ -19,6 +19,9 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 # pixels decoded from files are kept for the length of one fit up to this size, then decoded again
 _DECODED_BYTES = 2**30
 
+# how far outside [0, 1] pixels of an image may lie
+_OVERSHOOT = 0.5
+
 # digests of decoded files, by path, size, time of change and image size
 _FILE_DIGESTS: dict[tuple, bytes] = {}
 
@@ -148,12 +151,18 @@ def check_images(estimator: BaseEstimator, X: Any, *, reset: bool) -> Images:
         side = int(estimator.image_size)
         if reset:
             estimator._image_shape, estimator._standardised = (side, side), False
+            estimator._takes_paths = True
+        elif not estimator._takes_paths:
+            raise _other_form(estimator, "a column of file paths", "pixels")
         return Images(None, paths, (side, side), n_jobs=estimator.n_jobs)
     X, stacked_shape = _flatten_stack(X)
-    if not reset and getattr(X, "ndim", 0) == 2 and estimator.n_features_in_ == 1:
-        _check_width(estimator, X.shape[1], f"rows of {X.shape[1]} values", reset)
+    if not reset and estimator._takes_paths and len(shape := np.shape(X)) == 2:
+        if shape[1] == 1:
+            raise _other_form(estimator, "a column of numbers", "a column of file paths")
+        _check_width(estimator, shape[1], f"rows of {shape[1]} values", reset)
     rows = validate_data(estimator, X, reset=reset)
     if reset:
+        estimator._takes_paths = False
         estimator._image_shape = _image_shape(estimator, rows.shape[1], stacked_shape)
     elif stacked_shape not in (None, estimator._image_shape):
         raise ValueError(
@@ -166,6 +175,12 @@ def check_images(estimator: BaseEstimator, X: Any, *, reset: bool) -> Images:
     elif estimator._standardised and rows.dtype.kind == "u":
         raise ValueError(
             f"X is {rows.dtype}, but {type(estimator).__name__} was fitted on standardised floats; "
+            "pass images prepared as those were"
+        )
+    elif not estimator._standardised and not is_unit and _beyond_unit(values):
+        raise ValueError(
+            f"X holds values from {values.min():g} to {values.max():g}, but "
+            f"{type(estimator).__name__} was fitted on images in [0, 1] (or unsigned integers); "
             "pass images prepared as those were"
         )
     return Images(values, None, estimator._image_shape, estimator._standardised)
@@ -183,6 +198,18 @@ def _check_width(estimator: BaseEstimator, width: int, found: str, reset: bool) 
             f"X has {width} features, but {name} is expecting {fitted} features as input: X is "
             f"{found}, fitted was {what}; pass images in the form given to fit"
         )
+
+
+def _other_form(estimator: BaseEstimator, found: str, fitted: str) -> ValueError:
+    return ValueError(
+        f"X is {found}, but {type(estimator).__name__} was fitted on {fitted}; pass images in the "
+        "form given to fit"
+    )
+
+
+def _beyond_unit(values: np.ndarray) -> bool:
+    """Whether values lie further outside [0, 1] than resampling or noise takes an image."""
+    return bool(values.min() < -_OVERSHOOT or values.max() > 1 + _OVERSHOOT)
 
 
 def _flatten_stack(X: Any) -> tuple[Any, tuple[int, int] | None]:
@@ -210,9 +237,13 @@ def _flatten_stack(X: Any) -> tuple[Any, tuple[int, int] | None]:
 def _image_shape(
     estimator: BaseEstimator, width: int, stacked_shape: tuple[int, int] | None
 ) -> tuple[int, int]:
-    given = None if estimator.image_shape is None else tuple(map(int, estimator.image_shape))
-    if given is not None and (len(given) != 2 or min(given) < 1):
-        raise ValueError(f"image_shape={estimator.image_shape!r}; expected (height, width) or None")
+    given = None if estimator.image_shape is None else tuple(estimator.image_shape)
+    if given is not None and not (
+        len(given) == 2 and all(isinstance(side, (int, np.integer)) and side >= 1 for side in given)
+    ):
+        raise ValueError(
+            f"image_shape={estimator.image_shape!r}; expected two integers (height, width), or None"
+        )
     if stacked_shape is not None:
         if given not in (None, stacked_shape):
             raise ValueError(

@@ -76,7 +76,7 @@ def load_xray_folder(root: str | os.PathLike, *, patient_pattern: str | None = N
     patients = _read_patients(root / "metadata.csv")
     try:
         pattern = re.compile(patient_pattern or _NIH_NAME)
-    except re.error as error:
+    except (re.error, TypeError) as error:
         raise ValueError(
             f"patient_pattern={patient_pattern!r} is no regular expression ({error})"
         ) from error
@@ -99,13 +99,13 @@ def load_xray_folder(root: str | os.PathLike, *, patient_pattern: str | None = N
     if not paths:
         raise ValueError(
             f"root={str(root)!r} holds no class folder with images; expected "
-            f"{root.name}/<class>/<image> with {', '.join(IMAGE_SUFFIXES)} files"
+            f"{root.resolve().name}/<class>/<image> with {', '.join(IMAGE_SUFFIXES)} files"
         )
     counts = Counter(labels)
     lines = [f"{name}: {count} images" for name, count in sorted(counts.items())]
     description = (
-        f"Chest X-rays from the folder {root.name!r}: {len(paths)} images of {len(set(groups))} "
-        f"patients.\n" + "\n".join(lines)
+        f"Chest X-rays from the folder {root.resolve().name!r}: {len(paths)} images of "
+        f"{len(set(groups))} patients.\n" + "\n".join(lines)
     )
     return Bunch(
         data=np.array(paths, dtype=object)[:, None],
@@ -118,23 +118,30 @@ def load_xray_folder(root: str | os.PathLike, *, patient_pattern: str | None = N
 
 
 def _patient(
-    path: Path, label: str, patients: dict[tuple[str | None, str], str], pattern: re.Pattern
+    path: Path, label: str, patients: dict[str, dict[str, str]], pattern: re.Pattern
 ) -> str:
-    known = patients.get((label, path.name)) or patients.get((None, path.name))
-    if known:
-        return known
+    if named := patients.get(path.name):
+        known = set(named.values())
+        if len(known) == 1:
+            return known.pop()
+        if label in named:
+            return named[label]
+        raise ValueError(
+            f"metadata.csv gives {path.name} the patients {', '.join(sorted(known))}, but none "
+            f"under the label {label!r}; expected one row per file, labelled by its folder"
+        )
     match = pattern.search(path.name)
     return match.group(1) if match and match.group(1) else f"{label}/{path.name}"
 
 
-def _read_patients(path: Path) -> dict[tuple[str | None, str], str]:
-    """Return the patient by (label or None, file name); empty where there is no such file."""
+def _read_patients(path: Path) -> dict[str, dict[str, str]]:
+    """Return the patient by file name and label; empty where there is no such file."""
     if not path.is_file():
         return {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
+            columns = reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
             rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: no readable CSV file ({error}); expected UTF-8 text") from error
@@ -144,4 +151,15 @@ def _read_patients(path: Path) -> dict[tuple[str | None, str], str]:
             f"{path}: no column {' and '.join(map(repr, missing))} among {', '.join(columns)}; "
             "expected filename and patient"
         )
-    return {(row.get("label"), row["filename"]): row["patient"] for row in rows}
+    patients: dict[str, dict[str, str]] = {}
+    for row in rows:
+        name, patient = (row["filename"] or "").strip(), (row["patient"] or "").strip()
+        if not name or not patient:
+            continue  # a file without a known patient
+        known = patients.setdefault(name, {})
+        label = (row.get("label") or "").strip()
+        if known.setdefault(label, patient) != patient:
+            raise ValueError(
+                f"{path}: {name} has the patients {known[label]} and {patient}; expected one"
+            )
+    return patients

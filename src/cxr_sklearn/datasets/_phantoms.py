@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,10 @@ def make_chest_phantoms(
     >>> X.shape, sorted(y).count("COVID-19")
     ((10, 1024), 1)
     """
-    if n_samples < 1:
-        raise ValueError(f"n_samples={n_samples}; expected 1 or more")
-    if image_size < 8:
-        raise ValueError(f"image_size={image_size}; expected 8 pixels or more")
+    if not isinstance(n_samples, Integral) or n_samples < 1:
+        raise ValueError(f"n_samples={n_samples!r}; expected an integer of 1 or more")
+    if not isinstance(image_size, Integral) or image_size < 8:
+        raise ValueError(f"image_size={image_size!r}; expected an integer of 8 pixels or more")
     rng = check_random_state(random_state)
     counts = _class_counts(n_samples, weights)
     y = rng.permutation(np.repeat(CLASSES, counts))
@@ -67,6 +68,7 @@ def make_chest_phantoms(
 
 
 def _class_counts(n_samples: int, weights: Any) -> np.ndarray:
+    given = weights
     if weights is None:
         weights = [1.0] * len(CLASSES)
     if isinstance(weights, Mapping):
@@ -75,9 +77,13 @@ def _class_counts(n_samples: int, weights: Any) -> np.ndarray:
             raise ValueError(f"weights: no class {unknown[0]!r}; expected {', '.join(CLASSES)}")
         weights = [weights.get(name, 0.0) for name in CLASSES]
     share = np.asarray(weights, dtype=float)
-    if share.shape != (len(CLASSES),) or not np.all(share >= 0) or not share.sum() > 0:
+    if (
+        share.shape != (len(CLASSES),)
+        or not np.all((share >= 0) & np.isfinite(share))
+        or not share.sum() > 0
+    ):
         raise ValueError(
-            f"weights={weights!r}; expected {len(CLASSES)} numbers, none negative, for "
+            f"weights={given!r}; expected {len(CLASSES)} numbers, none negative, for "
             f"{', '.join(CLASSES)}"
         )
     wanted = share / share.sum() * n_samples
@@ -85,7 +91,8 @@ def _class_counts(n_samples: int, weights: Any) -> np.ndarray:
     while counts.sum() < n_samples:
         counts[np.argmax(wanted - counts)] += 1
     while counts.sum() > n_samples:  # more classes than images
-        counts[np.argmax(counts - wanted)] -= 1
+        excess = np.where(counts > 1, counts - wanted, -np.inf)
+        counts[np.argmax(excess if np.isfinite(excess).any() else counts)] -= 1
     return counts
 
 
