@@ -1,0 +1,114 @@
+"""On a GPU: the same models, faster. Skipped where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvO, ResNetOvR, ResNetStacking
+from cxr_sklearn._device import autocast_dtype, resolve_device, warn_shared_gpu
+from cxr_sklearn.exceptions import DeviceWarning
+
+from .toys import toy
+
+MODELS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
+SMALL = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0, "max_epochs": 5}
+on_cuda = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+class TestWithoutAGpu:
+    """The logic that chooses devices and precisions, with a GPU only pretended."""
+
+    def test_auto_prefers_cuda_then_mps(self, monkeypatch):
+        """device='auto' is CUDA, else MPS, else the CPU."""
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        assert resolve_device("auto").type == "cuda"
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert resolve_device("auto").type == "mps"
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        assert resolve_device("auto").type == "cpu"
+
+    @pytest.mark.parametrize(("bf16", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
+    def test_auto_precision_follows_the_device(self, bf16, expected, monkeypatch):
+        """On CUDA bfloat16, on older cards float16, elsewhere float32."""
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+        assert autocast_dtype("auto", torch.device("cuda")) == expected
+        assert autocast_dtype("auto", torch.device("cpu")) is None
+        assert autocast_dtype("fp32", torch.device("cuda")) is None
+
+    @pytest.mark.parametrize("device", ["cuda:7", "gpu", "tpu"])
+    def test_devices_that_are_not_there_are_named(self, device, phantoms):
+        """An unknown or missing device is a one-line error with a remedy."""
+        with pytest.raises(ValueError, match=f"device='{device}'") as caught:
+            ResNetOvO(**SMALL, device=device).fit(*phantoms)
+        assert "\n" not in str(caught.value)
+        assert "'cpu'" in str(caught.value)
+
+    def test_processes_that_share_a_gpu_are_warned_of(self, monkeypatch):
+        """n_jobs > 1 with one CUDA device gains nothing, and a warning says so."""
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        with pytest.warns(DeviceWarning, match="n_jobs=2 with one CUDA device"):
+            warn_shared_gpu(2, torch.device("cuda"))
+
+    @pytest.mark.filterwarnings("error")
+    def test_no_warning_where_nothing_is_shared(self, monkeypatch):
+        """One process, several cards or the CPU: no warning."""
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        warn_shared_gpu(2, torch.device("cuda"))
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        for n_jobs, device in ((None, "cuda"), (1, "cuda"), (2, "cpu")):
+            warn_shared_gpu(n_jobs, torch.device(device))
+
+
+class TestOnAGpu:
+    """What only a GPU can show."""
+
+    pytestmark = on_cuda
+
+    @pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
+    @pytest.mark.parametrize("kind", MODELS)
+    def test_float32_agrees_with_the_cpu(self, kind, trainable, phantoms):
+        """The same frozen features, and predictions close to the CPU's."""
+        X, y = phantoms
+        options = {**SMALL, "trainable": trainable, "precision": "fp32"}
+        gpu = kind(**options, device="cuda").fit(X, y)
+        assert next(gpu._tails[0].net_.module_.parameters()).is_cuda
+        p = gpu.predict_proba(X)
+        gpu.set_params(device="cpu")
+        np.testing.assert_allclose(gpu.predict_proba(X), p, atol=1e-2)
+
+    @pytest.mark.parametrize("precision", ["auto", "bf16", "fp16"])
+    def test_mixed_precision_trains(self, precision, phantoms):
+        """Autocast, and for float16 scaled gradients, on the card."""
+        X, y = phantoms
+        model = ResNetOvO(**SMALL, trainable="all", precision=precision, device="cuda").fit(X, y)
+        assert np.isfinite(model.predict_proba(X)).all()
+        assert all(curve[-1] < curve[0] for curve in model.loss_curve_)
+
+    def test_features_agree_with_the_cpu(self, phantoms):
+        """Trunk activations are the CPU's to float32 accuracy, and cached apart."""
+        X, _ = phantoms
+        options = {"backbone": toy, "weights": None, "image_size": 16, "precision": "fp32"}
+        gpu = ResNetFeatures(**options, device="cuda").fit_transform(X)
+        np.testing.assert_allclose(
+            gpu, ResNetFeatures(**options, device="cpu").fit_transform(X), atol=1e-2
+        )
+
+    def test_the_loop_does_not_wait_for_the_card(self, phantoms):
+        """No batch of a training with resident activations synchronises with the host."""
+        X, y = phantoms
+        model = ResNetClassifier(**SMALL, device="cuda")
+        model.fit(X, y)  # warms up
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with pytest.warns(UserWarning) as record:
+                model.fit(X, y)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        waits = [w for w in record if "called a synchronizing" in str(w.message)]
+        assert len(waits) < 60  # per fit and per epoch, not per batch
