@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.model_selection import GridSearchCV
 
 from cxr_sklearn import ResNetFeatures, ResNetOvO, ResNetStacking, _classifier, _trunk, clear_cache
 from cxr_sklearn._cache import ActivationCache, DiskCache, activation_cache
@@ -41,6 +42,16 @@ def test_an_image_passes_once_however_it_is_asked_for(phantoms, passes):
     ResNetOvO(**SPIED, max_epochs=2).fit(X[5:], y[5:]).predict(X[:20])
     ResNetFeatures(**SPIED).fit_transform(X.reshape(-1, 16, 16))
     assert passes() == 0
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+@pytest.mark.parametrize("trainable", ["layer4", "layer1"])
+def test_a_search_at_a_middle_cut_passes_each_image_once(trainable, phantoms, passes):
+    """Below the head, too, folds and candidates share one pass."""
+    X, y = phantoms
+    model = ResNetOvO(**SPIED, trainable=trainable, max_epochs=2)
+    GridSearchCV(model, {"lr": [1e-3, 1e-2]}, cv=2, error_score="raise").fit(X, y)
+    assert passes() == len(X)
 
 
 def test_equal_images_pass_once(phantoms, passes):

@@ -190,6 +190,7 @@ def test_the_stacked_chain_learns_from_out_of_fold_outputs(phantoms, monkeypatch
     monkeypatch.setattr(Tail, "logits", spy_logits)
     ResNetStacking(**SMALL, cv=4).fit(X, y)
     assert len(trained) == 3 + 3 * 4  # whole, and in four folds
+    asked = asked[:-3]  # the last three are the finished model's, judged on all rows
     assert len(asked) == 3 * 4
     assert all(rows.isdisjoint(seen) for rows, seen in asked)
     assert set().union(*(rows for rows, _ in asked)) == set(range(len(X)))
@@ -387,6 +388,7 @@ def test_no_patient_is_divided_by_the_stacking_folds(grouped, monkeypatch):
     monkeypatch.setattr(Tail, "fit", spy_fit)
     monkeypatch.setattr(Tail, "logits", spy_logits)
     ResNetStacking(**SMALL, cv=3, early_stopping=True).fit(X, y, groups=groups)
+    pairs = pairs[:-3]  # the last three are the finished model's, judged on its validation part
     assert len(pairs) == 9
     for seen, asked in pairs:
         assert set(groups[seen]).isdisjoint(groups[asked])
@@ -509,3 +511,10 @@ def test_constructor_touches_nothing():
     assert model.get_params()["lr"] == -1
     with pytest.raises(Exception, match="not fitted yet"):
         check_is_fitted(model)
+
+
+def test_groups_of_another_length_are_explained(phantoms):
+    """Groups that a sampler upstream left behind are named, with the remedy."""
+    X, y = phantoms
+    with pytest.raises(ValueError, match=r"groups has 50 values for 60 images.*group_by"):
+        ResNetOvO(**SMALL).fit(X, y, groups=np.arange(50))

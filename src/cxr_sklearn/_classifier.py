@@ -212,7 +212,12 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         y = self._check_targets(y, images)
         if groups is not None:
             groups = column_or_1d(groups)
-            check_consistent_length(images, groups)
+            if len(groups) != len(images):
+                raise ValueError(
+                    f"groups has {len(groups)} values for {len(images)} images; expected one per "
+                    "image: if a sampler before this step changes the rows, use the model's own "
+                    "sampler, or group_by"
+                )
         weight = np.ones(len(images))
         if sample_weight is not None:
             # its second argument only tells the number of rows
@@ -338,6 +343,8 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
                 result[views == v] = part
             return result
 
+        if trunk._row_shape is None:  # at a cut between the stages: the first images tell
+            trunk._rows(images.take(np.arange(min(n, self.batch_size))), cache)
         whole = None
         itemsize = 4 if is_frozen else images.dtype.itemsize
         if n * (1 + n_views) * int(np.prod(trunk._shape)) * itemsize <= IN_PROCESS_BYTES:
@@ -405,7 +412,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         )
 
     def _predicted_codes(self, rows: TrainingRows) -> np.ndarray:
-        """Return the classes that the model predicts for the rows it is judged on."""
+        """Return the codes of classes predicted for the rows that the model is judged on."""
         held = rows.is_validation
         ids = np.flatnonzero(held) if held.any() else np.arange(rows.n_rows)
         return np.unique(self._log_probabilities(ids[:, None]).argmax(axis=1))

@@ -10,7 +10,6 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
-from sklearn.utils import check_consistent_length, column_or_1d
 
 from ._inputs import Images
 
@@ -26,7 +25,7 @@ def patient_groups(
     Parameters
     ----------
     images : Images
-    groups : array-like of shape (n,) or None
+    groups : ndarray of shape (n,) or None
         Given to ``fit``; goes before `group_by`.
     group_by : callable or None
         From a path to its patient.
@@ -37,8 +36,6 @@ def patient_groups(
     """
     codes = np.arange(len(images))
     if groups is not None:
-        groups = column_or_1d(groups)
-        check_consistent_length(images, groups)
         _, codes = np.unique(groups, return_inverse=True)
     elif group_by is not None:
         if images.paths is None:

@@ -186,7 +186,11 @@ class Tail(ClassifierMixin, BaseEstimator):
             augment=augmented if self.augment and plan.channels else None,
             device=device,
             dtype=autocast_dtype(self.precision, device),
+            skip=self._skip(plan.width),
         )
+
+    def _skip(self, width: int) -> np.ndarray | None:
+        return None
 
     def _net(
         self,
@@ -296,6 +300,11 @@ class Chain(Tail):
 
     Unlike a :class:`Tail` it is given values, row i of them being row i of `rows`.
 
+    It starts as the rule that it improves on, the greatest standardised logit. Out-of-fold outputs
+    of networks that have learned little run against the labels (a held-out image lowers the share
+    of its class in training), and a chain that starts from nothing learns that, and turns the
+    networks' outputs around.
+
     Attributes
     ----------
     predicted_classes_ : ndarray
@@ -310,6 +319,9 @@ class Chain(Tail):
         judged = own.is_validation if own.is_validation.any() else slice(None)
         self.predicted_classes_ = np.unique(self.predict(values[judged]))
         return self
+
+    def _skip(self, width: int) -> np.ndarray:
+        return np.eye(width) if width > 1 else np.array([[-0.5], [0.5]])
 
 
 def _fit_moments(module: TailModule, rows: TrainingRows, ids: np.ndarray) -> None:

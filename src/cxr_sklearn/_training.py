@@ -65,6 +65,8 @@ class TailModule(nn.Module):
         Applied to images while training.
     device, dtype : torch.device, torch.dtype or None
         Of the mixed precision.
+    skip : ndarray of shape (n_classes, width), default=None
+        What a class's logit has of each value before anything is learned.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class TailModule(nn.Module):
         augment: Callable[[torch.Tensor], torch.Tensor] | None,
         device: torch.device,
         dtype: torch.dtype | None,
+        skip: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         self.shape = shape
@@ -90,13 +93,16 @@ class TailModule(nn.Module):
         layers: list[nn.Module] = []
         width = blueprint.width
         for size in hidden_layer_sizes:
-            layers += [nn.Dropout(dropout), nn.Linear(width, size), nn.ReLU()]
+            # beside a skip what is learned stays bounded, so that it cannot outvote clear values
+            activation = nn.ReLU() if skip is None else nn.Tanh()
+            layers += [nn.Dropout(dropout), nn.Linear(width, size), activation]
             width = size
         output = nn.Linear(width, len(priors))
         # before the first step every image has the probabilities of the (weighted) classes
         nn.init.zeros_(output.weight)
         output.bias.data = torch.as_tensor(np.log(priors), dtype=torch.float32)
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), output)
+        self.register_buffer("skip", None if skip is None else torch.from_numpy(skip).float())
 
     def unit(self, x: torch.Tensor) -> torch.Tensor:
         """Give rows their shape, and uint8 images their scale."""
@@ -113,7 +119,10 @@ class TailModule(nn.Module):
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         with autocast(torch.device(self.autocast_type), self.autocast_dtype):
-            logits = self.head(self.body(x).flatten(1))
+            values = self.body(x).flatten(1)
+            logits = self.head(values)
+            if self.skip is not None:
+                logits = logits + values @ self.skip.T
         return logits.float()
 
 

@@ -271,7 +271,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     @property
     def _shape(self) -> tuple[int, ...]:
-        """Shape of one row of activations."""
+        """Shape of one row of activations; a blank image tells it where none has passed yet."""
         if self._row_shape is None:
             blank = np.zeros((1, self.image_size, self.image_size), np.float32)
             self._row_shape = tuple(self._forward(torch.from_numpy(blank)[:, None]).shape[1:])
@@ -328,7 +328,9 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             tally.add(len(images), len(todo))
         if len(todo) and isinstance(cache, ActivationCache) and in_worker():
             _warn_worker()
-        return np.stack([new[keys[i]] if row is None else row for i, row in enumerate(found)])
+        rows = np.stack([new[keys[i]] if row is None else row for i, row in enumerate(found)])
+        self._row_shape = rows.shape[1:]
+        return rows
 
     def _prepared(self, images: Images, index: np.ndarray, view: int) -> torch.Tensor:
         device = resolve_device(self.device, fitted=True)
