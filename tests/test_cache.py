@@ -11,7 +11,15 @@ import pytest
 from PIL import Image
 from sklearn.model_selection import GridSearchCV
 
-from cxr_sklearn import ResNetFeatures, ResNetOvO, ResNetStacking, _classifier, _trunk, clear_cache
+from cxr_sklearn import (
+    ResNetFeatures,
+    ResNetOvO,
+    ResNetStacking,
+    _classifier,
+    _images,
+    _trunk,
+    clear_cache,
+)
 from cxr_sklearn._cache import ActivationCache, DiskCache, activation_cache
 from cxr_sklearn.exceptions import TrunkPassWarning
 
@@ -96,6 +104,26 @@ def test_a_changed_file_is_another_image(tmp_path, passes):
     Image.fromarray(noise[1][:, ::-1].copy()).save(path, compress_level=1)
     assert not np.array_equal(features.transform([path]), first)
     assert passes() == 1
+
+
+def test_files_are_decoded_once_per_fit(grouped_files, monkeypatch):
+    """Digests for the groups, the trunk and the tails share one decoding."""
+    paths, y = grouped_files
+    read = []
+    original = _images.read_image
+    monkeypatch.setattr(_images, "read_image", lambda p, *a: read.append(p) or original(p, *a))
+    ResNetStacking(backbone=toy, weights=None, image_size=16, cv=2, max_epochs=2).fit(paths, y)
+    assert sorted(read) == sorted(paths[:, 0])
+
+
+@pytest.fixture
+def grouped_files(phantoms, tmp_path):
+    """Return phantoms as files."""
+    X, y = phantoms
+    paths = [str(tmp_path / f"{i}.png") for i in range(len(X))]
+    for path, row in zip(paths, X, strict=True):
+        Image.fromarray(row.reshape(16, 16)).save(path)
+    return np.array(paths, dtype=object)[:, None], y
 
 
 @pytest.mark.parametrize("kind", ["str", "path", "joblib"])

@@ -180,6 +180,14 @@ def test_a_weight_dict_equals_sample_weights(phantoms):
     np.testing.assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
 
 
+@pytest.mark.parametrize("weight", [0.0, -1.0])
+def test_a_class_of_no_weight_is_refused(weight, phantoms):
+    """A weight that is not positive would leave a class untrained but predicted."""
+    weights = {"COVID-19": weight, "Normal": 1.0, "Pneumonia": 1.0}
+    with pytest.raises(ValueError, match="class_weight gives 'COVID-19' the weight"):
+        ResNetOvO(**SMALL, class_weight=weights).fit(*phantoms)
+
+
 def test_balanced_is_computed_after_the_sampler(phantoms, spied_rows):
     """Once a sampler has balanced a problem, balanced weights are all 1."""
     X, y = phantoms

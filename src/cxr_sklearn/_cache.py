@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -83,6 +84,9 @@ class DiskCache:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._connect() as connection:
+                # readers and a writer at once; a setting of the file, not of the connection
+                with contextlib.suppress(sqlite3.OperationalError):  # another process sets it now
+                    connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute(
                     "CREATE TABLE IF NOT EXISTS rows (trunk TEXT, key BLOB, dtype TEXT, "
                     "shape TEXT, value BLOB, PRIMARY KEY (trunk, key)) WITHOUT ROWID"
@@ -121,7 +125,6 @@ class _Connection:
         self._connection = sqlite3.connect(path, timeout=60)
 
     def __enter__(self) -> sqlite3.Connection:
-        self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         return self._connection
 

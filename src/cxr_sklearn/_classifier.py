@@ -229,6 +229,12 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         codes = self._encode(y)
         if isinstance(self.class_weight, dict):
             per_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            if not (per_class > 0).all():
+                label = self._names[int(per_class.argmin())]
+                raise ValueError(
+                    f"class_weight gives {label!r} the weight {per_class.min():g}; expected "
+                    "positive weights: to leave a class out, drop its images"
+                )
             weight = weight * per_class[codes]
         warn_shared_gpu(self.n_jobs, resolve_device(self.device))
         draw = check_random_state(self.random_state)
@@ -296,7 +302,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         self.classes_ = encoder.classes_
         if len(self.classes_) < 2:
             raise ValueError(
-                f"{type(self).__name__} got images of one class ({self.classes_[0]!r}); expected "
+                f"{type(self).__name__} got images of one class ({self._names[0]!r}); expected "
                 "2 classes or more"
             )
         return encoder.transform(y)

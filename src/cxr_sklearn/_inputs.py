@@ -71,7 +71,10 @@ class Images:
         """Return some of the images."""
         values = None if self.values is None else self.values[index]
         paths = None if self.paths is None else self.paths[index]
-        return Images(values, paths, self.image_shape, self.standardised, self.n_jobs)
+        some = Images(values, paths, self.image_shape, self.standardised, self.n_jobs)
+        if self._decoded is not None:
+            some._decoded, some._is_decoded = self._decoded[index], self._is_decoded[index]
+        return some
 
     def pixels(self, index: np.ndarray) -> np.ndarray:
         """Return rows of pixels, shape (n, height, width)."""
