@@ -17,7 +17,7 @@ from cxr_sklearn.metrics import classification_table
 def small_demo(monkeypatch):
     """Shrink the demo to seconds: small phantoms for the real ResNet50."""
     monkeypatch.setattr(_demo, "_N_PHANTOMS", 60)
-    monkeypatch.setattr(_demo, "_TRAINING", {**_demo._TRAINING, "max_epochs": 2})
+    monkeypatch.setattr(_demo, "_TRAINING", {**_demo._TRAINING, "image_size": 32})
 
 
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
