@@ -17,7 +17,7 @@ from ._images import XRayLoader
 from .datasets import load_xray_folder, make_chest_phantoms
 from .metrics import classification_table
 
-_N_PHANTOMS = 900
+_N_PHANTOMS = 3000
 _DRAWN_SIZE = 128  # of phantoms, and of films in the picture
 
 # heads on one frozen ResNet50 of 128 pixels: without pretrained weights its features are those of
