@@ -23,7 +23,7 @@ from cxr_sklearn import (
 from cxr_sklearn._cache import ActivationCache, DiskCache, activation_cache
 from cxr_sklearn.exceptions import TrunkPassWarning
 
-from .toys import IMAGES_SEEN, spied_toy, toy
+from .toys import IMAGES_SEEN, ToyResNet, spied_toy, toy
 
 SPIED = {"backbone": spied_toy, "weights": None, "image_size": 16, "random_state": 0}
 
@@ -41,6 +41,7 @@ def passes():
     return count
 
 
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 def test_an_image_passes_once_however_it_is_asked_for(phantoms, passes):
     """Slices, copies, other estimators and other batch sizes find what is there."""
     X, y = phantoms
@@ -106,13 +107,14 @@ def test_a_changed_file_is_another_image(tmp_path, passes):
     assert passes() == 1
 
 
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 def test_files_are_decoded_once_per_fit(grouped_files, monkeypatch):
     """Digests for the groups, the trunk and the tails share one decoding."""
     paths, y = grouped_files
     read = []
     original = _images.read_image
     monkeypatch.setattr(_images, "read_image", lambda p, *a: read.append(p) or original(p, *a))
-    ResNetStacking(backbone=toy, weights=None, image_size=16, cv=2, max_epochs=2).fit(paths, y)
+    ResNetStacking(**{**SPIED, "backbone": toy}, cv=2, max_epochs=2).fit(paths, y)
     assert sorted(read) == sorted(paths[:, 0])
 
 
@@ -196,6 +198,7 @@ def small_bound(monkeypatch):
     monkeypatch.setattr(_classifier, "IN_PROCESS_BYTES", bound)
 
 
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 def test_activations_beyond_the_bound_are_computed_again(phantoms, passes, small_bound):
     """Without memory a warning names it, and the model is the same."""
     X, y = phantoms
@@ -209,6 +212,7 @@ def test_activations_beyond_the_bound_are_computed_again(phantoms, passes, small
     np.testing.assert_allclose(pinned.predict_proba(X), p, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 def test_a_folder_has_no_bound(phantoms, passes, small_bound, tmp_path):
     """With memory each image still passes once, and nothing warns."""
     X, y = phantoms
@@ -216,3 +220,30 @@ def test_a_folder_has_no_bound(phantoms, passes, small_bound, tmp_path):
         warnings.simplefilter("error", TrunkPassWarning)
         ResNetStacking(**SPIED, max_epochs=2, cv=2, memory=tmp_path).fit(X, y)
     assert passes() == len(X)
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+def test_workers_can_compute_beyond_the_bound(phantoms, small_bound):
+    """Rows that no process holds whole are computed in the workers."""
+    with pytest.warns(TrunkPassWarning, match=r"memory=<folder>"):
+        model = ResNetOvO(**{**SPIED, "backbone": toy}, max_epochs=2, n_jobs=2).fit(*phantoms)
+    assert len(model.estimators_) == 3
+
+
+class Negating(ToyResNet):
+    def __init__(self, negate):
+        super().__init__()
+        self.negate = negate
+
+    def forward(self, x):
+        return super().forward(-x if self.negate else x)
+
+
+def test_equal_weights_with_another_setting_are_not_mixed_up(phantoms):
+    """Two nets that differ in a setting of their code have activations of their own."""
+    options = {"weights": None, "image_size": 16}
+    one, two = (
+        ResNetFeatures(backbone=lambda n=n: Negating(n), **options).fit_transform(phantoms[0])
+        for n in (False, True)
+    )
+    assert not np.allclose(one, two)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from imblearn.over_sampling import SMOTE, RandomOverSampler
+from imblearn.pipeline import Pipeline
 from imblearn.under_sampling import RandomUnderSampler, TomekLinks
 from sklearn.metrics import log_loss
+from sklearn.model_selection import KFold
 from skorch.callbacks import Callback, LRScheduler
 
 from cxr_sklearn import ResNetClassifier, ResNetOvO, ResNetOvR, ResNetStacking
@@ -280,7 +282,7 @@ def test_samplers_see_the_training_part_only(kind, phantoms, spied_rows):
     [
         ({"trainable": "layer4"}, "expected trainable='head' with it"),
         ({"class_weight": {"COVID-19": 2.0, "Normal": 1.0, "Pneumonia": 1.0}}, "class_weight dict"),
-        ({"augment": 2}, "expected augment=None"),
+        ({"augment": 2}, "expected augment=False"),
     ],
 )
 def test_made_rows_need_a_head_and_no_weights(options, message, phantoms):
@@ -511,3 +513,49 @@ def test_a_trained_network_learns_more_than_a_linear_model():
         random_state=0,
     ).fit(X[:600], y[:600])
     assert network.score(X[600:], y[600:]) > max(linear_scores) + 0.05
+
+
+def test_nested_samplers_get_the_seed(features):
+    """Samplers inside an imbalanced-learn pipeline are seeded too."""
+    values, y = features
+    sampler = Pipeline([("up", SMOTE(k_neighbors=3)), ("down", RandomUnderSampler())])
+    one, two = (
+        resample(sampler, rows_of(values, y), np.arange(40), y, seed=1)[2] for _ in range(2)
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("strategy", [{"Normal": 5}, {1: 5}, ["Normal"]])
+def test_strategies_that_name_classes_are_refused(strategy, phantoms):
+    """Within a binary problem a class's name or code is another's: an error, not a mix-up."""
+    sampler = RandomUnderSampler(sampling_strategy=strategy)
+    with pytest.raises(ValueError, match=r"sampling_strategy=.* names classes"):
+        ResNetOvO(**SMALL, sampler=sampler).fit(*phantoms)
+
+
+def test_ctrl_c_in_a_callback_is_not_swallowed(phantoms):
+    """An interrupt that falls into a callback ends fit as well."""
+
+    class Interrupt(Callback):
+        def on_epoch_end(self, net, **_):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ResNetOvO(**SMALL, callbacks=[Interrupt()]).fit(*phantoms)
+
+
+@quiet
+def test_numpys_true_is_true(phantoms):
+    """A grid made with numpy asks for the same number of views."""
+    p = [
+        ResNetClassifier(**SMALL, augment=value).fit(*phantoms).predict_proba(phantoms[0])
+        for value in (True, np.True_)
+    ]
+    np.testing.assert_array_equal(*p)
+
+
+def test_splits_through_a_patient_are_refused(phantoms):
+    """A user's cv must keep patients whole, as the package's own folds do."""
+    model = ResNetStacking(**SMALL, cv=KFold(3))
+    with pytest.raises(ValueError, match=r"patients .* in training and in test"):
+        model.fit(*phantoms, groups=np.arange(60) % 20)

@@ -18,6 +18,8 @@ import torchvision
 from safetensors import SafetensorError
 from torch import nn
 
+from ._device import cuda_devices
+
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4", "fc")
 
@@ -170,6 +172,11 @@ class Network:
             whole = self.module(images)
         finally:
             hook.remove()
+        if not reached:
+            raise ValueError(
+                f"backbone: forward() of {type(self.module).__name__} never calls its stage "
+                f"{trainable!r}; expected it to call each stage as a whole"
+            )
         _, tail = self.cut(trainable)
         parts = tail(reached[0])
         if whole.shape != parts.shape or not torch.allclose(whole, parts, rtol=1e-3, atol=1e-3):
@@ -253,7 +260,7 @@ def _weights_version(weights: str | os.PathLike | None) -> tuple[str, ...] | Non
 
 
 def _seeded(build: Callable[[], Any], seed: int) -> Any:
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=cuda_devices()):
         torch.manual_seed(seed)
         return build()
 
@@ -289,10 +296,26 @@ def _stage_names(net: nn.Module) -> tuple[str, ...]:
 def _fingerprint(net: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{type(net).__module__}.{type(net).__qualname__}\n{net}".encode())
+    for module in net.modules():  # nets of equal weights may compute differently
+        digest.update(_behaviour(module).encode())
     for name, tensor in net.state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _behaviour(module: nn.Module) -> str:
+    """Describe what a module's code and settings do; counters, being integers, are left out."""
+    code = getattr(type(module).forward, "__code__", None)
+    settings = sorted(
+        (name, value)
+        for name, value in vars(module).items()
+        if isinstance(value, (bool, float, str))
+    )
+    if code is None:
+        return repr(settings)
+    constants = [c for c in code.co_consts if isinstance(c, (bool, int, float, str))]
+    return f"{settings}{code.co_code.hex()}{code.co_names}{constants}"
 
 
 def _imagenet_state(backbone: str) -> dict[str, torch.Tensor]:

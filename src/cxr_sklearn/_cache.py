@@ -58,6 +58,10 @@ class ActivationCache:
                 held[key] = row.copy()
                 self._bytes += row.nbytes
 
+    def __reduce__(self) -> tuple:
+        # another process has a cache, and locks, of its own
+        return _in_process, ()
+
     def clear(self) -> None:
         """Drop every row."""
         with self._lock:
@@ -142,6 +146,10 @@ def _from_blob(dtype: str, shape: str, value: bytes) -> np.ndarray:
 
 
 _IN_PROCESS = ActivationCache()
+
+
+def _in_process() -> ActivationCache:
+    return _IN_PROCESS
 
 
 def activation_cache(memory: Any, *, create: bool) -> ActivationCache | DiskCache:

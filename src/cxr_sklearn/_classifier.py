@@ -330,7 +330,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         is_frozen = self.trainable != "all"
         n_views = 0
         if self.augment and is_frozen:
-            n_views = _N_VIEWS if self.augment is True else int(self.augment)
+            n_views = _N_VIEWS if isinstance(self.augment, (bool, np.bool_)) else int(self.augment)
         cache = activation_cache(self.memory, create=True)
         network = trunk._network
         assert network is not None  # it was built a moment ago
@@ -456,7 +456,8 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         """Return the probability of each class.
 
         With ``class_weight="balanced"`` these are probabilities for classes equally frequent,
-        whatever their share in training.
+        whatever their share in training (for ``ResNetOvR``: as if each class were as frequent as
+        the rest together).
 
         Parameters
         ----------

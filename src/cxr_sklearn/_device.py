@@ -104,11 +104,15 @@ def place(module: nn.Module, device: torch.device) -> nn.Module:
     return module.to(memory_format=torch.channels_last)
 
 
+def cuda_devices() -> list[int]:
+    """Return the CUDA devices in use, whose generators torch.manual_seed changes too."""
+    return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+
+
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed PyTorch's global generators, and leave them as they were found."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=cuda_devices()):
         torch.manual_seed(seed)
         yield
 

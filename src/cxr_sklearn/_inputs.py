@@ -19,8 +19,8 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 # pixels decoded from files are kept for the length of one fit up to this size, then decoded again
 _DECODED_BYTES = 2**30
 
-# how far outside [0, 1] pixels of an image may lie
-_OVERSHOOT = 0.5
+# how far outside [0, 1] pixels of an image may lie: at fit, and later beside fitted images
+_ROUNDING, _OVERSHOOT = 0.05, 0.5
 
 # digests of decoded files, by path, size, time of change and image size
 _FILE_DIGESTS: dict[tuple, bytes] = {}
@@ -287,4 +287,5 @@ def _as_pixels(rows: np.ndarray) -> tuple[np.ndarray, bool]:
             "expected floats in [0, 1], standardised floats or unsigned integers: scale X, or "
             "pass the pixels as np.uint8 or np.uint16"
         )
-    return rows.astype(np.float32), low >= 0 and high <= 1
+    # resampling and noise take an image a little beyond its range
+    return rows.astype(np.float32), low >= -_ROUNDING and high <= 1 + _ROUNDING

@@ -42,8 +42,15 @@ def resample(
         If made rows meet sample weights, augmentation or a cut below the head.
     """
     sampler = clone(sampler)
-    if sampler.get_params().get("random_state", 0) is None:
-        sampler.set_params(random_state=seed)
+    for name, value in sorted(sampler.get_params().items()):
+        if value is None and name.rpartition("__")[2] == "random_state":
+            sampler.set_params(**{name: seed})
+        if name.rpartition("__")[2] == "sampling_strategy" and isinstance(value, (dict, list)):
+            raise ValueError(
+                f"sampler: {name}={value!r} names classes, which within a binary problem are "
+                "others; expected a word or a number ('auto', 'minority', 0.5), or the sampler "
+                "before the model in an imbalanced-learn pipeline"
+            )
     # these two pick rows without looking at their values
     blind = isinstance(sampler, RandomUnderSampler) or (
         isinstance(sampler, RandomOverSampler) and sampler.shrinkage is None
@@ -67,7 +74,7 @@ def resample(
         )
     if rows.n_views:
         raise ValueError(
-            f"sampler={name} makes new rows, which have no augmented views; expected augment=None "
+            f"sampler={name} makes new rows, which have no augmented views; expected augment=False "
             "with it, or a sampler that picks rows (RandomOverSampler)"
         )
     values = np.asarray(X_new, dtype=np.float32).reshape(-1, *rows.shape)

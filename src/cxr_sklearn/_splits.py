@@ -140,8 +140,11 @@ def stacking_folds(
         Each row is tested once, and every class stands in every training part.
     """
     if not isinstance(cv, (int, np.integer)):
-        splits = list(check_cv(cv, codes, classifier=True).split(codes[:, None], codes, groups))
-        _check_partition(splits, codes, is_validation, names)
+        with warnings.catch_warnings():
+            # whether the splitter kept them is checked below
+            warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
+            splits = list(check_cv(cv, codes, classifier=True).split(codes[:, None], codes, groups))
+        _check_partition(splits, codes, groups, is_validation, names)
         return splits
     trained = ~is_validation
     scarcest = int(_groups_per_class(codes[trained], groups[trained]).min())
@@ -166,6 +169,7 @@ def _missing(train: np.ndarray, codes: np.ndarray, is_validation: np.ndarray) ->
 def _check_partition(
     splits: list[tuple[np.ndarray, np.ndarray]],
     codes: np.ndarray,
+    groups: np.ndarray,
     is_validation: np.ndarray,
     names: Sequence[str],
 ) -> None:
@@ -175,7 +179,12 @@ def _check_partition(
             "cv: its test parts do not hold every row once; expected a partition, such as "
             "StratifiedGroupKFold gives"
         )
-    for train, _ in splits:
+    for train, test in splits:
+        if shared := np.intersect1d(groups[train], groups[test]).size:
+            raise ValueError(
+                f"cv: a fold has {shared} patients (or equal images) in training and in test; "
+                "expected none: pass an integer, or StratifiedGroupKFold"
+            )
         if missing := _missing(train, codes, is_validation):
             raise ValueError(
                 f"cv: a fold has no training row of class {names[min(missing)]!r}; expected every "

@@ -139,7 +139,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         device = resolve_device(self.device)
         dataset = RowDataset(source, train, train_y, weights, device, n_views=source.n_views)
         valid = self._validation(rows, ids[held], codes[held], class_weight, device)
-        with seeded(int(seeds[1]), device):
+        with seeded(int(seeds[1])):
             priors = np.bincount(train_y, weights) / weights.sum()
             module = self._module(rows, priors, device)
             _fit_moments(module, rows, original)

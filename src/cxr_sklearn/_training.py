@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import get_len, unpack_data
 from torch import nn
 from torch.nn import functional
@@ -240,7 +240,6 @@ class TailNet(NeuralNetClassifier):
     scaler: Any = None
     defer_losses = True
     interrupted_ = False
-    _stop_requested = False
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Callable, **fit_params: Any
@@ -276,18 +275,15 @@ class TailNet(NeuralNetClassifier):
         self.scaler.update()
         return {"loss": loss, "y_pred": y_pred}
 
-    def notify(self, method_name: str, **kwargs: Any) -> None:
-        try:
-            super().notify(method_name, **kwargs)
-        except KeyboardInterrupt:
-            self._stop_requested = True
-            raise
-
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
         try:
             return super().fit_loop(X, y, epochs, **kwargs)
         except KeyboardInterrupt:
-            self.interrupted_ = not self._stop_requested
+            # skorch's EarlyStopping asks with the same exception; a user's Ctrl-C is the other kind
+            self.interrupted_ = not any(
+                isinstance(callback, EarlyStopping) and callback.misses_ >= callback.patience
+                for _, callback in self.callbacks_
+            )
             raise
 
 

@@ -351,9 +351,12 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         context = autocast(device, autocast_dtype(self.precision, device))
         with torch.inference_mode(), context:
             try:
-                if self._unchecked is not None and device.type == "cpu":
+                if self._unchecked is not None:
                     network, self._unchecked = self._unchecked, None
-                    return network.check_cut(self.trainable, batch)
+                    if device.type == "cpu":
+                        return network.check_cut(self.trainable, batch)
+                    with torch.autocast(device.type, enabled=False):
+                        network.check_cut(self.trainable, batch[:2].cpu())
                 return self.module_(batch)
             except RuntimeError as error:
                 raise _explained(error, self.image_size) from error
