@@ -12,9 +12,11 @@ import torch
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.pipeline import make_pipeline
 from sklearn import config_context
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import recall_score
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.utils.validation import check_is_fitted
+from skorch.callbacks import Callback
 
 from cxr_sklearn import (
     ResNetClassifier,
@@ -518,3 +520,27 @@ def test_groups_of_another_length_are_explained(phantoms):
     X, y = phantoms
     with pytest.raises(ValueError, match=r"groups has 50 values for 60 images.*group_by"):
         ResNetOvO(**SMALL).fit(X, y, groups=np.arange(50))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@quiet
+def test_a_fit_that_fails_leaves_the_model_as_it_was(kind, phantoms):
+    """A fitted model predicts as before a refit that fails half way; a new one stays unfitted."""
+    X, y = phantoms
+
+    class Failing(Callback):
+        def on_epoch_end(self, net, **_):
+            raise RuntimeError("half way")
+
+    model = kind(**SMALL).fit(X, y)
+    expected, state = model.predict_proba(X), set(vars(model))
+    model.set_params(callbacks=[Failing()])
+    with pytest.raises(RuntimeError, match="half way"):
+        model.fit(X[::-1], np.where(y == "Normal", "other", y)[::-1])
+    assert set(vars(model)) == state
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+    fresh = kind(**SMALL, callbacks=[Failing()])
+    with pytest.raises(RuntimeError, match="half way"):
+        fresh.fit(X, y)
+    with pytest.raises(NotFittedError):
+        fresh.predict(X)

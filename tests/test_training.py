@@ -10,7 +10,7 @@ from imblearn.pipeline import Pipeline
 from imblearn.under_sampling import RandomUnderSampler, TomekLinks
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import BatchScoring, Callback, EpochScoring, LRScheduler
 
 from cxr_sklearn import ResNetClassifier, ResNetOvO, ResNetOvR, ResNetStacking
 from cxr_sklearn._augment import augmented, augmented_view
@@ -93,7 +93,7 @@ def test_a_constant_channel_is_not_blown_up():
 
 
 @quiet
-@pytest.mark.parametrize("trainable", ["head", "layer3", "all"])
+@pytest.mark.parametrize("trainable", ["head", "all"])
 def test_moments_are_of_the_training_part_alone(trainable, phantoms):
     """The first layer's moments are those of the training rows; validation rows do not count."""
     X, y = phantoms
@@ -103,6 +103,16 @@ def test_moments_are_of_the_training_part_alone(trainable, phantoms):
     channels = np.moveaxis(activations, 1, 0).reshape(activations.shape[1], -1)
     found = model.net_.module_.standardise.mean.numpy()
     np.testing.assert_allclose(found, channels.mean(axis=1), atol=1e-5)
+
+
+@quiet
+def test_between_stages_activations_stay_as_they_are(phantoms):
+    """A stage gets what the one before it hands over, on the scale that it was trained on."""
+    X, y = phantoms
+    model = ResNetClassifier(**SMALL, trainable="layer3").fit(X, y)
+    layer = model.net_.module_.standardise
+    assert not layer.mean.any()
+    assert (layer.scale == 1).all()
 
 
 @quiet
@@ -400,6 +410,115 @@ def test_callbacks_reach_every_tail(phantoms):
     moving = ResNetOvO(**SMALL).fit(*phantoms)
     assert all(c[-1] == pytest.approx(c[1], abs=1e-5) for c in still.loss_curve_)
     assert all(c[-1] < c[1] for c in moving.loss_curve_)
+
+
+# -- schedule, label smoothing, mixup -------------------------------------------------------------
+
+
+class Rates(Callback):
+    """Note the learning rate of every batch in RATES: the tails train copies of callbacks."""
+
+    def on_batch_end(self, net, training, **_):
+        if training:
+            RATES.append(net.optimizer_.param_groups[0]["lr"])
+
+
+RATES: list[float] = []
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle", "cosine"])
+@quiet
+def test_the_learning_rate_follows_its_schedule(schedule, kind, phantoms):
+    """It reaches `lr`, and ends where the schedule says, after max_epochs of every problem."""
+    X, y = phantoms
+    RATES.clear()
+    options = {**SMALL, "lr": 0.01, "lr_schedule": schedule, "n_iter_no_change": 100}
+    model = kind(**options, callbacks=[Rates()]).fit(X, y)
+    first = model.n_iter_ if kind is ResNetClassifier else model.n_iter_[0]
+    assert first == SMALL["max_epochs"]
+    n_problems = {ResNetClassifier: 1, ResNetStacking: 3 * 6}.get(kind, 3)
+    assert len(RATES) % n_problems == 0
+    last = RATES[-(len(RATES) // n_problems) :]
+    assert max(last) == pytest.approx(0.01, rel=0.05)
+    if schedule == "constant":
+        assert set(RATES) == {0.01}
+    elif schedule == "one_cycle":
+        assert 0 < last.index(max(last)) < len(last) / 2
+        assert last[-1] < 1e-6
+    else:
+        assert last == sorted(last, reverse=True)
+        assert last[-1] < 1e-6
+
+
+def test_smoothed_labels_lower_confidence(phantoms):
+    """A network trained on smoothed labels is less sure of its training images."""
+    X, y = phantoms
+    options = {**SMALL, "max_epochs": 40, "lr": 0.01}
+    sharp, smooth = (
+        ResNetClassifier(**options, label_smoothing=share).fit(X, y) for share in (0.0, 0.3)
+    )
+    assert smooth.predict_proba(X).max(axis=1).mean() < sharp.predict_proba(X).max(axis=1).mean()
+    # of three classes, the least loss that labels smoothed by 0.3 permit
+    assert min(smooth.loss_curve_) > -0.8 * np.log(0.8) - 0.2 * np.log(0.1) - 1e-6
+
+
+@pytest.mark.parametrize("option", [{"label_smoothing": 0.3}, {"mixup": 0.4}])
+@quiet
+def test_validation_losses_are_of_the_labels_as_they_are(option, phantoms):
+    """Smoothing and mixing stay out of the loss that early stopping looks at."""
+    X, y = phantoms
+    model = ResNetClassifier(
+        **SMALL, early_stopping=True, validation_fraction=0.3, class_weight=None, **option
+    ).fit(X, y)
+    held = model.validation_indices_
+    loss = log_loss(y[held], model.predict_proba(X[held]), labels=model.classes_)
+    # running statistics are settled after the last epoch, so "near" is what can be had
+    assert model.best_validation_score_ == pytest.approx(-loss, abs=0.1)
+
+
+@pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
+@quiet
+def test_mixup_mixes_each_batch_with_itself(trainable, phantoms, spied_rows):
+    """In training rows are convex combinations; in prediction they are as they were given."""
+    X, y = phantoms
+    ResNetClassifier(**SMALL, trainable=trainable, mixup=0.4).fit(X, y)
+    *_, module = spied_rows[-1]
+    batch = torch.rand(8, *module.shape)
+    seen = []
+    module.standardise.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    module.train()(batch)
+    order, share = module.mixture
+    assert sorted(order.tolist()) == list(range(8))
+    torch.testing.assert_close(seen[0], share * batch + (1 - share) * batch[order])
+    module.eval()(batch)
+    torch.testing.assert_close(seen[1], batch)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@quiet
+def test_mixup_changes_training_alone(kind, phantoms):
+    """The same seed gives other weights with mixup, and the same again; none is left behind."""
+    X, y = phantoms
+    plain, mixed, again = (kind(**SMALL, mixup=m).fit(X, y).predict_proba(X) for m in (0, 0.4, 0.4))
+    assert not np.allclose(plain, mixed)
+    np.testing.assert_array_equal(mixed, again)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_skorchs_scoring_callbacks_work(early_stopping, phantoms):
+    """EpochScoring sees plain labels, in training and validation."""
+    X, y = phantoms
+    callbacks = [
+        ("train", EpochScoring("accuracy", on_train=True, name="train_accuracy")),
+        ("batches", BatchScoring("accuracy", on_train=True, name="batch_accuracy")),
+    ]
+    if early_stopping:
+        callbacks.append(("valid", EpochScoring("accuracy", name="valid_accuracy")))
+    model = ResNetClassifier(**SMALL, early_stopping=early_stopping, callbacks=callbacks).fit(X, y)
+    names = ["train_accuracy", *(["valid_accuracy"] if early_stopping else [])]
+    for name in names:
+        assert all(0 <= value <= 1 for value in model.history_[:, name])
 
 
 # -- augmentation ---------------------------------------------------------------------------------

@@ -15,12 +15,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_is_fitted
 
 from ._backbones import Backbone
 from ._cache import IN_PROCESS_BYTES, ActivationCache, activation_cache
+from ._checks import check_callbacks, check_layer_sizes, check_none_missing, class_weights
 from ._device import resolve_device, warn_shared_gpu
 from ._inputs import Images, check_images
 from ._rows import Blueprint, TrainingRows
@@ -54,8 +54,21 @@ backbone : str or callable, default="resnet50"
         Probability of dropping a value before each dense layer, in [0, 1).
     lr : float, default=1e-3
         Learning rate of AdamW.
+    lr_schedule : {"constant", "one_cycle", "cosine"}, default="constant"
+        How the learning rate goes, batch by batch, through `max_epochs`: it stays at `lr`; rises
+        to it for 3/10 of the training and falls to almost 0 (Smith and Topin's 1cycle policy,
+        :class:`torch.optim.lr_scheduler.OneCycleLR`), as networks trained from scratch want; or
+        falls from it to 0 along half a cosine. Where training stops early, the rate has not fallen.
     weight_decay : float, default=1e-2
         Decoupled weight decay of AdamW.
+    label_smoothing : float, default=0.0
+        Share of each training label that is spread evenly over the classes of the (binary)
+        problem, in [0, 1). Validation losses are of the labels as they are.
+    mixup : float, default=0.0
+        Each batch is mixed with itself in another order, images (or activations) and losses
+        alike, in shares drawn from a beta distribution with both parameters at this value
+        (Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018). 0 mixes nothing;
+        0.1 to 0.4 are usual.
     max_epochs : int, default=30
         Epochs at the most.
     batch_size : int, default=32
@@ -106,7 +119,7 @@ classes_ : ndarray of shape (n_classes,)
         The frozen part, fitted.
     n_features_in_ : int
         Pixels per image, or 1 for a column of paths.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where X has string column names.
     validation_indices_ : ndarray of int, or None
         Rows of X that early stopping held out."""
@@ -134,7 +147,10 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
     hidden_layer_sizes: Sequence[int] = ()
     dropout: float = 0.0
     lr: float = 1e-3
+    lr_schedule: str = "constant"
     weight_decay: float = 1e-2
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
     max_epochs: int = 30
     batch_size: int = 32
     class_weight: str | dict | None = "balanced"
@@ -158,7 +174,10 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         "hidden_layer_sizes": ["array-like"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions({"constant", "one_cycle", "cosine"})],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "mixup": [Interval(Real, 0, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "sampler": [HasMethods("fit_resample"), None],
@@ -206,12 +225,29 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         NeverPredictedWarning
             If the fitted model predicts no row of its validation part (else of its training rows)
             as one of the classes.
+
+        Notes
+        -----
+        A fit that fails, or is interrupted, leaves the model as it was.
         """
+        before = dict(vars(self))
+        try:
+            self._fit(X, y, groups, sample_weight)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        return self
+
+    def _fit(self, X: Any, y: Any, groups: Any, sample_weight: Any) -> None:
         self._validate_params()
         images = check_images(self, X, reset=True)
         y = self._check_targets(y, images)
         if groups is not None:
             groups = column_or_1d(groups)
+            check_none_missing(
+                "groups", groups, "give each image of an unknown patient a value of its own"
+            )
             if len(groups) != len(images):
                 raise ValueError(
                     f"groups has {len(groups)} values for {len(images)} images; expected one per "
@@ -228,14 +264,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
             groups = None if groups is None else groups[kept]
         codes = self._encode(y)
         if isinstance(self.class_weight, dict):
-            per_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-            if not (per_class > 0).all():
-                label = self._names[int(per_class.argmin())]
-                raise ValueError(
-                    f"class_weight gives {label!r} the weight {per_class.min():g}; expected "
-                    "positive weights: to leave a class out, drop its images"
-                )
-            weight = weight * per_class[codes]
+            weight = weight * class_weights(self.class_weight, self.classes_)[codes]
         warn_shared_gpu(self.n_jobs, resolve_device(self.device))
         draw = check_random_state(self.random_state)
         self._fit_trunk(draw)
@@ -258,7 +287,6 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
             rows.release()
         self._warn_never_predicted(predicted)
         self._record_training()
-        return self
 
     # -- what a subclass says -------------------------------------------------------------------
 
@@ -283,6 +311,11 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
 
     # -- the steps of fit -----------------------------------------------------------------------
 
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
+        check_callbacks(self.callbacks)
+
     def _check_targets(self, y: Any, images: Images) -> np.ndarray:
         name = type(self).__name__
         if y is None:
@@ -294,6 +327,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         check_consistent_length(images, y)
         if y.dtype.kind == "f":
             assert_all_finite(y, input_name="y")
+        check_none_missing("y", y, "drop the images without a label")
         check_classification_targets(y)
         return y
 
@@ -361,7 +395,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
                 f"{IN_PROCESS_BYTES / 2**30:.3g} GiB, so the trunk runs again for every batch: "
                 "memory=<folder> keeps them on disk",
                 TrunkPassWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return TrainingRows(
             take if whole is None else whole.__getitem__,
@@ -401,7 +435,10 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
             hidden_layer_sizes=tuple(self.hidden_layer_sizes),
             dropout=self.dropout,
             lr=self.lr,
+            lr_schedule=self.lr_schedule,
             weight_decay=self.weight_decay,
+            label_smoothing=self.label_smoothing,
+            mixup=self.mixup,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             class_weight=None if isinstance(self.class_weight, dict) else self.class_weight,
@@ -432,7 +469,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
                 f"{where}; expected every class: train longer, raise lr, unfreeze more "
                 "(trainable), or weight classes (class_weight='balanced')",
                 NeverPredictedWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     # -- prediction -----------------------------------------------------------------------------

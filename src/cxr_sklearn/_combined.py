@@ -14,6 +14,7 @@ from sklearn.ensemble import StackingClassifier
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.utils._param_validation import Interval
 
+from ._checks import check_layer_sizes
 from ._classifier import BaseResNet, documented, training_record
 from ._coupling import couple_probabilities
 from ._rows import TrainingRows
@@ -264,6 +265,10 @@ class ResNetStacking(BaseCombined):
 
     _divides_rows: ClassVar[bool] = True
 
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        check_layer_sizes("final_hidden_layer_sizes", self.final_hidden_layer_sizes)
+
     def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: np.ndarray) -> None:
         splits = stacking_folds(
             rows.codes, groups, rows.is_validation, self.cv, self._names, int(seeds[1])
@@ -273,6 +278,9 @@ class ResNetStacking(BaseCombined):
             hidden_layer_sizes=tuple(self.final_hidden_layer_sizes),
             dropout=0.0,
             lr=3 * self.lr,
+            lr_schedule="constant",
+            label_smoothing=0.0,
+            mixup=0.0,
             max_epochs=5 * self.max_epochs,
             sampler=None,
             augment=False,

@@ -19,6 +19,13 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 RESIZE_MODES = ("pad", "crop", "stretch")
 
+# joblib's: a number, or one counted from all processors downwards
+N_JOBS = [
+    Interval(Integral, 1, None, closed="left"),
+    Interval(Integral, None, -1, closed="right"),
+    None,
+]
+
 
 def read_image(path: str | os.PathLike, image_size: int, resize: str = "pad") -> np.ndarray:
     """Read one file as a square greyscale image.
@@ -244,7 +251,7 @@ class XRayLoader(TransformerMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "image_size": [Interval(Integral, 1, None, closed="left")],
         "resize": [StrOptions(set(RESIZE_MODES))],
-        "n_jobs": [Integral, None],
+        "n_jobs": N_JOBS,
     }
 
     def __init__(

