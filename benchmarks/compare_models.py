@@ -50,7 +50,6 @@ from cxr_sklearn import (
     ResNetStacking,
     XRayLoader,
 )
-from cxr_sklearn._backbones import Trunk
 from cxr_sklearn.datasets import load_xray_folder
 
 SINGLE, BLANKED = "ResNetClassifier", "features, centre blanked"
@@ -162,7 +161,9 @@ class Comparison:
         passed: list[int] = []
 
         def count(module: Any, inputs: Any) -> None:
-            if isinstance(module, Trunk):
+            is_first = isinstance(module, torch.nn.Conv2d) and module.in_channels == 3
+            # above the cut "all" there is no trunk, and images pass the tails instead
+            if is_first and not module.training and self.options.trainable != "all":
                 passed.append(len(inputs[0]))
 
         hook = torch.nn.modules.module.register_module_forward_pre_hook(count)
@@ -439,12 +440,16 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def draw(metrics: pd.DataFrame, differences: pd.DataFrame, path: Path) -> None:
-    """Draw macro F1 of all, and differences to the two references, with their intervals."""
+    """Draw macro F1, and differences to the two references, with their intervals.
+
+    The dummy would squeeze all others into a corner.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    metrics, differences = (rows[rows["model"] != "dummy"] for rows in (metrics, differences))
     parts = {"macro F1": metrics[metrics["metric"] == "macro F1"]}
     for reference in (SINGLE, BLANKED):
         chosen = (differences["reference"] == reference) & (differences["metric"] == "macro F1")

@@ -629,6 +629,7 @@ def test_a_trained_network_learns_more_than_a_linear_model():
         trainable="all",
         lr=3e-3,
         max_epochs=30,
+        augment=True,
         random_state=0,
     ).fit(X[:600], y[:600])
     assert network.score(X[600:], y[600:]) > max(linear_scores) + 0.05
