@@ -1,0 +1,93 @@
+"""Sphinx settings of the documentation."""
+
+import os
+
+import cxr_sklearn
+
+project = "cxr_sklearn"
+author = "the cxr_sklearn developers"
+copyright = author
+version = release = cxr_sklearn.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+default_role = "literal"
+smartquotes = False  # they would turn those of code in the docstrings' types
+toc_object_entries_show_parents = "hide"
+
+# -- references -----------------------------------------------------------------------------------
+
+nitpicky = True
+if os.environ.get("CXR_DOCS_INTERSPHINX"):  # needs a network
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "sklearn": ("https://scikit-learn.org/stable", None),
+        "torch": ("https://docs.pytorch.org/docs/stable", None),
+        "skorch": ("https://skorch.readthedocs.io/en/stable", None),
+    }
+else:  # nothing says offline where other projects document their names
+    nitpick_ignore_regex = [(r"py:.*", r"(numpy|sklearn|skorch|torch)\..*")]
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+# -- API ------------------------------------------------------------------------------------------
+
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings name types, with shapes
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False  # the template lists them
+python_maximum_signature_line_length = 60
+
+# -- examples -------------------------------------------------------------------------------------
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "backreferences_dir": "auto_examples/backreferences",
+    "doc_module": ("cxr_sklearn",),
+    "reference_url": {"cxr_sklearn": None},
+    "within_subsection_order": "FileNameSortKey",
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,
+    "remove_config_comments": True,
+    "image_srcset": ["2x"],
+}
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+# -- pages ----------------------------------------------------------------------------------------
+
+html_theme = "pydata_sphinx_theme"
+html_title = "cxr_sklearn"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "logo": {"text": "cxr_sklearn"},
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "header_links_before_dropdown": 6,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+}
+# pages without pages below them have nothing to put there
+html_sidebars = {
+    name: []
+    for name in ("get_started", "design", "whats_new", "comparison", "contributing")
+}
