@@ -3,9 +3,18 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # every install leaves this file, so that it runs once
 READY = $(VENV)/.installed
+# the oldest Python and the oldest packages that pyproject.toml allows
+MIN_PYTHON ?= python3.11
+MIN_VENV ?= .venv-min
+MIN_READY = $(MIN_VENV)/.installed
+# where the built wheel is unpacked to be tested, before the sources on the path
+WHEEL = $(CURDIR)/build/wheel
+# the tests of what a wheel could lack: modules, the command line, what workers and pickles import
+WHEEL_TESTS = tests/test_demo.py tests/test_persistence.py tests/test_datasets.py \
+	tests/test_images.py tests/test_checks.py tests/test_edges.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format clean
+.PHONY: help install demo test test-slow test-min coverage wheel docs lint format clean
 
 help:  ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,17 +23,46 @@ install: $(READY)  ## Make the virtual environment .venv and install the package
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[plot,test,lint]'
+	$(BIN)/python -m pip install --quiet --editable '.[plot,test,docs,lint,build]'
 	@touch $@
 
 demo: $(READY)  ## Train ResNetOvO on synthetic X-rays; CXR_DATA=<folder of class folders> uses yours
 	$(BIN)/python -m cxr_sklearn demo $(if $(CXR_DATA),"$(CXR_DATA)")
 
 test: $(READY)  ## Run the tests that take seconds, and the doctests
-	$(BIN)/python -m pytest -n auto --doctest-modules tests src
+	$(BIN)/python -m pytest -n auto --doctest-modules tests src $(if $(COVERAGE),--cov)
+
+coverage:  ## Run the same, and fail where fewer than 95 % of lines and branches are run
+	$(MAKE) test COVERAGE=1
 
 test-slow: $(READY)  ## Run the tests marked slow: the real ResNet50, minutes of training
 	$(BIN)/python -m pytest -m slow tests
+
+$(MIN_READY): pyproject.toml .ci/lower_bounds.py
+	$(MIN_PYTHON) -m venv $(MIN_VENV)
+	$(MIN_PYTHON) .ci/lower_bounds.py > $(MIN_VENV)/constraints.txt
+	$(MIN_VENV)/bin/python -m pip install --quiet --constraint $(MIN_VENV)/constraints.txt \
+		--editable '.[plot,test]'
+	@touch $@
+
+test-min: $(MIN_READY)  ## Run the tests that take seconds with the oldest allowed packages
+	$(MIN_VENV)/bin/python -m pip check
+	$(MIN_VENV)/bin/python -m pytest -n auto --doctest-modules tests src
+
+wheel: $(READY)  ## Build the distributions, check what they hold, and test the built wheel
+	rm -rf dist "$(WHEEL)"
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python .ci/check_dist.py
+	$(BIN)/python -m pip install --quiet --no-deps --target "$(WHEEL)" dist/*.whl
+	PYTHONPATH="$(WHEEL)" $(BIN)/python -c "import cxr_sklearn as c; print(c.__file__); \
+		assert c.__file__.startswith('$(WHEEL)')"
+	PYTHONPATH="$(WHEEL)" $(BIN)/python -m cxr_sklearn demo --help
+	PYTHONPATH="$(WHEEL)" $(BIN)/python -m pytest -n auto $(WHEEL_TESTS)
+
+docs: $(READY)  ## Build the pages into docs/_build/html, running the examples, and check their links
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
 
 lint: $(READY)  ## Check style, formatting and types
 	$(BIN)/ruff check .
@@ -36,4 +74,5 @@ format: $(READY)  ## Rewrite the code in the project's format
 	$(BIN)/ruff format .
 
 clean:  ## Remove the virtual environment and everything made
-	rm -rf $(VENV) demo_output build dist src/*.egg-info
+	rm -rf $(VENV) $(MIN_VENV) demo_output build dist htmlcov .coverage* src/*.egg-info
+	rm -rf docs/_build docs/auto_examples docs/generated

@@ -132,6 +132,34 @@ class WrongOrder(ToyResNet):
     stages = ("layer2", "layer1", "fc")
 
 
+class OneName(ToyResNet):
+    stages = "fc"
+
+
+class NoImages(nn.Module):
+    stages = ("fc",)
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 2)
+
+
+class NoHead(ToyResNet):
+    """A forward pass that ends before the classification layer."""
+
+    def forward(self, x):
+        return self.layer1(self.relu(self.bn1(self.conv1(x))))
+
+
+class InPieces(ToyResNet):
+    """A forward pass that takes a stage apart."""
+
+    def forward(self, x):
+        x = self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x)))))
+        x = self.layer3.conv(x)
+        return self.fc(torch.flatten(self.avgpool(self.layer4(x)), 1))
+
+
 @pytest.mark.parametrize(
     ("backbone", "trainable", "error", "message"),
     [
@@ -141,6 +169,10 @@ class WrongOrder(ToyResNet):
         (NoLinear, "head", ValueError, "no torch.nn.Linear"),
         (FourChannels, "head", ValueError, "takes 4 channels; expected 1"),
         (FunctionalStem, "layer3", ValueError, "as a child module, not as a function"),
+        (OneName, "head", TypeError, "its `stages` is 'fc'; expected a tuple of child names"),
+        (NoImages, "head", ValueError, r"no torch\.nn\.Conv2d, so it takes no images"),
+        (NoHead, "head", ValueError, "never reached its first trained stage"),
+        (InPieces, "layer3", ValueError, "never calls its stage 'layer3'; expected it to call"),
     ],
 )
 def test_bad_backbones_are_explained(phantoms, backbone, trainable, error, message):

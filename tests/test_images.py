@@ -478,6 +478,7 @@ def test_loader_works_in_a_pipeline(files):
         {"resize": None},
         {"n_jobs": "all"},
         {"n_jobs": 1.5},
+        {"n_jobs": 0},
     ],
     ids=str,
 )

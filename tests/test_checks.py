@@ -1,0 +1,249 @@
+"""Wrong arguments are one line: which, what it is, what was expected, and what to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.utils._param_validation import InvalidParameterError
+from skorch.callbacks import Callback, GradientNormClipping, LRScheduler
+
+from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvO, ResNetOvR, ResNetStacking
+
+from .toys import toy
+
+MODELS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
+SMALL = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0, "max_epochs": 2}
+# two epochs are enough to accept an argument, not to learn
+pytestmark = pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+
+
+def error_of(model, X, y, **fit_params):
+    """Return the one line of the ValueError that fit raises."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the callers look at the message
+        model.fit(X, y, **fit_params)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "expected" in message
+    return message
+
+
+# -- dense chains ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [(0,), (8.0,), (16, -1), ("8",), (True,), [None], [[4, 4]]])
+@pytest.mark.parametrize("name", ["hidden_layer_sizes", "final_hidden_layer_sizes"])
+def test_a_dense_layer_has_a_whole_number_of_units(name, sizes, phantoms):
+    """Widths that are no positive integers are refused before anything is trained."""
+    message = error_of(ResNetStacking(**SMALL, **{name: sizes}), *phantoms)
+    assert message.startswith(f"{name}={sizes!r}; expected integers of 1 or more")
+
+
+@pytest.mark.parametrize("sizes", [[8], (np.int64(8),), np.array([8])], ids=["list", "np", "array"])
+def test_widths_may_be_numpy_integers(sizes, phantoms):
+    """A list, numpy's integers and an array mean what a tuple means."""
+    X, y = phantoms
+    expected = ResNetClassifier(**SMALL, hidden_layer_sizes=(8,)).fit(X, y).predict_proba(X)
+    model = ResNetClassifier(**SMALL, hidden_layer_sizes=sizes).fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
+# -- labels and patients --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT], ids=repr)
+@pytest.mark.parametrize("kind", MODELS)
+def test_an_image_without_a_label_is_named(kind, missing, phantoms):
+    """A hole among labels is an error that names the first row, not a class of its own."""
+    X, y = phantoms
+    y = y.astype(object)
+    y[[7, 9]] = missing
+    message = error_of(kind(**SMALL), X, y)
+    assert message.startswith(f"y[7] is {missing}; expected a value per image")
+    assert "drop the images without a label" in message
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT], ids=repr)
+def test_an_image_without_a_patient_is_named(missing, phantoms):
+    """A hole among patients would make one patient of all holes."""
+    X, y = phantoms
+    groups = np.arange(len(X)).astype(object)
+    groups[[3, 4]] = missing
+    message = error_of(ResNetClassifier(**SMALL, early_stopping=True), X, y, groups=groups)
+    assert message.startswith(f"groups[3] is {missing}; expected a value per image")
+    assert "a value of its own" in message
+
+
+def test_nan_among_numeric_patients_is_named(phantoms):
+    """NaN counts as missing in an array of floats too, as pandas makes it of a column of ids."""
+    X, y = phantoms
+    groups = pd.Series(np.arange(len(X), dtype=float))
+    groups[5] = np.nan
+    assert error_of(ResNetStacking(**SMALL), X, y, groups=groups).startswith("groups[5] is nan;")
+
+
+def test_patients_of_several_types_are_an_error(phantoms):
+    """Values that have no order are not compared: whether 1 is "1" is the user's to say."""
+    X, y = phantoms
+    groups = np.array([1, "a"] * (len(X) // 2), dtype=object)
+    message = error_of(ResNetClassifier(**SMALL, early_stopping=True), X, y, groups=groups)
+    assert message.startswith("groups holds values of the types int, str; expected one type")
+
+
+# -- class weights --------------------------------------------------------------------------------
+
+WEIGHTS = {"COVID-19": 2.0, "Normal": 1.0, "Pneumonia": 1.0}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_weight_for_an_unknown_label_is_an_error(kind, phantoms):
+    """A misspelt label is not passed over in silence."""
+    message = error_of(kind(**SMALL, class_weight={**WEIGHTS, "covid": 2.0}), *phantoms)
+    assert message.startswith("class_weight names 'covid', which is no label of y")
+    assert "'COVID-19', 'Normal', 'Pneumonia'" in message
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_label_without_a_weight_is_an_error(kind, phantoms):
+    """A label that a dict leaves out does not silently weigh 1."""
+    weights = {label: w for label, w in WEIGHTS.items() if label != "Normal"}
+    message = error_of(kind(**SMALL, class_weight=weights), *phantoms)
+    assert message.startswith("class_weight has no weight for 'Normal'")
+
+
+def test_a_label_is_shown_as_the_type_it_has(phantoms):
+    """The key "0" is not the label 0, and the message shows the difference."""
+    X, y = phantoms
+    codes = np.unique(y, return_inverse=True)[1]
+    message = error_of(ResNetClassifier(**SMALL, class_weight={"0": 1, 1: 1, 2: 1}), X, codes)
+    assert message.startswith("class_weight names '0', which is no label of y (0, 1, 2)")
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, np.nan, np.inf, "2", None])
+def test_a_weight_is_a_positive_number(weight, phantoms):
+    """Whatever else a dict holds is an error that names the label."""
+    message = error_of(ResNetOvO(**SMALL, class_weight={**WEIGHTS, "Normal": weight}), *phantoms)
+    assert message.startswith(f"class_weight gives 'Normal' the weight {weight!r}; expected pos")
+
+
+def test_many_labels_are_shortened(phantoms):
+    """A message lists ten labels at most."""
+    X, _ = phantoms
+    y = np.arange(len(X)) % 12
+    message = error_of(ResNetClassifier(**SMALL, class_weight={99: 1.0}), X, y)
+    assert "(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...)" in message
+
+
+def test_weights_of_labels_that_a_fold_lost_are_an_error(phantoms):
+    """A class whose rows all have weight 0 is no label any more."""
+    X, y = phantoms
+    model = ResNetClassifier(**SMALL, class_weight=WEIGHTS)
+    message = error_of(model, X, y, sample_weight=(y != "Normal").astype(float))
+    assert message.startswith("class_weight names 'Normal', which is no label of y")
+
+
+# -- callbacks ------------------------------------------------------------------------------------
+
+
+class Counter(Callback):
+    """Count epochs of all nets."""
+
+    epochs = 0
+
+    def on_epoch_end(self, net, **kwargs):
+        Counter.epochs += 1
+
+
+@pytest.mark.parametrize("wrong", ["x", print, ("name", "x"), ("a", "b", "c"), (1, Callback()), 3])
+def test_what_is_no_callback_is_an_error(wrong, phantoms):
+    """The position and the value are named before anything is trained."""
+    message = error_of(ResNetOvO(**SMALL, callbacks=[Counter(), wrong]), *phantoms)
+    assert message.startswith(f"callbacks[1] is {wrong!r}; expected a skorch callback")
+
+
+@pytest.mark.parametrize("given", [Counter(), Counter, ("mine", Counter()), ["mine", Counter]])
+def test_every_form_of_a_callback_that_skorch_takes(given, phantoms):
+    """An instance, a class, and a pair of a name and either of them run in each tail."""
+    Counter.epochs = 0
+    ResNetOvO(**SMALL, callbacks=[given]).fit(*phantoms)
+    assert Counter.epochs == 3 * SMALL["max_epochs"]
+
+
+def test_callbacks_of_skorch_are_taken(phantoms):
+    """Its own schedulers and gradient tools are callbacks, and act."""
+    X, y = phantoms
+    callbacks = [LRScheduler("StepLR", step_size=1), ("clip", GradientNormClipping(1e-12))]
+    model = ResNetClassifier(**SMALL, hidden_layer_sizes=(4,), weight_decay=0.0)
+    plain = clone(model).fit(X, y).predict_proba(X)
+    assert not np.allclose(model.set_params(callbacks=callbacks).fit(X, y).predict_proba(X), plain)
+
+
+# -- workers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1.5, "all"])
+@pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures])
+def test_a_number_of_workers_that_is_none(kind, n_jobs, phantoms):
+    """n_jobs=0 has no meaning in joblib, and is refused by name."""
+    with pytest.raises(InvalidParameterError, match=f"The 'n_jobs' parameter of {kind.__name__}"):
+        kind(**{k: v for k, v in SMALL.items() if k in kind().get_params()}, n_jobs=n_jobs).fit(
+            *phantoms
+        )
+
+
+# -- folds of the stacked chain -------------------------------------------------------------------
+
+
+def test_an_iterator_of_folds_lasts_for_one_fit(phantoms):
+    """A used-up generator is told from a wrong partition."""
+    X, y = phantoms
+    folds = StratifiedKFold(3, shuffle=True, random_state=0).split(X, y)
+    model = ResNetStacking(**SMALL, cv=folds).fit(X, y)
+    message = error_of(model, X, y)
+    assert message.startswith("cv holds no fold;")
+    assert "an iterator is used up by the first fit" in message
+
+
+def test_listed_folds_and_weights_of_zero(phantoms):
+    """Row numbers are those of the rows trained on, and the message says which are not."""
+    X, y = phantoms
+    folds = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, y))
+    weight = np.ones(len(X))
+    weight[:2] = 0
+    message = error_of(ResNetStacking(**SMALL, cv=folds), X, y, sample_weight=weight)
+    assert message.startswith("cv names row 59, but 58 rows are trained on")
+    assert "sample_weight 0" in message
+    splitter = StratifiedKFold(3, shuffle=True, random_state=0)
+    by_splitter = ResNetStacking(**SMALL, cv=splitter).fit(X, y, sample_weight=weight)
+    dropped = ResNetStacking(**SMALL, cv=list(splitter.split(X[2:], y[2:]))).fit(X[2:], y[2:])
+    np.testing.assert_array_equal(by_splitter.predict_proba(X), dropped.predict_proba(X))
+
+
+@pytest.mark.parametrize("item", [3, [[0, 1]], ([True], [False]), ([[0]], [[1]]), "ab"], ids=repr)
+def test_folds_are_pairs_of_row_numbers(item, phantoms):
+    """An item of another form is named by its position."""
+    X, y = phantoms
+    first = next(StratifiedKFold(2).split(X, y))
+    message = error_of(ResNetStacking(**SMALL, cv=[first, item]), X, y)
+    assert message.startswith("cv: its item 1 is no pair of row numbers; expected (train, test)")
+
+
+def test_no_cv_is_five_folds(phantoms):
+    """cv=None is the default number, by patient, as scikit-learn's 5 is."""
+    X, y = phantoms
+    groups = np.arange(len(X)) // 2
+    by_none = ResNetStacking(**SMALL, cv=None).fit(X, y, groups=groups)
+    by_number = ResNetStacking(**SMALL, cv=5).fit(X, y, groups=groups)
+    np.testing.assert_array_equal(by_none.predict_proba(X), by_number.predict_proba(X))
+
+
+def test_folds_that_divide_a_patient_are_an_error(phantoms):
+    """A splitter that ignores patients is refused where it divides one."""
+    X, y = phantoms
+    groups = np.arange(len(X)) // 4
+    model = ResNetStacking(**SMALL, cv=StratifiedKFold(3, shuffle=True, random_state=0))
+    message = error_of(model, X, y, groups=groups)
+    assert "in training and in test; expected none" in message
+    ResNetStacking(**SMALL, cv=StratifiedGroupKFold(3)).fit(X, y, groups=groups)
