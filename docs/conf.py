@@ -77,6 +77,7 @@ html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_use_index = False  # the API page lists every name
 html_theme_options = {
     "logo": {"text": "cxr_sklearn"},
     "navigation_with_keys": False,

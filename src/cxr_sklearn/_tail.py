@@ -277,6 +277,8 @@ class Tail(ClassifierMixin, BaseEstimator):
         ndarray of shape (n, n_classes), dtype float32
         """
         X = np.asarray(X)
+        if X.dtype == np.float64:
+            X = X.astype(np.float32)
         by_id = self.rows.is_live and X.dtype.kind in "iu" and X.shape[1:] == (1,)
         module = self.net_.module_
         device = resolve_device(self.device, fitted=True)
