@@ -7,6 +7,8 @@ READY = $(VENV)/.installed
 MIN_PYTHON ?= python3.11
 MIN_VENV ?= .venv-min
 MIN_READY = $(MIN_VENV)/.installed
+# what `make test-slow` looks through
+SLOW ?= tests
 # where the built wheel is unpacked to be tested, before the sources on the path
 WHEEL = $(CURDIR)/build/wheel
 # the tests of what a wheel could lack: modules, the command line, what workers and pickles import
@@ -36,7 +38,7 @@ coverage:  ## Run the same, and fail where fewer than 95 % of lines and branches
 	$(MAKE) test COVERAGE=1
 
 test-slow: $(READY)  ## Run the tests marked slow: the real ResNet50, minutes of training
-	$(BIN)/python -m pytest -m slow tests
+	$(BIN)/python -m pytest -m slow $(SLOW)
 
 $(MIN_READY): pyproject.toml .ci/lower_bounds.py
 	$(MIN_PYTHON) -m venv $(MIN_VENV)

@@ -343,13 +343,7 @@ class Chain(Tail):
 
 
 def _fit_moments(module: TailModule, rows: TrainingRows, ids: np.ndarray) -> None:
-    """Fit the first layer: mean and variance of each channel over the training rows.
-
-    What one stage hands to the next stays as it is: the next was trained on that scale, and has
-    normalisation of its own.
-    """
-    if len(rows.shape) > 1 and not module.channels:
-        return
+    """Fit the first layer: mean and variance of each channel over the training rows."""
     total = square = torch.zeros(rows.shape[0], dtype=torch.float64)
     count = 0
     step = max(1, _MOMENT_VALUES // int(np.prod(rows.shape)))
