@@ -36,7 +36,6 @@ import torch
 from efficientnet import lite0
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -50,11 +49,13 @@ from cxr_sklearn import (
     ResNetStacking,
     XRayLoader,
 )
+from cxr_sklearn._bootstrap import interval, patient_draws, weighted_auc
 from cxr_sklearn.datasets import load_xray_folder
 
 SINGLE, BLANKED = "ResNetClassifier", "features, centre blanked"
+BLANKED_SINGLE = "ResNetClassifier, centre blanked"
 MODELS = {m.__name__: m for m in (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)}
-BASELINES = ("dummy", "thumbnail 8×8", "features", BLANKED)
+BASELINES = ("dummy", "thumbnail 8×8", "features", BLANKED, BLANKED_SINGLE)
 N_FOLDS, N_RESAMPLES = 5, 1000
 # the frame of 15 % on each side that is left when the centre is blanked
 FRAME = 0.15
@@ -198,17 +199,17 @@ class Comparison:
             "memory": self.out / "activations",  # so that later fits, and later runs, find them
             "random_state": 0,
         }
-        if job.model in MODELS:
+        rows = blanked(self.X, options.image_size) if "blanked" in job.model else self.X
+        if job.model in MODELS or job.model == BLANKED_SINGLE:
             only_stacking = set(ResNetStacking().get_params()) - set(ResNetOvR().get_params())
             left_out = only_stacking if job.model != "ResNetStacking" else set()
             settings = {k: v for k, v in options.set.items() if k not in left_out}
-            model = MODELS[job.model](trainable=options.trainable, **shared, **settings)
-            return model, self.X
+            kind = MODELS.get(job.model, ResNetClassifier)
+            return kind(trainable=options.trainable, **shared, **settings), rows
         if job.model == "dummy":
             return Plain(DummyClassifier(strategy="prior")), self.X
         if job.model == "thumbnail 8×8":
             return logistic(self.patients), self.thumbnails
-        rows = blanked(self.X, options.image_size) if job.model == BLANKED else self.X
         # transformed here, so that the inner search does not ask the cache again for every fold
         return logistic(self.patients), ResNetFeatures(**shared).fit(rows).transform(rows)
 
@@ -312,19 +313,6 @@ class Plain:
 # -- statistics ---------------------------------------------------------------------------------
 
 
-def patient_draws(patients: np.ndarray, n_resamples: int) -> np.ndarray:
-    """Return how often each image counts: once each, then in resamples of whole patients.
-
-    Returns
-    -------
-    ndarray of shape (1 + n_resamples, n_images), dtype int
-    """
-    _, codes = np.unique(patients, return_inverse=True)
-    n = codes.max() + 1
-    counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=n_resamples)
-    return np.concatenate([np.ones((1, len(codes)), dtype=int), counts[:, codes]])
-
-
 def measure(
     proba: np.ndarray, y: np.ndarray, classes: np.ndarray, draws: np.ndarray
 ) -> dict[tuple[str, str], np.ndarray]:
@@ -361,7 +349,9 @@ def _measure_once(
     result: dict[tuple[str, str], np.ndarray] = {
         ("balanced accuracy", ""): sensitivity.mean(axis=1),
         ("macro F1", ""): f1.mean(axis=1),
-        ("AUC", ""): np.mean([_auc(true == c, proba[:, c], draws) for c in range(k)], axis=0),
+        ("AUC", ""): np.mean(
+            [weighted_auc(true == c, proba[:, c], draws) for c in range(k)], axis=0
+        ),
         ("log loss", ""): draws @ loss / draws.sum(axis=1),
     }
     for c, name in enumerate(classes):
@@ -369,10 +359,6 @@ def _measure_once(
         result["sensitivity", name] = sensitivity[:, c]
         result["F1", name] = f1[:, c]
     return result
-
-
-def _auc(positive: np.ndarray, score: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    return np.array([roc_auc_score(positive, score, sample_weight=weight) for weight in draws])
 
 
 def intervals(measured: dict[str, dict]) -> pd.DataFrame:
@@ -400,10 +386,7 @@ def paired(measured: dict[str, dict], reference: str) -> pd.DataFrame:
 
 
 def _interval(values: np.ndarray) -> dict[str, float]:
-    # a class that is never predicted has no PPV
-    resampled = values[1:][np.isfinite(values[1:])]
-    low, high = np.percentile(resampled, [2.5, 97.5]) if len(resampled) else (np.nan, np.nan)
-    return {"value": values[0], "low": low, "high": high}
+    return dict(zip(("value", "low", "high"), interval(values), strict=True))
 
 
 # -- presentation -------------------------------------------------------------------------------
@@ -462,6 +445,7 @@ def draw(metrics: pd.DataFrame, differences: pd.DataFrame, path: Path) -> None:
         ax.errorbar(rows["value"], where, xerr=errors, fmt="o", capsize=3)
         ax.set(title=title, yticks=range(len(order)), yticklabels=order)
         ax.grid(axis="x", alpha=0.3)
+        ax.locator_params(axis="x", nbins=5)
     for ax in axes[1:]:
         ax.axvline(0, color="black", linewidth=0.8)
     figure.savefig(path, dpi=130)
