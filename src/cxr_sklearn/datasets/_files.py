@@ -38,7 +38,7 @@ def folders_in(folder: str | os.PathLike) -> list[Path]:
 
 
 def files_below(root: str | os.PathLike) -> list[Path]:
-    """Return every file below a folder, in the order of paths; nothing hidden.
+    """Return every file below a folder, in the order of paths; nothing hidden, no pipe.
 
     Linked folders are followed, each once and after those that are no links, so that neither a
     loop nor a second name doubles a file. Links to the root or above it are not.
@@ -56,7 +56,8 @@ def files_below(root: str | os.PathLike) -> list[Path]:
         seen.add(real)
         for path in listing(folder):
             if not os.path.isdir(path):
-                found.append(path)
+                if os.path.isfile(path) or path.is_symlink():  # to open a pipe would hang
+                    found.append(path)
             elif path.is_symlink():
                 links.append(path)
             else:
