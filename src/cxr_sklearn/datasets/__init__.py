@@ -1,16 +1,19 @@
 """Chest X-rays to start with: from folders, tables, DICOM files and COVIDx, and synthetic ones."""
 
 from ._bunch import select_rows
+from ._covidx import load_covidx, read_covidx_labels
 from ._folder import load_xray_folder
 from ._patients import patient_from_covidx, patient_from_nih
 from ._phantoms import make_chest_phantoms
 from ._table import load_xray_table
 
 __all__ = [
+    "load_covidx",
     "load_xray_folder",
     "load_xray_table",
     "make_chest_phantoms",
     "patient_from_covidx",
     "patient_from_nih",
+    "read_covidx_labels",
     "select_rows",
 ]
