@@ -306,6 +306,7 @@ def test_a_later_edition_of_the_nih_and_its_patients(tree):
         ("filename,label\n,a\n", {}, ValueError, "no path in the column 'filename' of rows 0 "),
         ("filename,label\n1.png,a,b\n", {}, ValueError, r"labels\.csv: no readable CSV file"),
         ("", {}, ValueError, "no readable CSV file"),
+        ("filename,label\n", {}, ValueError, r"labels\.csv has no rows; expected one per image"),
         (NIH.replace("View Position", "filename"), {"preset": "nih"}, ValueError, "'filename' twi"),
     ],
 )

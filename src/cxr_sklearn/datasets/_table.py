@@ -135,6 +135,8 @@ def load_xray_table(
         join = "patient"
     names = _filled(frame, path, where, "path", "one of these as path=")
     found = _filled(frame, label, where, "label", "one of these as label=")
+    if not names:
+        raise ValueError(f"{where} has no rows; expected one per image")
     known = _known_patients(frame, patient, where)
     sources = text_of(frame, source, where, "one of these as source=") if source else None
     if not isinstance(table, pd.DataFrame):
