@@ -1,0 +1,396 @@
+"""Folders of DICOM files, by their headers."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import math
+import os
+import re
+import secrets
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sklearn.utils import Bunch
+
+from ._bunch import make_bunch
+from ._columns import read_table, rows_without, text_of
+from ._files import check_folder, files_below, relative, some
+from ._patients import age_in_years
+
+KEYS = ("path", "SOPInstanceUID", "StudyInstanceUID", "PatientID")
+
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+_DIRECTORY = "1.2.840.10008.1.3.10"  # the class of a DICOMDIR
+_RADIOGRAPHY = {"CR", "DX", "RG"}
+_LATERAL = {"LL", "RL", "LAT", "LATERAL"}
+_FRONTAL = {"AP", "PA", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR"}
+
+_TAGS = [
+    "ImageType",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "Modality",
+    "Manufacturer",
+    "SeriesDescription",
+    "ViewCodeSequence",
+    "PatientID",
+    "PatientAge",
+    "PatientSex",
+    "ViewPosition",
+    "Rows",
+    "Columns",
+]
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What is read of one file; text is empty where the header says nothing."""
+
+    path: Path
+    ids: dict[str, str]  # by the names of KEYS
+    is_directory: bool
+    image_type: list[str]
+    modality: str
+    view: str
+    description: str
+    age: float
+    sex: str
+    manufacturer: str
+    width: int
+    height: int
+
+
+def load_dicom_folder(
+    root: str | os.PathLike,
+    *,
+    labels: str | os.PathLike | pd.DataFrame | None = None,
+    on: str = "path",
+    label: str = "label",
+    pseudonymise: bool = True,
+    salt: str | bytes | None = None,
+    on_error: str = "raise",
+) -> Bunch:
+    """Load the paths of frontal chest X-rays from a folder of DICOM files.
+
+    Headers are read, pixels are not. It needs pydicom: ``pip install 'cxr-sklearn[dicom]'``.
+
+    Parameters
+    ----------
+    root : str or path
+        Folder of DICOM files with any suffix or none, at any depth. Hidden files are ignored.
+    labels : str, path or DataFrame, default=None
+        A table with the columns that `on` and `label` name; its other columns are not taken over.
+        Images that it does not label are set aside. By default an image's label is the folder in
+        `root` that it stands in or below: ``root/<class>/...``.
+    on : {"path", "SOPInstanceUID", "StudyInstanceUID", "PatientID"}, default="path"
+        What the rows of `labels` are found by: the column of that name. Paths are relative to
+        `root`.
+    label : str, default="label"
+        The column of `labels` that holds the label.
+    pseudonymise : bool, default=True
+        Whether ``patient`` and ``study`` are pseudonyms: the first 16 hexadecimal digits of
+        HMAC-SHA-256 of the identifier, with `salt` as the key. With False they are PatientID and
+        StudyInstanceUID as they stand in the headers.
+    salt : str or bytes, default=None
+        By default drawn anew in each call, so that nobody can tell patients from pseudonyms.
+        Give a secret of your own to get the same pseudonyms again, and keep it as you would the
+        identifiers: who has it can find out whether a known patient is among the images.
+    on_error : {"raise", "list"}, default="raise"
+        What to do if a DICOM file cannot be read: stop, or set it aside.
+
+    Returns
+    -------
+    bunch : sklearn.utils.Bunch
+        As :func:`load_xray_folder` returns it, in the order of paths, and in ``frame`` the columns
+        ``study``, ``view`` (ViewPosition), ``age`` (years), ``sex``, ``manufacturer``,
+        ``modality``, ``width`` and ``height`` (pixels). Where a header has no patient, the study
+        stands for it, else the file. ``ignored`` lists with its reason what is no frontal
+        radiograph: laterals, localizers, modalities other than CR, DX and RG, and files without
+        an image. ``sources`` is None.
+
+    Raises
+    ------
+    ImportError
+        If pydicom is not installed.
+    OSError
+        If there is no such folder, or DICOM files cannot be read.
+    ValueError
+        If no image with a label is left, `labels` lacks a column or contradicts itself, or a
+        parameter makes no sense.
+
+    See Also
+    --------
+    load_xray_folder : Class folders of any images, DICOM among them, without their headers.
+
+    Notes
+    -----
+    An image is a lateral if ViewPosition says so (LL, RL, LAT, LATERAL), or, where it is neither
+    AP nor PA, if SeriesDescription, ImageType or ViewCodeSequence says lateral and not frontal.
+
+    No message, ``DESCR`` or reason holds a value of a header that identifies a patient. Names of
+    files and folders stay as they are, and so do age, sex and what is burned into the pixels: if
+    these identify patients, pseudonyms alone do not hide them.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from pydicom import Dataset
+    >>> from pydicom.dataset import FileMetaDataset
+    >>> from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+    >>> from cxr_sklearn.datasets import load_dicom_folder
+    >>> film = Dataset()
+    >>> film.SOPClassUID, film.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
+    >>> film.Modality, film.ViewPosition, film.Rows, film.Columns = "DX", "PA", 2, 2
+    >>> film.PatientID, film.PatientAge = "4711", "045Y"
+    >>> film.file_meta = FileMetaDataset()
+    >>> film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    >>> with TemporaryDirectory() as root:
+    ...     (Path(root) / "Normal").mkdir()
+    ...     film.save_as(Path(root) / "Normal" / "film", enforce_file_format=True)
+    ...     bunch = load_dicom_folder(root, salt="a secret")
+    >>> bunch.frame[["label", "patient", "view", "age"]]
+        label           patient view   age
+    0  Normal  f9b1bfce2f2177be   PA  45.0
+    """
+    _check_parameters(on, on_error, salt)
+    root = check_folder(root, "root", "a folder of DICOM files")
+    table = None if labels is None else _read_labels(labels, on, label)
+    headers, ignored = _read_headers(root, on_error)
+    n_files = len(headers) + len(ignored)
+    kept = []
+    for header in headers:
+        name = _class_folder(header.path, root) if table is None else table.get(header.ids[on])
+        if reason := _why_not(header) or _why_unlabelled(name, table is None):
+            ignored.append((str(header.path), reason))
+        else:
+            kept.append((header, name or ""))
+    if not kept:
+        found = Counter(reason for _, reason in ignored)
+        raise ValueError(
+            f"root={os.fspath(root)!r}: none of its {n_files} files is a frontal radiograph with a "
+            f"label ({', '.join(f'{n} {reason}' for reason, n in sorted(found.items()))}); "
+            "expected DICOM files in class folders, or labels=<a table>"
+        )
+    missing, notes = _without_file(table, on, headers)
+    hide = _pseudonyms(salt) if pseudonymise else str
+    return make_bunch(
+        title=f"DICOM chest X-rays from the folder {root.resolve().name!r}",
+        paths=[str(header.path) for header, _ in kept],
+        labels=[name for _, name in kept],
+        patients=[hide(_patient(header)) for header, _ in kept],
+        extra=_columns([header for header, _ in kept], hide),
+        ignored=ignored,
+        missing=missing,
+        notes=notes,
+    )
+
+
+def _check_parameters(on: str, on_error: str, salt: Any) -> None:
+    if on not in KEYS:
+        raise ValueError(f"on={on!r}; expected one of {', '.join(map(repr, KEYS))}")
+    if on_error not in ("raise", "list"):
+        raise ValueError(f"on_error={on_error!r}; expected 'raise' or 'list'")
+    if salt is not None and not (isinstance(salt, (str, bytes)) and salt):
+        raise ValueError(
+            f"salt is {type(salt).__name__} and no secret; expected str or bytes that are not "
+            "empty, or None"
+        )
+
+
+def _pseudonyms(salt: str | bytes | None) -> Callable[[str], str]:
+    if salt is None:
+        salt = secrets.token_bytes(32)
+    key = salt.encode() if isinstance(salt, str) else salt
+
+    def hide(value: str) -> str:
+        text = value.encode("utf-8", "surrogateescape")
+        return hmac.new(key, text, hashlib.sha256).hexdigest()[:16] if value else ""
+
+    return hide
+
+
+def _patient(header: _Header) -> str:
+    ids = header.ids
+    return ids["PatientID"] or ids["StudyInstanceUID"] or ids["path"]
+
+
+def _columns(headers: list[_Header], hide: Callable[[str], str]) -> pd.DataFrame:
+    names = ("view", "age", "sex", "manufacturer", "modality", "width", "height")
+    frame = pd.DataFrame({name: [getattr(h, name) for h in headers] for name in names})
+    frame.insert(0, "study", [hide(header.ids["StudyInstanceUID"]) for header in headers])
+    return frame
+
+
+# -- labels -----------------------------------------------------------------------------------
+
+
+def _class_folder(path: Path, root: Path) -> str | None:
+    parts = path.relative_to(root).parts
+    return parts[0] if len(parts) > 1 else None
+
+
+def _read_labels(labels: Any, on: str, label: str) -> dict[str, str]:
+    """Return the label of each key; messages name no key, for keys may identify patients."""
+    table = read_table(labels, "labels")
+    keys = text_of(table, on, "labels", "the column that on= names")
+    values = text_of(table, label, "labels", "one of these as label=")
+    for column, cells in ((on, keys), (label, values)):
+        if rows := rows_without(cells):
+            raise ValueError(
+                f"labels: nothing in the column {column!r} of rows {rows} (counted from 0); "
+                "expected a value in every row: drop these rows"
+            )
+    if on == "path":
+        keys = [Path(os.path.normpath(key)).as_posix() for key in keys]
+    known: dict[str, set[str]] = {}
+    for key, value in zip(keys, values, strict=True):
+        known.setdefault(key, set()).add(value)
+    several = sum(len(values) > 1 for values in known.values())
+    if several:
+        raise ValueError(
+            f"labels: {several} values of the column {on!r} have several labels; expected one "
+            "label each: drop rows, or find them by another column with on="
+        )
+    return {key: values.pop() for key, values in known.items()}
+
+
+def _why_unlabelled(name: str | None, by_folder: bool) -> str:
+    if name:
+        return ""
+    return "beside the class folders" if by_folder else "without a label in the table"
+
+
+def _without_file(
+    table: dict[str, str] | None, on: str, headers: list[_Header]
+) -> tuple[list[str], list[str]]:
+    """Return the files that the table names and that are not there, and a line about them."""
+    if table is None:
+        return [], []
+    left = sorted(set(table) - {header.ids[on] for header in headers})
+    if on == "path":
+        return left, []
+    return [], [f"labels without an image: {len(left)}"] if left else []
+
+
+# -- headers ----------------------------------------------------------------------------------
+
+
+def _why_not(header: _Header) -> str:
+    """Return why a file is no frontal radiograph; empty if it is one."""
+    if header.is_directory:
+        return "a DICOMDIR"
+    if not header.width or not header.height:
+        return "a DICOM file without an image"
+    if "LOCALIZER" in header.image_type:
+        return "a localizer"
+    if header.modality and header.modality not in _RADIOGRAPHY:
+        return "of another modality than CR, DX and RG"
+    words = {*re.split(r"[^A-Z]+", header.description), *header.image_type}
+    said = words & _LATERAL and not words & _FRONTAL
+    return "a lateral" if header.view in _LATERAL or (header.view not in _FRONTAL and said) else ""
+
+
+def _read_headers(root: Path, on_error: str) -> tuple[list[_Header], list[tuple[str, str]]]:
+    """Return the headers of DICOM files, and the other files with the reason."""
+    read = _reader()
+    headers, ignored, bad = [], [], []
+    paths = files_below(root)
+    for path in paths:
+        found = read(path, relative(path, root))
+        if isinstance(found, _Header):
+            headers.append(found)
+        elif found:
+            bad.append((path, found))
+        else:
+            ignored.append((str(path), "no DICOM file"))
+    if bad and on_error == "raise":
+        named = [f"{relative(path, root)} ({reason})" for path, reason in bad]
+        raise OSError(
+            f"{len(bad)} of {len(paths)} files could not be read as DICOM: {some(named)}; expected "
+            "whole DICOM files: remove or replace these, or pass on_error='list'"
+        )
+    return headers, ignored + [(str(path), reason) for path, reason in bad]
+
+
+def _reader() -> Callable[[Path, str], _Header | str]:
+    """Return a function from a path, and its name below the root, to its header.
+
+    It returns a reason for a damaged file, and an empty one for a file of another kind.
+    """
+    try:
+        from pydicom import dcmread
+        from pydicom.errors import InvalidDicomError
+    except ImportError as error:
+        raise ImportError(
+            "load_dicom_folder needs pydicom, which is not installed; expected it beside this "
+            "package: pip install 'cxr-sklearn[dicom]'"
+        ) from error
+
+    def read(path: Path, name: str) -> _Header | str:
+        # the oldest files have no mark at their beginning
+        is_named_so = path.suffix.lower() in _SUFFIXES
+        try:
+            with _silent():
+                dataset = dcmread(
+                    path, stop_before_pixels=True, specific_tags=_TAGS, force=is_named_so
+                )
+                if not any(tag in dataset for tag in _TAGS):
+                    return "not DICOM, whatever its suffix says"
+                return _header(dataset, path, name)
+        except InvalidDicomError:
+            return ""
+        except OSError as error:
+            return error.strerror or "unreadable"
+        except Exception as error:
+            # pydicom raises errors of many types for damaged files; their text may hold a value
+            return f"damaged header, {type(error).__name__}"
+
+    return read
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep pydicom from warning of and logging odd values: they may identify a patient."""
+    logger = logging.getLogger("pydicom")
+    was = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = was
+
+
+def _header(dataset: Any, path: Path, name: str) -> _Header:
+    def text(tag: str) -> str:
+        value = dataset.get(tag)
+        return "" if value is None else str(value).strip()
+
+    kind = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    meanings = [str(item.get("CodeMeaning", "")) for item in dataset.get("ViewCodeSequence") or []]
+    types = dataset.get("ImageType") or []
+    return _Header(
+        path=path,
+        ids={"path": name, **{key: text(key) for key in KEYS[1:]}},
+        is_directory=kind == _DIRECTORY or path.name.upper() == "DICOMDIR",
+        image_type=[str(t).upper() for t in ([types] if isinstance(types, str) else types)],
+        modality=text("Modality").upper(),
+        view=text("ViewPosition").upper(),
+        description=" ".join([text("SeriesDescription"), *meanings]).upper(),
+        age=age_in_years(text("PatientAge")) if text("PatientAge") else math.nan,
+        sex=text("PatientSex").upper(),
+        manufacturer=text("Manufacturer"),
+        width=int(dataset.get("Columns") or 0),
+        height=int(dataset.get("Rows") or 0),
+    )

@@ -1,0 +1,120 @@
+"""Files and folders, in an order that no file system decides."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+# a message names this many files at most
+_N_NAMED = 10
+
+
+def check_folder(path: str | os.PathLike, name: str, expected: str) -> Path:
+    """Return `path` as a Path if it is a folder; `name` is the parameter's."""
+    if os.path.isdir(path):
+        return Path(path)
+    found = "a file" if os.path.exists(path) else "nothing"
+    raise NotADirectoryError(f"{name}={os.fspath(path)!r}: found {found}; expected {expected}")
+
+
+def check_file(path: str | os.PathLike, name: str, expected: str) -> Path:
+    """Return `path` as a Path if it is a file; `name` is the parameter's."""
+    if os.path.isfile(path):
+        return Path(path)
+    found = "a folder" if os.path.isdir(path) else "nothing"
+    raise FileNotFoundError(f"{name}={os.fspath(path)!r}: found {found}; expected {expected}")
+
+
+def listing(folder: str | os.PathLike) -> list[Path]:
+    """Return what stands in a folder, in the order of code points; nothing hidden."""
+    return [Path(folder, name) for name in sorted(os.listdir(folder)) if name[0] != "."]
+
+
+def folders_in(folder: str | os.PathLike) -> list[Path]:
+    """Return the folders in a folder, in the order of code points; nothing hidden."""
+    return [path for path in listing(folder) if os.path.isdir(path)]
+
+
+def files_below(root: str | os.PathLike) -> list[Path]:
+    """Return every file below a folder, in the order of paths; nothing hidden, no pipe.
+
+    Linked folders are followed, each once and after those that are no links, so that neither a
+    loop nor a second name doubles a file. Links to the root or above it are not.
+    """
+    top = Path(os.path.realpath(root))
+    seen: set[Path] = set()
+    found: list[Path] = []
+    folders = [Path(root)]
+    links: list[Path] = []
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        real = Path(os.path.realpath(folder))
+        if real in seen or real in top.parents:
+            continue
+        seen.add(real)
+        for path in listing(folder):
+            if not os.path.isdir(path):
+                if os.path.isfile(path) or path.is_symlink():  # to open a pipe would hang
+                    found.append(path)
+            elif path.is_symlink():
+                links.append(path)
+            else:
+                folders.append(path)
+    return sorted(found, key=lambda path: path.parts)
+
+
+def locate(root: Path, names: Iterable[str]) -> dict[str, Path | None]:
+    """Return the file of each name, None where there is none.
+
+    Parameters
+    ----------
+    root : Path
+        Folder.
+    names : iterable of str
+        Paths relative to `root`, or file names, which may stand anywhere below it.
+
+    Returns
+    -------
+    found : dict of str to Path or None
+
+    Raises
+    ------
+    ValueError
+        If several files below `root` have one of the names, and none stands in it.
+    """
+    found = {name: root / name if os.path.isfile(root / name) else None for name in names}
+    wanted = {name for name, path in found.items() if path is None}
+    if not wanted:
+        return found
+    for path in files_below(root):
+        if path.name not in wanted:
+            continue
+        if (other := found[path.name]) is not None:
+            raise ValueError(
+                f"{path.name} stands below {os.fspath(root)!r} more than once "
+                f"({other.relative_to(root)}, {path.relative_to(root)}); expected one file of "
+                "each name: pass the folder that is meant, or relative paths"
+            )
+        found[path.name] = path
+    return found
+
+
+def relative(path: Path, root: Path) -> str:
+    """Return `path` as seen from `root`, with forward slashes."""
+    return path.relative_to(root).as_posix()
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first names as a list for a message, with the number of the others."""
+    names = list(names)
+    more = len(names) - _N_NAMED
+    shown = ", ".join(names[:_N_NAMED])
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,342 @@
+"""Labels in a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cxr_sklearn.datasets import load_xray_table, patient_from_covidx
+
+from .toys import same
+
+FILES = ("1.png", "2.png", "3.png")
+TABLE = (
+    "filename,label,who,site,age,code\n1.png,None,007,x,61,01\n2.png,NA,8,,,2\n3.png,a,8,y,5,3\n"
+)
+
+
+def csv(root: Path, text: str, name: str = "labels.csv") -> Path:
+    """Write a CSV file beside the images."""
+    path = root.parent / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def names_of(bunch) -> list[str]:
+    """Return the file names of the paths."""
+    return [Path(path).name for path in bunch.data[:, 0]]
+
+
+# -- columns ----------------------------------------------------------------------------------
+
+
+def test_a_table_gives_paths_labels_patients_and_sources(tree):
+    """Columns are named by parameters; others keep their names; text stays as it is written."""
+    root = tree(*FILES)
+    bunch = load_xray_table(csv(root, TABLE), root=root, patient="who", source="site")
+    assert bunch.data[:, 0].tolist() == [str(root / name) for name in FILES]
+    assert bunch.target.tolist() == ["None", "NA", "a"]
+    assert bunch.target_names == ["NA", "None", "a"]
+    assert bunch.groups.tolist() == ["007", "8", "8"]
+    assert bunch.sources.tolist() == ["x", "", "y"]
+    assert bunch.frame["age"].isna().tolist() == [False, True, False]
+    assert bunch.frame["code"].tolist() == ["01", "2", "3"]
+    assert bunch.missing == bunch.ignored == []
+
+
+def test_a_data_frame_is_the_same_as_its_file(tree):
+    """A DataFrame with any index gives what the CSV file gives; it is left as it was."""
+    root = tree(*FILES)
+    frame = pd.read_csv(csv(root, TABLE), keep_default_na=False, dtype={"who": str, "code": str})
+    frame = frame.assign(age=[61, None, 5]).set_index(pd.Index([7, 7, 2]))
+    before = frame.copy()
+    kwargs = {"root": root, "patient": "who", "source": "site"}
+    from_frame = load_xray_table(frame, **kwargs)
+    from_file = load_xray_table(csv(root, TABLE), **kwargs)
+    assert [from_frame[k].tolist() for k in ("data", "target", "groups", "sources")] == [
+        from_file[k].tolist() for k in ("data", "target", "groups", "sources")
+    ]
+    pd.testing.assert_frame_equal(from_frame.frame, from_file.frame, check_dtype=False)
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_numbers_of_patients_are_no_floats(tree):
+    """A column of numbers with gaps gives whole numbers, and its gaps stand alone."""
+    root = tree(*FILES)
+    frame = pd.DataFrame({"filename": FILES, "label": [0, 1, 1], "who": [4.0, None, 4.0]})
+    bunch = load_xray_table(frame, root=root, patient="who")
+    assert bunch.groups.tolist() == ["4", "2.png", "4"]
+    assert bunch.target.tolist() == ["0", "1", "1"]
+
+
+def test_columns_that_share_a_name_with_the_common_ones_are_kept(tree):
+    """A column called patient that is not the patient's is kept under another name."""
+    root = tree(*FILES)
+    frame = pd.DataFrame(
+        {"path": FILES, "label": list("abb"), "patient": [1, 2, 2], "who": list("xyy")}
+    )
+    bunch = load_xray_table(frame, root=root, path="path", patient="who", label_map={"b": "B"})
+    assert list(bunch.frame) == [
+        *("path", "label", "patient", "source"),
+        *("original_path", "original_label", "original_patient", "who"),
+    ]
+    assert bunch.frame["original_label"].tolist() == ["b", "b"]
+    same_one = load_xray_table(frame, root=root, path="path", patient="patient")
+    assert "original_patient" not in same_one.frame
+
+
+def test_patients_without_a_column(tree):
+    """File names tell patients by default, or by a function from a path."""
+    names = ("00000001_000.png", "sub-S1_a.png", "sub-S1_b.png")
+    root = tree(*names)
+    frame = pd.DataFrame({"filename": names, "label": list("aab")})
+    assert load_xray_table(frame, root=root).groups.tolist() == ["00000001", *names[1:]]
+    groups = load_xray_table(frame, root=root, patient=patient_from_covidx).groups
+    assert groups.tolist() == ["00000001_000", "S1", "S1"]
+
+
+def test_the_order_is_that_of_the_table(tree):
+    """Rows are not sorted."""
+    root = tree(*FILES)
+    frame = pd.DataFrame({"filename": FILES[::-1], "label": list("aab")})
+    assert names_of(load_xray_table(frame, root=root)) == list(FILES[::-1])
+
+
+# -- files ------------------------------------------------------------------------------------
+
+
+def test_files_may_stand_deeper(tree):
+    """A name without folders is found anywhere below root; one with folders only there."""
+    root = tree("x/1.png", "y/z/2.png", "x/3.png", "y/3.png")
+    frame = pd.DataFrame({"filename": ["1.png", "2.png", "y/3.png"], "label": list("aab")})
+    bunch = load_xray_table(frame, root=root)
+    assert bunch.data[:, 0].tolist() == [str(root / n) for n in ("x/1.png", "y/z/2.png", "y/3.png")]
+
+
+def test_a_file_in_root_goes_before_one_below(tree):
+    """The path that the table gives is taken where there is one."""
+    root = tree("1.png", "x/1.png")
+    frame = pd.DataFrame({"filename": ["1.png"], "label": ["a"]})
+    assert load_xray_table(frame, root=root).data.tolist() == [[str(root / "1.png")]]
+
+
+def test_a_name_of_two_files_is_an_error(tree):
+    """Which of two files is meant is not guessed."""
+    root = tree("x/1.png", "y/1.png")
+    frame = pd.DataFrame({"filename": ["1.png"], "label": ["a"]})
+    with pytest.raises(ValueError, match=r"1\.png stands below .* more than once") as caught:
+        load_xray_table(frame, root=root)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_are_an_error_or_a_list(tree):
+    """Files that are not there stop the load, or are listed and left out of everything."""
+    root = tree("1.png", "3.png")
+    table = csv(root, TABLE)
+    with pytest.raises(FileNotFoundError, match=r"1 of 3 files that .*labels\.csv names .*2\.png"):
+        load_xray_table(table, root=root)
+    bunch = load_xray_table(table, root=root, on_missing="list", source="site")
+    assert bunch.missing == ["2.png"]
+    assert names_of(bunch) == ["1.png", "3.png"]
+    assert bunch.frame["code"].tolist() == ["01", "3"]
+    assert len(bunch.target) == len(bunch.groups) == len(bunch.sources) == len(bunch.frame) == 2
+    assert "missing: 1 files" in bunch.DESCR
+
+
+def test_no_file_at_all_is_an_error(tree):
+    """on_missing="list" does not turn a wrong root into an empty bunch."""
+    root = tree("x.png")
+    with pytest.raises(FileNotFoundError, match="3 of 3 files"):
+        load_xray_table(csv(root, TABLE), root=root, on_missing="list")
+
+
+def test_the_order_of_the_listing_means_nothing(tree, other_listing, monkeypatch):
+    """However the file system lists folders, the bunch is the same."""
+    root = tree("x/1.png", "y/2.png", "z/3.png")
+    table = csv(root, TABLE)
+    bunch = load_xray_table(table, root=root)
+    monkeypatch.undo()
+    assert same(bunch, load_xray_table(table, root=root))
+
+
+def test_linked_folders_are_searched_once(tree):
+    """A link to a folder in the tree, or above it, doubles no file and never ends."""
+    root = tree("x/1.png", "x/2.png", "x/3.png")
+    (root / "again").symlink_to(root / "x", target_is_directory=True)
+    (root / "x" / "up").symlink_to(root.parent, target_is_directory=True)
+    bunch = load_xray_table(csv(root, TABLE), root=root)
+    assert [Path(p).parent.name for p in bunch.data[:, 0]] == ["x"] * 3
+
+
+# -- labels -----------------------------------------------------------------------------------
+
+
+def test_label_map_renames_and_leaves_out(tree):
+    """Labels that a dict does not have are left out and counted; unused keys are told."""
+    root = tree(*FILES)
+    mapping = {"None": "Normal", "a": "Ill", "b": "Ill"}
+    bunch = load_xray_table(csv(root, TABLE), root=root, label_map=mapping, source="site")
+    assert bunch.target.tolist() == ["Normal", "Ill"]
+    assert bunch.sources.tolist() == ["x", "y"]
+    assert bunch.frame["original_label"].tolist() == ["None", "a"]
+    assert "left out by label: 1 rows, NA (1)" in bunch.DESCR
+    assert "labels of label_map that the table does not have: b" in bunch.DESCR
+
+
+def test_label_map_may_be_a_function(tree):
+    """A function returns the class, or None to leave a row out."""
+    root = tree(*FILES)
+    choose = {"None": "Normal", "NA": "x"}.get
+    bunch = load_xray_table(csv(root, TABLE), root=root, label_map=lambda text: choose(text))
+    assert bunch.target.tolist() == ["Normal", "x"]
+
+
+def test_rows_left_out_need_no_file(tree):
+    """Only the files of the rows that are kept must be there."""
+    root = tree("1.png")
+    bunch = load_xray_table(csv(root, TABLE), root=root, label_map={"None": "Normal"})
+    assert names_of(bunch) == ["1.png"]
+
+
+# -- the table of patients --------------------------------------------------------------------
+
+
+def test_a_table_of_patients_is_joined(tree):
+    """Each image gets its patient's row; names that are taken get another; gaps are counted."""
+    root = tree(*FILES)
+    patients = csv(root, "who,sex,age\n8,F,30\n9,M,40\n", "patients.csv")
+    bunch = load_xray_table(csv(root, TABLE), root=root, patient="who", patients=patients)
+    assert bunch.frame["sex"].tolist() == ["", "F", "F"]
+    assert bunch.frame["age_of_patient"].tolist()[1:] == [30, 30]
+    assert bunch.frame["age"].tolist()[2] == 5
+    assert "patients without a row in the table of patients: 1" in bunch.DESCR
+    frame = pd.DataFrame({"who": [8, 7], "bmi": [20.5, 21.5]})
+    bunch = load_xray_table(csv(root, TABLE), root=root, patient="who", patients=frame)
+    assert bunch.frame["bmi"].tolist()[1:] == [20.5, 20.5]
+
+
+@pytest.mark.parametrize(
+    ("patients", "kwargs", "said"),
+    [
+        ("who,sex\n8,F\n8,M\n", {"patient": "who"}, "patients has 1 patients twice"),
+        ("id,sex\n8,F\n", {"patient": "who"}, "patients: no column 'who' among 'id', 'sex'"),
+        ("who,sex\n8,F\n", {}, "patients is joined on the column of patients, but there is none"),
+        ("who,age,age_of_patient\n8,3,3\n", {"patient": "who"}, "'age_of_patient' twice"),
+    ],
+)
+def test_errors_of_the_table_of_patients(tree, patients, kwargs, said):
+    """A table of patients that does not fit is an error in one line."""
+    root = tree(*FILES)
+    with pytest.raises(ValueError, match=said) as caught:
+        load_xray_table(
+            csv(root, TABLE), root=root, patients=csv(root, patients, "patients.csv"), **kwargs
+        )
+    assert "\n" not in str(caught.value)
+
+
+# -- the NIH's table --------------------------------------------------------------------------
+
+NIH = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],\n"
+    "00000001_000.png,Cardiomegaly,0,1,058Y,M,PA,2682,2749,0.143,0.143,\n"
+    "00000001_001.png,Cardiomegaly|Emphysema,1,1,058Y,M,PA,2894,2729,0.143,0.143,\n"
+    "00000002_000.png,No Finding,0,2,081Y,F,AP,2500,2048,0.171,0.171,\n"
+)
+NIH_FILES = ("images_001/00000001_000.png", "images_001/00000001_001.png", "x/00000002_000.png")
+
+
+def test_the_table_of_the_nih(tree):
+    """preset="nih" knows the columns; rows of several findings are left out and counted."""
+    root = tree(*NIH_FILES)
+    bunch = load_xray_table(csv(root, NIH), root=root, preset="nih")
+    assert bunch.target.tolist() == ["Cardiomegaly", "No Finding"]
+    assert bunch.groups.tolist() == ["00000001", "00000002"]
+    expected = {"follow_up": [0, 0], "age": [58, 81], "sex": ["M", "F"], "view": ["PA", "AP"]}
+    expected |= {"width": [2682, 2500], "height": [2749, 2048]}
+    assert {name: bunch.frame[name].tolist() for name in expected} == expected
+    assert "Unnamed: 11" not in bunch.frame
+    assert "left out by label: 1 rows, Cardiomegaly|Emphysema (1)" in bunch.DESCR
+
+
+def test_findings_of_the_nih_are_mapped(tree):
+    """label_map sees the whole text, so that it can take rows of several findings too."""
+    root = tree(*NIH_FILES)
+    table = csv(root, NIH)
+    bunch = load_xray_table(table, root=root, preset="nih", label_map={"No Finding": "Normal"})
+    assert bunch.target.tolist() == ["Normal"]
+
+    def has_cardiomegaly(text):
+        return "yes" if "Cardiomegaly" in text.split("|") else "no"
+
+    bunch = load_xray_table(table, root=root, preset="nih", label_map=has_cardiomegaly)
+    assert bunch.target.tolist() == ["yes", "yes", "no"]
+
+
+def test_a_later_edition_of_the_nih_and_its_patients(tree):
+    """Ages as numbers and the heading Patient Sex are known; patients are joined by number."""
+    root = tree(*NIH_FILES)
+    text = NIH.replace("Patient Gender", "Patient Sex").replace("Y,", ",")
+    patients = pd.DataFrame({"Patient ID": [1, 2], "smoker": [True, False]})
+    bunch = load_xray_table(csv(root, text), root=root, preset="nih", patients=patients)
+    assert bunch.frame["age"].tolist() == [58, 81]
+    assert bunch.frame["sex"].tolist() == ["M", "F"]
+    assert bunch.frame["smoker"].tolist() == [True, False]
+
+
+# -- errors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kwargs", "error", "said"),
+    [
+        (TABLE, {"path": "file"}, ValueError, r"labels\.csv: no column 'file' among 'filename', "),
+        (TABLE, {"label": "class"}, ValueError, "no column 'class' among .* as label="),
+        (TABLE, {"patient": "id"}, ValueError, "no column 'id' among .* as patient="),
+        (TABLE, {"source": "id"}, ValueError, "no column 'id' among .* as source="),
+        (TABLE, {"preset": "nih"}, ValueError, "no column 'Image Index' among .*Data_Entry_2017"),
+        (TABLE, {"preset": "rsna"}, ValueError, "preset='rsna'; expected 'nih' or None"),
+        (TABLE, {"on_missing": "skip"}, ValueError, "on_missing='skip'; expected 'raise' or"),
+        (TABLE, {"label_map": {"x": "y"}}, ValueError, "label_map leaves none of 3 rows; .*: NA, "),
+        (TABLE, {"label_map": ["a"]}, TypeError, "label_map is list; expected a dict"),
+        ("filename,label\n1.png,a\n1.png,a\n", {}, ValueError, r"several rows for 1 files \(1\.pn"),
+        ("filename,label\n1.png,\n2.png,a\n3.png, \n", {}, ValueError, "no label .* of rows 0, 2 "),
+        ("filename,label\n,a\n", {}, ValueError, "no path in the column 'filename' of rows 0 "),
+        ("filename,label\n1.png,a,b\n", {}, ValueError, r"labels\.csv: no readable CSV file"),
+        ("", {}, ValueError, "no readable CSV file"),
+        ("filename,label\n", {}, ValueError, r"labels\.csv has no rows; expected one per image"),
+        (NIH.replace("View Position", "filename"), {"preset": "nih"}, ValueError, "'filename' twi"),
+    ],
+)
+def test_errors_of_tables(tree, text, kwargs, error, said):
+    """What is wrong with a table or a parameter is named in one line."""
+    root = tree(*FILES)
+    with pytest.raises(error, match=said) as caught:
+        load_xray_table(csv(root, text), root=root, **kwargs)
+    assert "\n" not in str(caught.value)
+
+
+def test_errors_of_data_frames(tree):
+    """A table that is none, missing labels and two columns of one name are errors."""
+    root = tree(*FILES)
+    frame = pd.DataFrame({"filename": FILES, "label": ["a", None, float("nan")]})
+    with pytest.raises(ValueError, match="table: no label in the column 'label' of rows 1, 2 "):
+        load_xray_table(frame, root=root)
+    double = pd.DataFrame([["1.png", "a", "b"]], columns=["filename", "label", "label "])
+    with pytest.raises(ValueError, match="table has the column 'label' twice"):
+        load_xray_table(double, root=root)
+    with pytest.raises(TypeError, match="table is dict; expected a DataFrame or the path"):
+        load_xray_table({"filename": FILES}, root=root)
+
+
+def test_what_is_not_there_is_an_error(tree):
+    """A missing table and a missing root are kinds of OSError that name them."""
+    root = tree(*FILES)
+    with pytest.raises(FileNotFoundError, match=r"^table='.*gone\.csv': found nothing; expected a"):
+        load_xray_table(str(root / "gone.csv"), root=root)
+    with pytest.raises(FileNotFoundError, match=r"^table=.*found a folder"):
+        load_xray_table(root, root=root)
+    with pytest.raises(NotADirectoryError, match=r"^root='gone': found nothing; expected a folder"):
+        load_xray_table(csv(root, TABLE), root="gone")
