@@ -375,14 +375,14 @@ def bad_files(tmp_path):
     (tmp_path / "folder.png").mkdir()
     reasons = {
         "missing.png": "No such file",
-        "empty.png": "not a PNG or JPEG image",
+        "empty.png": "an empty file",
         "truncated.png": "truncated",
         "header.png": "Truncated",
         "truncated.jpg": "truncated",
         "damaged.png": "broken",
-        "text.png": "not a PNG or JPEG image",
-        "gif.png": "not a PNG or JPEG image",
-        "folder.png": "",  # Linux says that it is a directory, Windows that access is denied
+        "text.png": "not a PNG, JPEG, TIFF, BMP, WebP or DICOM image",
+        "gif.png": "not a PNG, JPEG, TIFF, BMP, WebP or DICOM image",
+        "folder.png": "a folder, not a file",
     }
     return {tmp_path / name: reason for name, reason in reasons.items()}
 
@@ -450,7 +450,13 @@ def test_clone_keeps_parameters_and_forgets_the_fit(files):
     """A clone has the same parameters and must be fitted."""
     loader = XRayLoader(image_size=4, resize="crop", n_jobs=2).fit(files)
     copy = clone(loader)
-    assert copy.get_params() == {"image_size": 4, "resize": "crop", "n_jobs": 2}
+    assert copy.get_params() == {
+        "image_size": 4,
+        "resize": "crop",
+        "on_error": "raise",
+        "memmap": None,
+        "n_jobs": 2,
+    }
     with pytest.raises(NotFittedError):
         copy.transform(files)
     np.testing.assert_array_equal(copy.fit_transform(files), loader.transform(files))
@@ -476,6 +482,8 @@ def test_loader_works_in_a_pipeline(files):
         {"image_size": None},
         {"resize": "squash"},
         {"resize": None},
+        {"on_error": "ignore"},
+        {"memmap": 3},
         {"n_jobs": "all"},
         {"n_jobs": 1.5},
         {"n_jobs": 0},

@@ -1,0 +1,52 @@
+"""Silence for what decoders say about a file, in whatever threads they run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+# pydicom quotes values of a patient's tags in its log too
+_LOGGERS = ("pydicom", "pylibjpeg", "libjpeg", "openjpeg", "PIL.TiffImagePlugin")
+
+_lock = threading.Lock()
+_readers = 0
+_silence = ExitStack()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop warnings and the decoders' log records while any thread is in here.
+
+    The filters of :mod:`warnings` belong to the process: threads that each saved and restored
+    them would leave those of another behind. So the first to enter silences, and the last to leave
+    restores.
+    """
+    if getattr(sys.flags, "context_aware_warnings", False):  # Python 3.14: each thread has its own
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+        return
+    global _readers
+    with _lock:
+        _readers += 1
+        if _readers == 1:
+            _silence.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            for name in _LOGGERS:
+                logging.getLogger(name).addFilter(_drop)
+                _silence.callback(logging.getLogger(name).removeFilter, _drop)
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers -= 1
+            if _readers == 0:
+                _silence.close()
+
+
+def _drop(record: logging.LogRecord) -> bool:
+    return False
