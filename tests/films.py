@@ -106,8 +106,9 @@ def lossless_jpeg(values: np.ndarray, bits: int) -> bytes:
     written = []
     for difference in (wide - predicted).ravel().tolist():
         size = abs(difference).bit_length()  # its category, of a code of five bits here
+        size_bits = size if size < 16 else 0  # of category 16 there is one value
         low = difference if difference >= 0 else difference + 2**size - 1
-        written.append(f"{size:05b}" + (f"{low:0{size}b}" if size else ""))
+        written.append(f"{size:05b}" + (f"{low:0{size_bits}b}" if size_bits else ""))
     stream = "".join(written)
     stream += "1" * (-len(stream) % 8)
     data = int(stream, 2).to_bytes(len(stream) // 8, "big").replace(b"\xff", b"\xff\0")

@@ -208,7 +208,8 @@ def _stored_values(dataset: Any) -> np.ndarray:
         is_colour = dataset.PhotometricInterpretation in _COLOUR
         if values.ndim != 2 + is_colour or values.dtype.itemsize > 2:
             raise ValueError
-    return values
+        # of big-endian files the array is too
+        return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
 
 
 def _check_pixel_data(dataset: Any, syntax: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 # pydicom quotes values of a patient's tags in its log too
-_LOGGERS = ("pydicom", "pylibjpeg", "libjpeg", "openjpeg", "PIL.TiffImagePlugin")
+_LOGGERS = ("pydicom", "pylibjpeg", "libjpeg", "openjpeg", "PIL")
 
 _lock = threading.Lock()
 _readers = 0
@@ -37,8 +37,9 @@ def quiet() -> Iterator[None]:
             _silence.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
             for name in _LOGGERS:
-                logging.getLogger(name).addFilter(_drop)
-                _silence.callback(logging.getLogger(name).removeFilter, _drop)
+                logger = logging.getLogger(name)
+                _silence.callback(logger.setLevel, logger.level)
+                logger.setLevel(logging.CRITICAL + 1)  # for its children too
     try:
         yield
     finally:
@@ -46,7 +47,3 @@ def quiet() -> Iterator[None]:
             _readers -= 1
             if _readers == 0:
                 _silence.close()
-
-
-def _drop(record: logging.LogRecord) -> bool:
-    return False
