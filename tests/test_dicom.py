@@ -84,9 +84,8 @@ def test_signed_values(shown):
 
 
 def linear(values: np.ndarray, center: float, width: float) -> np.ndarray:
-    return np.interp(
-        values, [center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2], [0, 255]
-    )
+    middle, half = center - 0.5, (width - 1) / 2
+    return np.interp(values, [middle - half, middle + half], [0, 255])
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
@@ -247,12 +246,12 @@ def test_deep_films_are_resized_before_they_are_rounded(tmp_path):
 
 def test_colours_become_grey(tmp_path):
     """RGB is read with its colours, and becomes luma."""
-    film = read_film(save_dicom(dicom(COLOURS), tmp_path / "x.dcm"))
+    path = save_dicom(dicom(COLOURS), tmp_path / "x.dcm")
+    film = read_film(path)
     np.testing.assert_array_equal(np.asarray(film.rgb), COLOURS)
-    np.testing.assert_array_equal(
-        np.asarray(film.grey), np.asarray(Image.fromarray(COLOURS).convert("L"))
-    )
-    assert film.header == Header("DICOM", "RGB", SIDE, SIDE, 8, (tmp_path / "x.dcm").stat().st_size)
+    luma = Image.fromarray(COLOURS).convert("L")
+    np.testing.assert_array_equal(np.asarray(film.grey), np.asarray(luma))
+    assert film.header == Header("DICOM", "RGB", SIDE, SIDE, 8, path.stat().st_size)
 
 
 def test_colours_by_plane_and_of_16_bits(tmp_path):
@@ -433,12 +432,12 @@ def test_a_dicom_file_without_an_image(tmp_path):
     """Reports and directories are DICOM too, and hold no pixels."""
     ds = dicom(FLAT)
     del ds.PixelData
-    with pytest.raises(OSError, match="^a DICOM file without an image$"):
+    with pytest.raises(OSError, match=r"^a DICOM file without an image$"):
         read_film(save_dicom(ds, tmp_path / "x.dcm"))
     for name in ("Rows", "Columns", "PhotometricInterpretation"):
         delattr(ds, name)
     for read in (read_film, read_header):
-        with pytest.raises(OSError, match="^a DICOM file without an image$"):
+        with pytest.raises(OSError, match=r"^a DICOM file without an image$"):
             read(save_dicom(ds, tmp_path / "x.dcm"))
 
 
@@ -457,7 +456,7 @@ def test_an_unknown_transfer_syntax(tmp_path):
     data = path.read_bytes()
     assert data.count(b"1.2.840.10008.1.2.1\0") == 1
     path.write_bytes(data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.7\0"))
-    with pytest.raises(OSError, match="^a DICOM file of an unknown transfer syntax$"):
+    with pytest.raises(OSError, match=r"^a DICOM file of an unknown transfer syntax$"):
         read_film(path)
 
 

@@ -336,7 +336,7 @@ class XRayLoader(TransformerMixin, BaseEstimator):
                 "are black; leave them out of X, y and groups: X[loader.readable_] (failures_ has "
                 "the reasons)",
                 UnreadableImageWarning,
-                stacklevel=2,
+                stacklevel=3,  # over scikit-learn's set_output
             )
         return rows
 

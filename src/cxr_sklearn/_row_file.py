@@ -101,11 +101,10 @@ class RowFile:
                 file.close()
                 os.replace(temporary, self.path)
         finally:  # KeyboardInterrupt too; after the renaming there is nothing left to remove
-            with contextlib.suppress(OSError):
-                if file is not None:
+            if file is not None:
+                with contextlib.suppress(OSError):
                     file.close()
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+                temporary.unlink(missing_ok=True)
 
     def _begin(self, file: BinaryIO) -> int:
         """Write the head, and return where the rows begin."""
