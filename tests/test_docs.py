@@ -60,7 +60,8 @@ def test_fitted_attributes_are_documented(kind, phantoms, tmp_path):
     X, y = phantoms
     if kind is cxr_sklearn.XRayLoader:
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "film.png")
-        model = kind().fit([tmp_path / "film.png"])
+        model = kind()
+        model.fit_transform([tmp_path / "film.png"])
     else:
         model = kind(backbone=toy, weights=None, image_size=16, random_state=0).fit(X, y)
     documented = {entry.name for entry in ClassDoc(kind)["Attributes"]}

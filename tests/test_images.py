@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import pickle
 import struct
+import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from joblib import parallel_config
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -16,8 +23,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils._param_validation import InvalidParameterError
 
-from cxr_sklearn import XRayLoader
+from cxr_sklearn import XRayLoader, _images, _row_file
 from cxr_sklearn._images import as_paths, read_image, read_images
+from cxr_sklearn.exceptions import UnreadableImageWarning
 
 SIDE = 16
 
@@ -220,6 +228,13 @@ def test_rows_are_uint8_and_flattened_line_by_line(tmp_path):
     np.testing.assert_array_equal(rows, np.tile(GREY.reshape(-1), (3, 1)))
 
 
+def test_rows_are_written_to_threads_memory_whatever_backend_is_set(files):
+    """A backend of processes, set around the call, loses no row."""
+    with parallel_config(backend="loky", n_jobs=2):
+        rows = XRayLoader(image_size=4).fit_transform(files)
+    np.testing.assert_array_equal(rows[:, 0], 20 * np.arange(12))
+
+
 @pytest.mark.parametrize("n_jobs", [None, 1, 2])
 def test_rows_come_in_the_order_of_the_files(files, n_jobs):
     """Row i is file i, however many threads decode and however often a file is named."""
@@ -375,14 +390,14 @@ def bad_files(tmp_path):
     (tmp_path / "folder.png").mkdir()
     reasons = {
         "missing.png": "No such file",
-        "empty.png": "not a PNG or JPEG image",
+        "empty.png": "an empty file",
         "truncated.png": "truncated",
         "header.png": "Truncated",
         "truncated.jpg": "truncated",
         "damaged.png": "broken",
-        "text.png": "not a PNG or JPEG image",
-        "gif.png": "not a PNG or JPEG image",
-        "folder.png": "",  # Linux says that it is a directory, Windows that access is denied
+        "text.png": "not a PNG, JPEG, TIFF, BMP, WebP or DICOM image",
+        "gif.png": "not a PNG, JPEG, TIFF, BMP, WebP or DICOM image",
+        "folder.png": "a folder, not a file",
     }
     return {tmp_path / name: reason for name, reason in reasons.items()}
 
@@ -407,6 +422,293 @@ def test_read_image_raises_oserror_for_each_bad_file(bad_files):
     for path, reason in bad_files.items():
         with pytest.raises(OSError, match=reason or "."):
             read_image(path, SIDE)
+
+
+# -- on_error ---------------------------------------------------------------------------------
+
+
+def spread(files, bad_files):
+    """Return good and bad files in turn, and which are good."""
+    paths = [str(path) for pair in zip(files, bad_files, strict=False) for path in pair]
+    return paths, np.arange(len(paths)) % 2 == 0
+
+
+@pytest.mark.parametrize("n_jobs", [None, 3])
+def test_mask_keeps_the_rows_and_tells_which_are_black(files, bad_files, n_jobs):
+    """Unreadable files are rows of zeros in their place, with a warning, a mask and reasons."""
+    paths, good = spread(files[1:], bad_files)
+    loader = XRayLoader(image_size=4, on_error="mask", n_jobs=n_jobs).fit(paths)
+    with pytest.warns(UnreadableImageWarning, match=r"^9 of 18 image .*X\[loader.readable_\]"):
+        rows = loader.transform(paths)
+    np.testing.assert_array_equal(loader.readable_, good)
+    assert loader.readable_.dtype == bool
+    np.testing.assert_array_equal(rows[good][:, 0], 20 * np.arange(1, 10))
+    assert not rows[~good].any()
+    assert [f.row for f in loader.failures_] == np.flatnonzero(~good).tolist()
+    for row, path, reason in loader.failures_:
+        assert path == paths[row]
+        assert bad_files[Path(path)] in reason
+
+
+def test_y_and_groups_stay_aligned(files, bad_files):
+    """The mask leaves the same rows out of X, y and groups."""
+    paths, good = spread(files, bad_files)
+    y = np.where(good, "film", "broken")
+    loader = XRayLoader(image_size=4, on_error="mask")
+    with pytest.warns(UnreadableImageWarning):
+        X = loader.fit_transform(paths)
+    X, y = X[loader.readable_], y[loader.readable_]
+    assert len(X) == len(y) == 9
+    assert set(y) == {"film"}
+
+
+@pytest.mark.parametrize("on_error", ["raise", "mask"])
+def test_where_all_can_be_read_there_is_no_warning(files, on_error):
+    """The mask is all true, and the list of failures empty."""
+    loader = XRayLoader(image_size=4, on_error=on_error)
+    loader.fit_transform(files)
+    assert loader.readable_.all()
+    assert loader.readable_.shape == (12,)
+    assert loader.failures_ == []
+
+
+def test_mask_tells_of_the_last_transform(files, bad_files):
+    """Each transform has its own mask."""
+    loader = XRayLoader(image_size=4, on_error="mask").fit(files)
+    with pytest.warns(UnreadableImageWarning, match="^9 of 9 "):
+        loader.transform(list(bad_files))
+    assert not loader.readable_.any()
+    loader.transform(files[:2])
+    assert loader.readable_.tolist() == [True, True]
+
+
+def test_hundreds_of_bad_files_are_all_named(tmp_path):
+    """The error names every file, however many there are."""
+    paths = [str(tmp_path / f"{i:04d}.png") for i in range(300)]
+    with pytest.raises(OSError, match=r"^300 of 300") as caught:
+        XRayLoader(image_size=4).fit_transform(paths)
+    assert all(path in str(caught.value) for path in paths)
+
+
+# -- memmap -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Return the list of files that are decoded, growing as they are."""
+    read = []
+    original = _images.read_plane
+    monkeypatch.setattr(_images, "read_plane", lambda path: read.append(path) or original(path))
+    return read
+
+
+def test_memmap_gives_the_same_rows_from_a_file(files, tmp_path):
+    """Rows on disk are those in memory, as a map that scikit-learn slices and models take."""
+    folder = tmp_path / "not" / "there"
+    expected = XRayLoader(image_size=4).fit_transform(files)
+    rows = XRayLoader(image_size=4, memmap=folder, n_jobs=2).fit_transform(files)
+    assert isinstance(rows, np.memmap)
+    assert rows.dtype == np.uint8
+    np.testing.assert_array_equal(rows, expected)
+    (path,) = folder.iterdir()
+    assert path.suffix == ".npy"
+    np.testing.assert_array_equal(np.load(path), expected)
+    y = np.repeat(["dark", "bright"], 6)
+    pipeline = make_pipeline(XRayLoader(image_size=4, memmap=str(folder)), KNeighborsClassifier(1))
+    assert pipeline.fit(files, y).predict(files).tolist() == y.tolist()
+
+
+def test_memmap_is_found_again(files, tmp_path, decoded):
+    """The same files and parameters are decoded once, by whatever loader and thread count."""
+    first = XRayLoader(image_size=4, memmap=tmp_path / "rows").fit_transform(files)
+    assert len(decoded) == 12
+    again = XRayLoader(image_size=4, memmap=tmp_path / "rows", on_error="mask", n_jobs=2)
+    np.testing.assert_array_equal(again.fit_transform([Path(p) for p in files]), first)
+    assert len(decoded) == 12
+    assert again.readable_.all()
+
+
+def test_memmap_is_another_file_where_something_differs(files, tmp_path, decoded):
+    """Other files, another order, size or way of resizing, and changed files are decoded."""
+
+    def rows(paths, **parameters):
+        parameters = {"image_size": 4, "memmap": tmp_path / "rows", **parameters}
+        return XRayLoader(**parameters).fit_transform(paths)
+
+    rows(files)
+    counts = [len(decoded)]
+    for call in (
+        lambda: rows(files[:5]),
+        lambda: rows(files[::-1]),
+        lambda: rows(files, image_size=5),
+        lambda: rows(files, resize="crop"),
+        lambda: flat(Path(files[0]), 77, (SIDE, SIDE + 1)) and rows(files),
+    ):
+        last = call()
+        counts.append(len(decoded))
+    assert np.diff(counts).tolist() == [5, 12, 12, 12, 12]
+    assert last[0].max() == 77
+
+
+def test_what_is_written_to_a_map_stays_in_memory(files, tmp_path):
+    """Copy-on-write: a step that works in place does not change what is kept."""
+    loader = XRayLoader(image_size=4, memmap=tmp_path / "rows")
+    rows = loader.fit_transform(files)
+    rows += 1
+    assert rows[0, 0] == 1
+    assert loader.transform(files)[0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no array", b"\x93NUMPY\x01\0", None],
+    ids=["empty", "text", "head", "cut"],
+)
+def test_a_damaged_map_is_written_anew(files, tmp_path, decoded, content):
+    """A file that is not whole is not taken for one."""
+    loader = XRayLoader(image_size=4, memmap=tmp_path / "rows")
+    expected = np.array(loader.fit_transform(files))
+    (path,) = (tmp_path / "rows").iterdir()
+    path.write_bytes(path.read_bytes()[:-50] if content is None else content)
+    np.testing.assert_array_equal(loader.transform(files), expected)
+    assert len(decoded) == 24
+
+
+def test_a_map_of_another_shape_or_type_is_written_anew(files, tmp_path, decoded):
+    """A file under this name that holds other arrays is replaced."""
+    loader = XRayLoader(image_size=4, memmap=tmp_path / "rows")
+    loader.fit_transform(files)
+    (path,) = (tmp_path / "rows").iterdir()
+    for other in (np.zeros((3, 4), np.uint8), np.zeros((12, 16)), np.zeros((12, 16), np.uint8)):
+        np.save(path, other)
+        assert loader.transform(files)[1, 0] == 20
+    assert len(decoded) == 48
+
+
+def test_a_map_remembers_what_could_not_be_read(files, bad_files, tmp_path, decoded):
+    """Found again, the mask and the reasons are there too; only the bad files are tried anew."""
+    paths, good = spread(files, bad_files)
+    loader = XRayLoader(image_size=4, on_error="mask", memmap=tmp_path / "rows").fit(paths)
+    for count in (18, 9):
+        decoded.clear()
+        with pytest.warns(UnreadableImageWarning, match="^9 of 18 "):
+            rows = loader.transform(paths)
+        assert len(decoded) == count
+        np.testing.assert_array_equal(loader.readable_, good)
+        assert len(loader.failures_) == 9
+        assert not rows[~good].any()
+        np.testing.assert_array_equal(rows[good][:, 0], 20 * np.arange(9))
+    with pytest.raises(OSError, match=r"^9 of 18 image files"):
+        XRayLoader(image_size=4, memmap=tmp_path / "rows").fit_transform(paths)
+
+
+def test_a_file_that_has_become_readable_is_read(files, tmp_path, monkeypatch):
+    """What failed for a reason outside of the file, such as a missing package, is made good."""
+    original, broken = _images.read_plane, files[3]
+
+    def fail(path):
+        if path == broken:
+            raise OSError("no decoder")
+        return original(path)
+
+    loader = XRayLoader(image_size=4, on_error="mask", memmap=tmp_path / "rows").fit(files)
+    monkeypatch.setattr(_images, "read_plane", fail)
+    with pytest.warns(UnreadableImageWarning):
+        assert loader.transform(files)[3].max() == 0
+    monkeypatch.setattr(_images, "read_plane", original)
+    assert loader.transform(files)[3].min() == 60
+    assert loader.readable_.all()
+
+
+def test_no_file_is_left_where_files_cannot_be_read(files, bad_files, tmp_path):
+    """An error leaves neither the file nor a part of it."""
+    loader = XRayLoader(image_size=4, memmap=tmp_path / "rows", n_jobs=2).fit(files)
+    with pytest.raises(OSError, match=r"^9 of 21 image files could not be read"):
+        loader.transform([*files, *bad_files])
+    assert list((tmp_path / "rows").iterdir()) == []
+
+
+def test_no_file_is_left_after_an_interrupt(files, tmp_path, monkeypatch):
+    """Ctrl-C passes, and leaves no part of a file."""
+
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_images, "read_plane", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        XRayLoader(image_size=4, memmap=tmp_path / "rows").fit_transform(files)
+    assert list((tmp_path / "rows").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_is_named(files, tmp_path):
+    """A file in the folder's place, or a name that no system takes, is one line."""
+    (tmp_path / "file").touch()
+    for folder, reason in ((str(tmp_path / "file"), "File exists"), ("a\0b", "null")):
+        with pytest.raises(OSError, match=r"^memmap='.*' cannot hold the rows \(") as caught:
+            XRayLoader(image_size=4, memmap=folder).fit_transform(files)
+        assert reason in str(caught.value)
+        assert "expected a folder that can be written to" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+_FULL = """\
+import resource, sys
+from cxr_sklearn import XRayLoader, _images, _row_file
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    XRayLoader(image_size=64, memmap=sys.argv[1], n_jobs=2).fit_transform(sys.argv[2:])
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds the size of files by Linux's means")
+def test_a_file_that_finds_no_room_is_an_error_and_not_left(files, tmp_path):
+    """Where the disk ends while rows are written, one line says so and nothing stays behind."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, str(tmp_path / "rows"), *files],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"memmap={str(tmp_path / 'rows')!r} cannot hold the rows (")
+    assert done.stdout.count("\n") == 1
+    assert list((tmp_path / "rows").iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["truncate", "write"])
+def test_a_full_disk_is_named(files, tmp_path, monkeypatch, method):
+    """A system that has no room says so, at the beginning or at a row."""
+
+    class Full(io.BytesIO):
+        def fail(self, *args):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    setattr(Full, method, Full.fail)
+    monkeypatch.setattr(_row_file, "open", lambda *args: Full(), raising=False)
+    with pytest.raises(OSError, match=r"cannot hold the rows \(No space left on device\)"):
+        XRayLoader(image_size=4, memmap=tmp_path / "rows").fit_transform(files)
+
+
+def test_a_loader_with_a_folder_is_cloned_and_pickled(files, tmp_path):
+    """The folder is a parameter like any other."""
+    loader = XRayLoader(image_size=4, memmap=tmp_path / "rows", on_error="mask").fit(files)
+    copy = pickle.loads(pickle.dumps(clone(loader).fit(files)))
+    np.testing.assert_array_equal(copy.transform(files), loader.transform(files))
+
+
+def test_the_peak_of_memory_is_the_rows_and_not_twice(tmp_path):
+    """Rows go straight to their place: no list of them is made and stacked."""
+    path = flat(tmp_path / "x.png", 100)
+    loader = XRayLoader(image_size=256).fit([path])
+    loader.transform([path])
+    tracemalloc.start()
+    rows = loader.transform([path] * 200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * rows.nbytes
 
 
 def test_fit_opens_no_file():
@@ -450,7 +752,13 @@ def test_clone_keeps_parameters_and_forgets_the_fit(files):
     """A clone has the same parameters and must be fitted."""
     loader = XRayLoader(image_size=4, resize="crop", n_jobs=2).fit(files)
     copy = clone(loader)
-    assert copy.get_params() == {"image_size": 4, "resize": "crop", "n_jobs": 2}
+    assert copy.get_params() == {
+        "image_size": 4,
+        "resize": "crop",
+        "on_error": "raise",
+        "memmap": None,
+        "n_jobs": 2,
+    }
     with pytest.raises(NotFittedError):
         copy.transform(files)
     np.testing.assert_array_equal(copy.fit_transform(files), loader.transform(files))
@@ -476,6 +784,8 @@ def test_loader_works_in_a_pipeline(files):
         {"image_size": None},
         {"resize": "squash"},
         {"resize": None},
+        {"on_error": "ignore"},
+        {"memmap": 3},
         {"n_jobs": "all"},
         {"n_jobs": 1.5},
         {"n_jobs": 0},

@@ -468,7 +468,7 @@ def test_unreadable_files_are_an_error_that_names_them(kind, paths, tmp_path):
     call = estimator.fit if kind is not ResNetFeatures else lambda X, y: estimator.fit_transform(X)
     message = error_of(call, films, Y, kind=OSError, match="^2 of .* could not be read")
     assert "gone.png (No such file" in message
-    assert "text.png (not a PNG or JPEG image)" in message
+    assert "text.png (not a PNG, JPEG, TIFF, BMP, WebP or DICOM image)" in message
 
 
 def test_a_number_of_labels_that_differs_is_an_error(paths):

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
+
+from ._decode import one_line, read_plane, to_bytes
+from ._row_file import Put, RowFile, file_version
+from .exceptions import UnreadableImageWarning
+
+__all__ = ["N_JOBS", "XRayLoader", "as_paths", "file_version", "read_image", "read_images"]
 
 RESIZE_MODES = ("pad", "crop", "stretch")
 
@@ -33,7 +38,7 @@ def read_image(path: str | os.PathLike, image_size: int, resize: str = "pad") ->
     Parameters
     ----------
     path : str or path
-        A PNG or JPEG file of any colour mode.
+        A PNG, JPEG, TIFF, BMP, WebP or DICOM file.
     image_size : int
         Side of the result, pixels.
     resize : {"pad", "crop", "stretch"}
@@ -49,50 +54,11 @@ def read_image(path: str | os.PathLike, image_size: int, resize: str = "pad") ->
         If the file is missing, unreadable, or no image. The message has no path in it: callers
         name every bad file at once.
     """
+    plane = read_plane(path)
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            grey = _upright(_greyscale(image), image)
-            return np.asarray(_to_square(grey, image_size, resize))
-    except UnidentifiedImageError:
-        raise OSError("not a PNG or JPEG image") from None
-    except OSError as error:
-        raise OSError(error.strerror or str(error)) from None
-    except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        # Pillow raises these for damaged chunks
-        raise OSError(str(error)) from None
-
-
-def _greyscale(image: Image.Image) -> Image.Image:
-    """Return an 8-bit greyscale image; transparent pixels become black, as outside the film."""
-    if image.mode.startswith("I"):  # 16-bit greyscale PNG: its full range, not clipped at 255
-        deep = np.array(image, dtype=np.float32)
-        if (key := image.info.get("transparency")) is not None:
-            deep[deep == key] = 0
-        return Image.fromarray(np.rint(deep.clip(0, 65535) / 257).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return image.convert("L")
-
-
-# what undoes each value of EXIF's orientation tag (0x0112)
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def _upright(grey: Image.Image, image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF says; Pillow's exif_transpose fails on other tags' damage."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of damaged tags, which do not matter here
-        orientation = image.getexif().get(0x0112)
-    return grey.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else grey
+        return np.asarray(to_bytes(_to_square(plane, image_size, resize)))
+    except MemoryError:
+        raise OSError("needs more memory than there is") from None
 
 
 def _to_square(image: Image.Image, side: int, resize: str) -> Image.Image:
@@ -104,10 +70,18 @@ def _to_square(image: Image.Image, side: int, resize: str) -> Image.Image:
         return ImageOps.fit(image, (side, side), method=Image.Resampling.BILINEAR)
     scale = side / max(image.size)
     width, height = (max(1, round(scale * length)) for length in image.size)
-    square = Image.new("L", (side, side))
+    square = Image.new(image.mode, (side, side))
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
     square.paste(resized, ((side - width) // 2, (side - height) // 2))
     return square
+
+
+class Failure(NamedTuple):
+    """A file that could not be read."""
+
+    row: int
+    path: str
+    reason: str
 
 
 def read_images(
@@ -124,24 +98,42 @@ def read_images(
     OSError
         Naming every file that could not be read, with its reason.
     """
+    rows = np.zeros((len(paths), image_size * image_size), np.uint8)
+    failures = _read_into(rows.__setitem__, paths, range(len(paths)), image_size, resize, n_jobs)
+    if failures:
+        raise _all_unreadable(failures, len(paths))
+    return rows
 
-    def attempt(path: str) -> np.ndarray | str:
+
+def _read_into(
+    put: Put,
+    paths: Sequence[str],
+    rows: Iterable[int],
+    image_size: int,
+    resize: str,
+    n_jobs: int | None,
+) -> list[Failure]:
+    """Read the files of some rows, hand each row to `put`, and return what could not be read."""
+
+    def attempt(row: int) -> Failure | None:
         try:
-            return read_image(path, image_size, resize).reshape(-1)
+            pixels = read_image(paths[row], image_size, resize)
         except OSError as error:
-            return str(error)
+            return Failure(row, paths[row], str(error))
+        put(row, pixels.reshape(-1))
+        return None
 
-    # Pillow releases the interpreter's lock while it decodes and resizes
-    results = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(attempt)(p) for p in paths)
-    bad = [f"{p} ({r})" for p, r in zip(paths, results, strict=True) if isinstance(r, str)]
-    if bad:
-        raise OSError(
-            f"{len(bad)} of {len(paths)} image files could not be read: {', '.join(bad)}; "
-            "expected PNG or JPEG files: remove or replace these"
-        )
-    if not results:
-        return np.empty((0, image_size * image_size), np.uint8)
-    return np.stack(results)
+    # decoders release the interpreter's lock; `put` writes to memory that threads share
+    parallel = Parallel(n_jobs=n_jobs, require="sharedmem")
+    return [failure for failure in parallel(delayed(attempt)(i) for i in rows) if failure]
+
+
+def _all_unreadable(failures: list[Failure], n_files: int) -> OSError:
+    named = ", ".join(f"{one_line(f.path)} ({f.reason})" for f in failures)
+    return OSError(
+        f"{len(failures)} of {n_files} image files could not be read: {named}; "
+        "expected PNG, JPEG, TIFF, BMP, WebP or DICOM files: remove or replace these"
+    )
 
 
 def as_paths(X: Any) -> np.ndarray | None:
@@ -207,7 +199,7 @@ class XRayLoader(TransformerMixin, BaseEstimator):
 
     Give it the column of paths that :func:`~cxr_sklearn.datasets.load_xray_folder` returns. What
     it does to an image is fixed by its parameters, so the same at ``fit`` and at ``predict``, and
-    a classifier that is given the paths themselves does the same.
+    a classifier that is given the paths themselves does the same as a loader with the defaults.
 
     Parameters
     ----------
@@ -216,13 +208,27 @@ class XRayLoader(TransformerMixin, BaseEstimator):
     resize : {"pad", "crop", "stretch"}, default="pad"
         How an image that is not square becomes so: with black margins, by cutting off its ends,
         or by changing its aspect ratio. Resampling is bilinear and antialiased.
+    on_error : {"raise", "mask"}, default="raise"
+        What becomes of files that cannot be read: one error that names them all, or rows of
+        zeros. Zeros are black images, which no model should be trained or judged on: leave them
+        out by ``readable_``, from the labels and patients too.
+    memmap : str or PathLike, default=None
+        A folder, made where there is none, for the rows as a memory-mapped ``.npy`` file, for
+        more images than memory holds. The file is named by the paths, sizes and times of change
+        of the images and by the parameters above; where it is there already nothing is decoded.
+        Files of before stay until you remove them.
     n_jobs : int, default=None
-        Threads that decode. ``None`` means 1 outside a ``joblib.parallel_config``.
+        Threads that decode. ``None`` means 1 outside a ``joblib.parallel_config``. Each takes the
+        memory of one whole image.
 
     Attributes
     ----------
     n_features_in_ : int
         1, the column of paths.
+    readable_ : ndarray of shape (n_samples,), dtype bool
+        Which files the last ``transform`` could read.
+    failures_ : list of (row, path, reason)
+        The files that it could not read, as named tuples of int, str and str.
 
     See Also
     --------
@@ -230,9 +236,12 @@ class XRayLoader(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Read are PNG and JPEG of every colour mode: 1-, 8- and 16-bit greyscale, RGB, CMYK, palette,
-    and with transparency, which becomes black. 16-bit values are scaled by 1/257 to 8 bits. EXIF
-    orientation is applied.
+    Read are PNG, JPEG, TIFF, BMP and WebP of every colour mode, and DICOM with the extra
+    ``cxr-sklearn[dicom]``. The content of a file decides, not its name. Colours become grey,
+    transparency becomes black, EXIF orientation is applied. An image of more than 8 bits is scaled
+    by the smallest maximum of 12, 14 and 16 bits that holds its largest value, resized, and
+    rounded to 8 bits then. Refused are files of several images, and images of more than 100
+    million pixels.
 
     Examples
     --------
@@ -251,14 +260,24 @@ class XRayLoader(TransformerMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "image_size": [Interval(Integral, 1, None, closed="left")],
         "resize": [StrOptions(set(RESIZE_MODES))],
+        "on_error": [StrOptions({"raise", "mask"})],
+        "memmap": [str, os.PathLike, None],
         "n_jobs": N_JOBS,
     }
 
     def __init__(
-        self, *, image_size: int = 224, resize: str = "pad", n_jobs: int | None = None
+        self,
+        *,
+        image_size: int = 224,
+        resize: str = "pad",
+        on_error: str = "raise",
+        memmap: str | os.PathLike | None = None,
+        n_jobs: int | None = None,
     ) -> None:
         self.image_size = image_size
         self.resize = resize
+        self.on_error = on_error
+        self.memmap = memmap
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any = None) -> XRayLoader:
@@ -292,17 +311,58 @@ class XRayLoader(TransformerMixin, BaseEstimator):
         Returns
         -------
         pixels : ndarray of shape (n_samples, image_size * image_size), dtype uint8
-            0 is black.
+            0 is black. With `memmap` a ``numpy.memmap``, of which changes stay in memory.
 
         Raises
         ------
         OSError
-            Naming every file that could not be read, with its reason.
+            Naming every file that could not be read, with its reason, unless
+            ``on_error="mask"``; and if the folder `memmap` cannot hold the rows.
         """
         check_is_fitted(self)
-        paths = self._paths(X)
+        paths = list(self._paths(X))
         _check_feature_names(self, X, reset=False)
-        return read_images(list(paths), self.image_size, self.resize, self.n_jobs)
+        if self.memmap is None:
+            rows = np.zeros((len(paths), self._n_features_out), np.uint8)
+            failures = self._read(rows.__setitem__, paths)
+        else:
+            rows, failures = self._mapped(paths)
+        self.failures_ = failures
+        self.readable_ = np.ones(len(paths), dtype=bool)
+        self.readable_[[failure.row for failure in failures]] = False
+        if failures:
+            warnings.warn(
+                f"{len(failures)} of {len(paths)} image files could not be read, and their rows "
+                "are black; leave them out of X, y and groups: X[loader.readable_] (failures_ has "
+                "the reasons)",
+                UnreadableImageWarning,
+                stacklevel=3,  # over scikit-learn's set_output
+            )
+        return rows
+
+    def _read(
+        self, put: Put, paths: Sequence[str], rows: Iterable[int] | None = None
+    ) -> list[Failure]:
+        """Read all files, or those of some rows; return what may be left black, or raise."""
+        rows = range(len(paths)) if rows is None else rows
+        failures = _read_into(put, paths, rows, self.image_size, self.resize, self.n_jobs)
+        if failures and self.on_error == "raise":
+            raise _all_unreadable(failures, len(paths))
+        return failures
+
+    def _mapped(self, paths: Sequence[str]) -> tuple[np.ndarray, list[Failure]]:
+        """Return the rows of the folder `memmap`, written now if they are not there."""
+        preprocessing = (int(self.image_size), self.resize)
+        kept = RowFile(self.memmap, paths, preprocessing, self._n_features_out)  # type: ignore[arg-type]
+        failed = kept.find()
+        if failed is not None:
+            failures = self._read(lambda row, pixels: None, paths, failed)
+            if len(failures) == len(failed):
+                return kept.load(), failures
+        with kept.write() as (put, failed):
+            failures = self._read(put, paths)
+            failed += [failure.row for failure in failures]
+        return kept.load(), failures
 
     @staticmethod
     def _paths(X: Any) -> np.ndarray:
@@ -334,12 +394,3 @@ class XRayLoader(TransformerMixin, BaseEstimator):
         tags.input_tags.two_d_array = True
         tags.requires_fit = True
         return tags
-
-
-def file_version(path: str) -> tuple[str, int, int] | None:
-    """Return what changes when a file changes: absolute path, bytes, nanoseconds."""
-    try:
-        status = Path(path).stat()
-    except (OSError, ValueError):
-        return None
-    return os.path.abspath(path), status.st_size, status.st_mtime_ns

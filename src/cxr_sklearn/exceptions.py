@@ -18,3 +18,7 @@ class TrunkPassWarning(UserWarning):
 
 class DeviceWarning(UserWarning):
     """The device asked for is not the one used, or is shared to no purpose."""
+
+
+class UnreadableImageWarning(UserWarning):
+    """Some files could not be read, and their rows are black."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,32 +12,8 @@ from sklearn.utils import Bunch
 
 from ._columns import as_text
 
-IMAGE_SUFFIXES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".webp",
-    ".dcm",
-    ".dicom",
-    ".ima",
-)
-
 # the columns that every frame begins with
 CORE = ("path", "label", "patient", "source")
-
-
-def looks_like_image(path: str | os.PathLike) -> bool:
-    """Tell whether a file is an image by its suffix, or DICOM by its content."""
-    if os.fspath(path).lower().endswith(IMAGE_SUFFIXES):
-        return True
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def make_bunch(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 from sklearn.utils import Bunch
 
-from ._bunch import IMAGE_SUFFIXES
+from .._decode import IMAGE_SUFFIXES
 from ._files import check_file, check_folder, locate
 from ._table import check_on_missing, listed_bunch
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import math
 import os
 import re
 import secrets
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from typing import Any
 import pandas as pd
 from sklearn.utils import Bunch
 
+from .._quiet import quiet
 from ._bunch import make_bunch
 from ._columns import read_table, rows_without, text_of
 from ._files import check_folder, files_below, relative, some
@@ -340,7 +338,7 @@ def _reader() -> Callable[[Path, str], _Header | str]:
         # the oldest files have no mark at their beginning
         is_named_so = path.suffix.lower() in _SUFFIXES
         try:
-            with _silent():
+            with quiet():  # odd values that pydicom logs may identify a patient
                 dataset = dcmread(
                     path, stop_before_pixels=True, specific_tags=_TAGS, force=is_named_so
                 )
@@ -356,20 +354,6 @@ def _reader() -> Callable[[Path, str], _Header | str]:
             return f"damaged header, {type(error).__name__}"
 
     return read
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep pydicom from warning of and logging odd values: they may identify a patient."""
-    logger = logging.getLogger("pydicom")
-    was = logger.disabled
-    logger.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = was
 
 
 def _header(dataset: Any, path: Path, name: str) -> _Header:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 from sklearn.utils import Bunch
 
-from ._bunch import IMAGE_SUFFIXES, looks_like_image, make_bunch
+from .._decode import IMAGE_SUFFIXES, looks_like_image
+from ._bunch import make_bunch
 from ._columns import read_table, text_of, with_numbers
 from ._files import check_folder, folders_in, listing, relative, sha256
 from ._patients import nih_patient
