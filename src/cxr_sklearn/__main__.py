@@ -1,11 +1,10 @@
-"""``python -m cxr_sklearn``: for now, the demo."""
+"""``python -m cxr_sklearn``: the same as the program ``cxr-sklearn``."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from ._demo import run_demo
+from ._cli import main as program
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,20 +18,13 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0 for success, 1 for bad input; argparse exits with 2 for bad usage.
+        See ``--help``.
     """
-    parser = argparse.ArgumentParser(prog="python -m cxr_sklearn", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="train ResNetOvO, judge, save and reload it")
-    demo.add_argument("folder", nargs="?", help="folder of class folders; default: phantoms")
-    demo.add_argument("--output", default="demo_output", help="folder for model and pictures")
-    demo.add_argument("--weights", help="'imagenet' or the path of a ResNet50 state dict")
-    options = parser.parse_args(arguments)
+    name = None if sys.argv[0].endswith("cxr-sklearn") else "python -m cxr_sklearn"
     try:
-        run_demo(options.folder, options.output, options.weights)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        program(arguments, prog_name=name)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
 
 

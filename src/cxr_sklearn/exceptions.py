@@ -22,3 +22,7 @@ class DeviceWarning(UserWarning):
 
 class UnreadableImageWarning(UserWarning):
     """Some files could not be read, and their rows are black."""
+
+
+class CurationWarning(UserWarning):
+    """Rules of curation fall on one class or source more than on others."""

@@ -12,12 +12,21 @@ from sklearn.utils import check_random_state
 
 CLASSES = ("COVID-19", "Normal", "Pneumonia")
 
+# flaws of the pixels; those of files are make_chest_phantom_files's
+PIXEL_FLAWS = ("border", "exposure")
+# of the rarest class in practice, and of the others: how many images a planted flaw marks
+_FLAWED, _UNFLAWED = 0.9, 0.1
+_FRAME = 0.05  # of the image's side
+# half the side of the square that opacities keep to; half the image's is 1
+_INTERIOR = 0.68
+
 
 def make_chest_phantoms(
     n_samples: int = 300,
     *,
     weights: Sequence[float] | Mapping[str, float] | None = None,
     image_size: int = 64,
+    confound: str | Sequence[str] | None = None,
     random_state: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make synthetic chest radiographs of three classes.
@@ -25,8 +34,10 @@ def make_chest_phantoms(
     Drawn, not recorded: thorax, lungs, ribs, spine, heart and diaphragm of varying size and
     position, under varying exposure and noise. ``"Pneumonia"`` adds one or two focal
     consolidations anywhere in the lungs, ``"COVID-19"`` bilateral, peripheral, mostly basal
-    ground-glass opacities, ``"Normal"`` nothing. They are there to try and test software; nothing
-    about patients can be learned from them.
+    ground-glass opacities, ``"Normal"`` nothing. What tells the classes apart keeps clear of the
+    outer eighth of the image, so a classifier that sees only its border can do no better than
+    chance. They are there to try and test software; nothing about patients can be learned from
+    them.
 
     Parameters
     ----------
@@ -37,6 +48,11 @@ def make_chest_phantoms(
         equal. Every class with a positive share gets one image at least.
     image_size : int, default=64
         Side in pixels, at least 8.
+    confound : {"border", "exposure"}, sequence of these, or None, default=None
+        Flaws to plant, which mark 90 % of the COVID-19 images and 10 % of the others:
+        ``"border"``, a black frame of a twentieth of the side, as collimators leave;
+        ``"exposure"``, a film that is too light. See :func:`make_chest_phantom_files` for flaws
+        of files.
     random_state : int, RandomState instance or None, default=None
         Determines the images.
 
@@ -58,13 +74,43 @@ def make_chest_phantoms(
         raise ValueError(f"n_samples={n_samples!r}; expected an integer of 1 or more")
     if not isinstance(image_size, Integral) or image_size < 8:
         raise ValueError(f"image_size={image_size!r}; expected an integer of 8 pixels or more")
+    flaws = check_flaws(confound, PIXEL_FLAWS)
     rng = check_random_state(random_state)
     counts = _class_counts(n_samples, weights)
     y = rng.permutation(np.repeat(CLASSES, counts))
     X = np.empty((n_samples, image_size * image_size), np.uint8)
     for row, label in zip(X, y, strict=True):
         row[:] = _phantom(str(label), image_size, rng).reshape(-1)
+    for flaw in flaws:
+        _plant(flaw, X, np.flatnonzero(marked(y, rng)))
     return X, y
+
+
+def check_flaws(confound: Any, known: Sequence[str]) -> list[str]:
+    """Return the flaws asked for, in the order of `known`."""
+    asked = [] if confound is None else [confound] if isinstance(confound, str) else list(confound)
+    for flaw in asked:
+        if flaw not in known:
+            raise ValueError(f"confound={flaw!r}; expected some of {', '.join(known)}, or None")
+    return [flaw for flaw in known if flaw in asked]
+
+
+def marked(y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Return which images a planted flaw marks: most of one class, few of the others."""
+    return rng.uniform(size=len(y)) < np.where(y == CLASSES[0], _FLAWED, _UNFLAWED)
+
+
+def _plant(flaw: str, X: np.ndarray, rows: np.ndarray) -> None:
+    """Change the pixels of some rows."""
+    side = round(np.sqrt(X.shape[1]))
+    images = X.reshape(-1, side, side)
+    if flaw == "exposure":
+        images[rows] = np.rint(255 * (images[rows] / 255) ** 0.6)
+    else:
+        width = max(1, round(_FRAME * side))
+        inside = np.zeros((side, side), dtype=bool)
+        inside[width:-width, width:-width] = True
+        images[rows] = np.where(inside, images[rows], 0)
 
 
 def _class_counts(n_samples: int, weights: Any) -> np.ndarray:
@@ -100,6 +146,7 @@ def _phantom(label: str, size: int, rng: np.random.RandomState) -> np.ndarray:
     """Draw one radiograph; coordinates run from -1 to 1, y downwards."""
     axis = (np.arange(size) + 0.5) / size * 2 - 1
     y, x = np.meshgrid(axis, axis, indexing="ij")
+    interior = _inside((x / _INTERIOR) ** 8 + (y / _INTERIOR) ** 8, 0.5)
     x, y = _position(x, y, rng)
     width, height = rng.uniform(0.85, 1.1, 2)
     body = _inside((np.abs(x) / (0.88 * width)) ** 3 + (np.abs(y - 0.1) / 1.15) ** 4, 0.15)
@@ -116,7 +163,7 @@ def _phantom(label: str, size: int, rng: np.random.RandomState) -> np.ndarray:
     film += lungs * (rng.uniform(-0.4, -0.26) + 0.07 * rib * rng.uniform(0.6, 1.4))
     film += 0.035 * vessels + _soft_tissue(x, y, width, rng) * body
     film += heart * (0.22 * lungs + 0.07 * body)
-    film += _opacities(label, x, y, left, right, width, height, size, rng)
+    film += interior * _opacities(label, x, y, left, right, width, height, size, rng)
     return _exposed(film, x, y, size, rng)
 
 

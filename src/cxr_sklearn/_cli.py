@@ -1,0 +1,516 @@
+"""The command line: ``cxr-sklearn`` or ``python -m cxr_sklearn``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import joblib
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from . import __version__
+from ._files import replace_file
+
+MODELS = {
+    "ovo": "ResNetOvO",
+    "ovr": "ResNetOvR",
+    "stacking": "ResNetStacking",
+    "single": "ResNetClassifier",
+}
+SEVERITIES = ("serious", "warning", "note")
+_EXIT_CODES = """
+\b
+Exit codes:
+  0    done
+  1    bad input, or the work failed; one line on the error output says why
+  2    wrong usage
+  3    audit --fail-on: there is a finding of that severity
+  130  interrupted
+"""
+
+
+class _Program(click.Group):
+    """Report what users can mend in one line, and exit as documented."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("default", UserWarning)
+                warnings.showwarning = _warn
+                return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # click ends quietly
+        except (OSError, ValueError, TypeError, MemoryError) as error:
+            click.echo(f"error: {_one_line(error)}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted; nothing half-written is left", err=True)
+            ctx.exit(130)
+
+
+def _warn(message: Any, *rest: Any, **more: Any) -> None:
+    click.echo(f"warning: {_one_line(message)}", err=True)
+
+
+def _one_line(error: Any) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@click.group(cls=_Program, epilog=_EXIT_CODES, context_settings={"max_content_width": 100})
+@click.version_option(__version__, prog_name="cxr-sklearn")
+def main() -> None:
+    """Classify chest X-rays with combined ResNets, and find out whether the data allow it.
+
+    For research only: nothing here is a medical device.
+    """
+
+
+# -- what several commands share ----------------------------------------------------------------
+
+_DATA = (
+    click.argument("data", type=click.Path(exists=True)),
+    click.option(
+        "--root",
+        type=click.Path(exists=True, file_okay=False),
+        help="Folder of the files that a CSV names.  [default: that of the CSV]",
+    ),
+    click.option("--path", "path_column", default="filename", show_default=True, help="In a CSV."),
+    click.option("--label", "label_column", default="label", show_default=True, help="In a CSV."),
+    click.option("--patient", "patient_column", help="Column of a CSV."),
+    click.option("--source", "source_column", help="Column of a CSV."),
+    click.option("--jobs", type=int, default=None, help="Threads that read files.  [default: 1]"),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+)
+
+
+def _data_options(command: Callable) -> Callable:
+    for option in reversed(_DATA):
+        command = option(command)
+    return command
+
+
+def _load(options: dict[str, Any]) -> Any:
+    """Return the Bunch of a folder or a CSV file."""
+    from .datasets import load_xray_folder, load_xray_table
+
+    data = Path(options["data"])
+    if data.is_dir():
+        return load_xray_folder(data)
+    return load_xray_table(
+        data,
+        root=options["root"] or data.parent,
+        path=options["path_column"],
+        label=options["label_column"],
+        patient=options["patient_column"],
+        source=options["source_column"],
+    )
+
+
+@contextlib.contextmanager
+def _progress(total: int, what: str) -> Iterator[Callable[[], Any]]:
+    """Show a bar on the error output, if that is a terminal."""
+    with tqdm(total=total, desc=what, unit=" files", disable=None, file=sys.stderr) as bar:
+        yield lambda: bar.update()
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, pd.DataFrame):
+        return json.loads(value.reset_index().to_json(orient="records"))
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)
+
+
+# -- audit and curate ---------------------------------------------------------------------------
+
+
+@main.command(epilog="\b\nExample:\n  cxr-sklearn audit xrays/ --html audit.html --fail-on serious")
+@_data_options
+@click.option("--html", type=click.Path(dir_okay=False), help="Also write a page.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(SEVERITIES),
+    help="Exit with 3 if there is a finding of this severity or worse.",
+)
+def audit(html: str | None, fail_on: str | None, **options: Any) -> None:
+    """Look for what lets a classifier succeed on DATA without seeing disease.
+
+    DATA is a folder of class folders, or a CSV file of file names and labels.
+    """
+    from .datasets import audit as run
+
+    bunch = _load(options)
+    with _progress(len(bunch.data), "reading") as step:
+        result = run(bunch, n_jobs=options["jobs"], progress=step)
+    if html:
+        result.to_html(html)
+    if options["as_json"]:
+        _print_json(
+            {
+                "images": result.n_images,
+                "patients": result.n_patients,
+                "unreadable": result.unreadable,
+                "classes": result.classes,
+                "cramers_v": {name: v for name, (v, _) in result.cramers_v.items()},
+                "findings": [vars(finding) for finding in result.findings],
+                "baselines": result.baselines,
+            }
+        )
+    else:
+        click.echo(str(result))
+    if fail_on is not None:
+        failing = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
+        if any(finding.severity in failing for finding in result.findings):
+            raise click.exceptions.Exit(3)
+
+
+def _rule(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict:
+    from .datasets import CurationRules
+
+    known = CurationRules.__dataclass_fields__
+    rules: dict[str, Any] = {}
+    for text in values:
+        name, _, value = text.partition("=")
+        if name not in known or not value:
+            raise click.BadParameter(
+                f"{text!r}; expected NAME=VALUE, NAME one of {', '.join(known)}"
+            )
+        rules[name] = _literal(value)
+    return rules
+
+
+def _literal(text: str) -> Any:
+    """Return a JSON value (``0.5``, ``true``, ``null``), or the text itself."""
+    try:
+        return json.loads({"None": "null", "True": "true", "False": "false"}.get(text, text))
+    except ValueError:
+        return text
+
+
+@main.command(
+    epilog="\b\nExample:\n  cxr-sklearn curate xrays/ curated/ --rule min_side=150 "
+    "--rule max_colour=None"
+)
+@_data_options
+@click.argument("out", type=click.Path(file_okay=False))
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and write nothing.")
+@click.option("--link", is_flag=True, help="Symbolic links instead of copies.")
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    callback=_rule,
+    metavar="NAME=VALUE",
+    help="A limit of CurationRules; None switches it off. May be repeated.",
+)
+def curate(out: str, dry_run: bool, link: bool, rules: dict, **options: Any) -> None:
+    """Sort the images of DATA into kept, to review, and rejected; write the first two to OUT."""
+    from .datasets import CurationRules
+    from .datasets import curate as run
+
+    bunch = _load(options)
+    with _progress(len(bunch.data), "reading") as step:
+        result = run(
+            bunch,
+            out,
+            rules=CurationRules(**rules),
+            mode="link" if link else "copy",
+            dry_run=dry_run,
+            n_jobs=options["jobs"],
+            progress=step,
+        )
+    if options["as_json"]:
+        _print_json({"out": result.out, "files": result.manifest})
+    else:
+        click.echo(str(result))
+        click.echo(f"\nwritten to {result.out}" if result.out else "\ndry run: nothing written")
+
+
+# -- train and predict --------------------------------------------------------------------------
+
+
+def _setting(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
+    settings = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r}; expected NAME=VALUE")
+        found = _literal(value)
+        settings[name] = tuple(found) if isinstance(found, list) else found
+    return settings
+
+
+@main.command(
+    epilog="\b\nExample:\n  cxr-sklearn train xrays/ --out model.joblib --model ovo --set lr=3e-4 "
+    '--set "hidden_layer_sizes=[128]"'
+)
+@_data_options
+@click.option("--out", type=click.Path(dir_okay=False), required=True, help="File of the model.")
+@click.option("--model", type=click.Choice(list(MODELS)), default="ovo", show_default=True)
+@click.option("--backbone", default="resnet50", show_default=True)
+@click.option(
+    "--weights", default="imagenet", show_default=True, help="imagenet, none, or a state dict."
+)
+@click.option("--trainable", default="head", show_default=True, help="First trained stage.")
+@click.option("--image-size", type=int, default=224, show_default=True)
+@click.option("--max-epochs", type=int, help="[default: the model's]")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=_setting,
+    metavar="NAME=VALUE",
+    help="Any other parameter of the model, as JSON. May be repeated.",
+)
+@click.option(
+    "--test-fraction",
+    type=click.FloatRange(0, 0.9),
+    default=0.2,
+    show_default=True,
+    help="Patients to judge the model by, which it is not trained on; 0 for none.",
+)
+@click.option("--memory", type=click.Path(file_okay=False), help="Folder that keeps activations.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def train(out: str, test_fraction: float, **options: Any) -> None:
+    """Train a model on DATA, judge it on patients set apart, and save it."""
+    from sklearn.pipeline import Pipeline
+
+    from ._images import XRayLoader
+    from .metrics import classification_table
+
+    bunch = _load(options)
+    model = _model(options)
+    train_rows, test_rows = _split(bunch, test_fraction, options["seed"])
+    loader = XRayLoader(image_size=options["image_size"], n_jobs=options["jobs"])
+    click.echo(preflight(bunch, train_rows, model), err=options["as_json"])
+    X = loader.fit_transform(bunch.data)
+    model.fit(X[train_rows], bunch.target[train_rows], groups=bunch.groups[train_rows])
+    summary: dict[str, Any] = {"model": str(out), "train_images": len(train_rows)}
+    if len(test_rows):
+        predicted = model.predict(X[test_rows])
+        table = classification_table(bunch.target[test_rows], predicted)
+        summary |= {"test_images": len(test_rows), "table": table}
+    pipeline = Pipeline([("loader", loader), ("model", model)])
+    with replace_file(out) as stream:
+        joblib.dump(pipeline, stream)
+    if options["as_json"]:
+        _print_json(summary)
+        return
+    if len(test_rows):
+        n_patients = len(set(bunch.groups[test_rows]))
+        click.echo(f"\n{len(test_rows)} images of {n_patients} patients set apart:\n{table}")
+    click.echo(f"\nsaved {out} ({Path(out).stat().st_size / 2**20:.0f} MiB)")
+
+
+def _model(options: dict[str, Any]) -> Any:
+    import cxr_sklearn
+
+    kind = getattr(cxr_sklearn, MODELS[options["model"]])
+    known = kind().get_params()
+    settings = dict(options["settings"])
+    for name in settings:
+        if name not in known:
+            raise ValueError(
+                f"--set {name}: no parameter of {kind.__name__}; see its documentation"
+            )
+    if options["max_epochs"] is not None:
+        settings["max_epochs"] = options["max_epochs"]
+    return kind(
+        **{
+            "backbone": options["backbone"],
+            "weights": None if options["weights"].lower() == "none" else options["weights"],
+            "trainable": options["trainable"],
+            "image_size": options["image_size"],
+            "memory": options["memory"],
+            "random_state": options["seed"],
+            **settings,
+        }
+    )
+
+
+def _split(bunch: Any, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Set patients apart, in the shares of the classes."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    rows = np.arange(len(bunch.data))
+    if not fraction:
+        return rows, rows[:0]
+    cv = StratifiedGroupKFold(max(2, round(1 / fraction)), shuffle=True, random_state=seed)
+    return next(cv.split(rows, bunch.target, bunch.groups))
+
+
+def preflight(bunch: Any, rows: np.ndarray, model: Any) -> str:
+    """Return a line of what a fit will take.
+
+    Parameters
+    ----------
+    bunch : sklearn.utils.Bunch
+    rows : ndarray of int
+        Of the training images.
+    model : classifier of cxr_sklearn
+
+    Returns
+    -------
+    line : str
+        Images, classes, patients, trunk passes, estimated minutes, memory and disk.
+    """
+    n, k = len(rows), len(bunch.target_names)
+    units = {"ResNetClassifier": 1, "ResNetOvO": k - 1, "ResNetOvR": k}.get(type(model).__name__)
+    if units is None:  # stacking: one-versus-rest once per fold, and once more
+        units = k * (1 + (model.cv if isinstance(model.cv, int) else 5))
+    is_frozen = model.trainable != "all"
+    below, values, _ = _timed(model, model.trainable) if is_frozen else (0.0, 0, 0)
+    whole, _, n_bytes = _timed(model, "head")
+    views = 1 + (int(model.augment) if is_frozen else 0)
+    passes = n * views if is_frozen else 0
+    # a training step costs about three forward passes of what stands above the cut
+    above = max(0.0, whole - below)
+    minutes = (passes * below + 3 * above * n * units * model.max_epochs) / 60
+    pixels = len(bunch.data) * model.image_size**2
+    held = (pixels + n * views * values * 4) / 2**20
+    copies = 1 if model.trainable == "head" else 1 + k * (k - 1) // 2
+    return (
+        f"{n} images of {k} classes and {len(set(bunch.groups[rows]))} patients; {passes} trunk "
+        f"passes; about {max(1, round(minutes))} min; {held:.0f} MiB of memory; a model of up to "
+        f"{copies * n_bytes / 2**20:.0f} MiB"
+    )
+
+
+def _timed(model: Any, cut: str) -> tuple[float, int, int]:
+    """Return seconds and values per image below a cut, and the network's bytes."""
+    from ._trunk import ResNetFeatures
+
+    trunk = ResNetFeatures(
+        backbone=model.backbone,
+        weights=model.weights,
+        image_size=model.image_size,
+        device=model.device,
+        trainable=cut,
+    )
+    n_pixels = model.image_size**2
+    # other images each time, which no cache knows
+    blank, films = np.random.default_rng(0).integers(0, 256, (2, 8, n_pixels)).astype(np.uint8)
+    trunk.fit(blank).transform(blank)
+    start = time.perf_counter()
+    values = trunk.transform(films).shape[1]
+    seconds = (time.perf_counter() - start) / len(films)
+    return seconds, values, sum(p.nbytes for p in trunk.module_.parameters())
+
+
+@main.command(
+    epilog="\b\nExample:\n  cxr-sklearn predict model.joblib new_xrays/ --out predictions.csv"
+)
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.option("--out", type=click.Path(dir_okay=False), required=True, help="CSV file.")
+@click.option("--batch", type=click.IntRange(1), default=256, show_default=True, help="Files read.")
+@click.option("--jobs", type=int, default=None, help="Threads that read files.  [default: 1]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def predict(model: str, folder: str, out: str, batch: int, jobs: int | None, as_json: bool) -> None:
+    """Write the probabilities that MODEL gives the images in FOLDER, whatever its subfolders.
+
+    A row per file: path, probability of each class, prediction, and for a file that could not be
+    read an error instead. A model file is a pickle and can run any code: load none that you do not
+    trust.
+    """
+    from ._decode import looks_like_image
+
+    paths = sorted(
+        str(path)
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.name[0] != "." and looks_like_image(path)
+    )
+    if not paths:
+        raise OSError(
+            f"FOLDER={folder!r} holds no image; expected files such as .png, .jpg or .dcm"
+        )
+    loader, classifier = _loaded(model)
+    loader.set_params(on_error="mask", n_jobs=jobs)
+    columns = [f"p_{name}" for name in classifier.classes_]
+    failed = 0
+    with replace_file(out) as stream, _progress(len(paths), "predicting") as step:
+        for start in range(0, len(paths), batch):
+            part = paths[start : start + batch]
+            table = _predictions(loader, classifier, part, columns)
+            failed += int((table["error"] != "").sum())
+            text = table.to_csv(index=False, header=start == 0, float_format="%.6f")
+            stream.write(text.encode("utf-8", "backslashreplace"))
+            for _ in part:
+                step()
+    if as_json:
+        _print_json({"out": out, "images": len(paths), "unreadable": failed})
+    else:
+        click.echo(f"{len(paths) - failed} of {len(paths)} images predicted; written to {out}")
+    if failed:
+        click.echo(f"warning: {failed} files could not be read: see the column error", err=True)
+
+
+def _loaded(path: str) -> tuple[Any, Any]:
+    from sklearn.pipeline import Pipeline
+
+    try:
+        pipeline = joblib.load(path)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"MODEL={path!r} could not be loaded ({type(error).__name__}); expected a file that "
+            "`cxr-sklearn train` wrote"
+        ) from error
+    if not isinstance(pipeline, Pipeline) or list(pipeline.named_steps) != ["loader", "model"]:
+        raise ValueError(
+            f"MODEL={path!r} holds a {type(pipeline).__name__}; expected a file that `cxr-sklearn "
+            "train` wrote"
+        )
+    return pipeline.named_steps["loader"], pipeline.named_steps["model"]
+
+
+def _predictions(
+    loader: Any, classifier: Any, paths: list[str], columns: list[str]
+) -> pd.DataFrame:
+    from .exceptions import UnreadableImageWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnreadableImageWarning)  # they stand in the table
+        X = loader.transform([[path] for path in paths])
+    readable = loader.readable_
+    proba = np.full((len(paths), len(columns)), np.nan)
+    label = np.full(len(paths), "", dtype=object)
+    if readable.any():
+        proba[readable] = classifier.predict_proba(X[readable])
+        label[readable] = classifier.classes_[proba[readable].argmax(axis=1)]
+    errors = {failure.row: failure.reason for failure in loader.failures_}
+    table = pd.DataFrame(proba, columns=columns)
+    table.insert(0, "path", paths)
+    table["prediction"] = label
+    table["error"] = [errors.get(row, "") for row in range(len(paths))]
+    return table
+
+
+# -- demo ---------------------------------------------------------------------------------------
+
+
+@main.command(epilog="\b\nExample:\n  cxr-sklearn demo")
+@click.argument("folder", required=False, type=click.Path())
+@click.option("--output", default="demo_output", show_default=True, help="For model and pictures.")
+@click.option("--weights", help="'imagenet' or the path of a ResNet50 state dict.")
+def demo(folder: str | None, output: str, weights: str | None) -> None:
+    """Train ResNetOvO on phantoms or FOLDER, judge, save and reload it."""
+    from ._demo import run_demo
+
+    run_demo(folder, output, weights)

@@ -1,0 +1,547 @@
+"""Is a data set fit to learn from: an audit before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kruskal
+from scipy.stats.contingency import association
+from sklearn.utils import Bunch
+
+from ._duplicates import find_duplicates
+from ._films import Films, measure_films
+from ._shortcuts import folds_for, judged, name_families, out_of_fold, shortcuts
+from ._template import TURNED, equalised, mean_radiograph
+
+SEVERITIES = ("serious", "warning", "note")
+# what a test without a flaw behind it says by chance, per check
+ALPHA = 0.01
+_SERIOUS_AUC = 0.7
+_N_PERMUTATIONS = 999
+_FEW_PATIENTS = 30
+_CHILD = 18  # years
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the audit found.
+
+    Attributes
+    ----------
+    check : str
+        Which check found it.
+    severity : {"serious", "warning", "note"}
+        Serious: figures of a model trained on this are likely to be wrong. Warning: they may be.
+        Note: to know when reading them.
+    found, meaning, remedy : str
+        What was found, what it means, what to do.
+    """
+
+    check: str
+    severity: str
+    found: str
+    meaning: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What :func:`audit` found.
+
+    Attributes
+    ----------
+    n_images, n_patients : int
+        Readable images, and patients among them.
+    classes : DataFrame
+        Per class ``images``, ``patients``, ``share``.
+    unreadable : DataFrame
+        ``path`` and ``reason``.
+    sources : DataFrame
+        Images by source (rows) and class (columns).
+    sources_are_inferred : bool
+        Whether sources are families of file names, for want of a column.
+    cramers_v : dict of str to (float, float)
+        By column (``"source"``, ``"view"``): Cramér's V with the class, and its permutation
+        p-value, patients being permuted. NaN where a column has one value.
+    single_source_classes : dict of str to str
+        Classes all of whose images come from one source, and the source.
+    baselines : DataFrame
+        ``baseline``, ``metric``, ``classes`` ("" for all, a class against the rest, or a pair),
+        ``value``, 95 % patient-bootstrap interval ``low``, ``high``, ``chance``, and ``low_99``,
+        the interval's first percentile.
+    duplicates : DataFrame
+        Pairs: ``first``, ``second`` (paths), ``kind``, ``distance``, ``correlation``,
+        ``same_class``, ``same_patient``.
+    patients_in_several_classes : list of str
+    turned : list of str
+        Paths of films that look upside down or inverted.
+    ages : DataFrame or None
+        Per class ``known``, ``median`` (years) and ``children`` (share under 18).
+    findings : list of Finding
+        Worst first.
+    """
+
+    n_images: int
+    n_patients: int
+    classes: pd.DataFrame
+    unreadable: pd.DataFrame
+    sources: pd.DataFrame
+    sources_are_inferred: bool
+    cramers_v: dict[str, tuple[float, float]]
+    single_source_classes: dict[str, str]
+    baselines: pd.DataFrame
+    duplicates: pd.DataFrame
+    patients_in_several_classes: list[str]
+    turned: list[str]
+    ages: pd.DataFrame | None
+    findings: list[Finding] = field(default_factory=list)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row per finding."""
+        columns = list(Finding.__dataclass_fields__)
+        return pd.DataFrame([vars(f) for f in self.findings], columns=columns)
+
+    def baseline_table(self) -> pd.DataFrame:
+        """Return a line per baseline, and its figures as text: value (interval)."""
+        text = [
+            f"{value:.2f} ({low:.2f}–{high:.2f})"
+            for value, low, high in self.baselines[["value", "low", "high"]].to_numpy()
+        ]
+        columns = (self.baselines["metric"] + " " + self.baselines["classes"]).str.strip()
+        table = pd.DataFrame(
+            {"baseline": self.baselines["baseline"], "column": columns, "cell": text}
+        )
+        wide = table.pivot(index="baseline", columns="column", values="cell")
+        return wide.loc[table["baseline"].unique(), columns.unique()]
+
+    def __str__(self) -> str:
+        from ._audit_report import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        from ._audit_report import as_html
+
+        return as_html(self)
+
+    def to_html(self, path: Any) -> Path:
+        """Write a page that stands alone, the figure inside.
+
+        Parameters
+        ----------
+        path : str or path
+            Replaced if it is there; half a page is never left behind.
+
+        Returns
+        -------
+        path : Path
+        """
+        from ._audit_report import write_page
+
+        return write_page(self, path)
+
+    def plot(self) -> Any:
+        """Draw the baselines beside chance, and the classes by source.
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+        """
+        from ._audit_report import draw
+
+        return draw(self)
+
+
+def audit(
+    bunch: Bunch, *, n_jobs: int | None = None, progress: Callable[[], Any] | None = None
+) -> Audit:
+    """Look for what lets a classifier succeed without seeing disease.
+
+    Classifiers are trained on everything but the lungs (headers, file sizes, file names, the
+    border of the image, thumbnails, grey levels) and judged on patients that they have not seen.
+    Where these do better than chance, a network can too, and its figures say little about
+    patients.
+
+    Parameters
+    ----------
+    bunch : sklearn.utils.Bunch
+        As a loader returns it, for instance :func:`load_xray_folder`.
+    n_jobs : int, default=None
+        Threads that decode, and processes that fit the baselines.
+    progress : callable, default=None
+        Called after each file.
+
+    Returns
+    -------
+    result : Audit
+
+    Raises
+    ------
+    ValueError
+        If fewer than two classes have two patients with readable images.
+
+    Notes
+    -----
+    Each check that tests something against chance does so at a level of 1 %: without a flaw it
+    speaks once in a hundred data sets, or less. The thumbnail and the grey histogram see the
+    lungs, if dimly. They are what a network must beat, and no finding by themselves.
+
+    References
+    ----------
+    .. [1] DeGrave, Janizek and Lee (2021). AI for radiographic COVID-19 detection selects shortcuts
+       over signal. Nature Machine Intelligence 3, 610-619.
+    .. [2] Maguolo and Nanni (2021). A critic evaluation of methods for COVID-19 automatic detection
+       from X-ray images. Information Fusion 76, 1-7.
+    .. [3] Roberts et al. (2021). Common pitfalls and recommendations for using machine learning to
+       detect and prognosticate for COVID-19 using chest radiographs and CT scans. Nature Machine
+       Intelligence 3, 199-217.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from cxr_sklearn.datasets import audit, make_chest_phantom_files
+    >>> with TemporaryDirectory() as root:
+    ...     bunch = make_chest_phantom_files(root, 90, confound="format", random_state=0)
+    ...     result = audit(bunch)
+    >>> [finding.check for finding in result.findings if finding.severity == "serious"]
+    ['header']
+    """
+    films = measure_films(list(bunch.data[:, 0]), n_jobs, progress)
+    return _Auditor(bunch, films, n_jobs).result()
+
+
+class _Auditor:
+    """The readable images of a bunch, and what was found of them."""
+
+    def __init__(self, bunch: Bunch, films: Films, n_jobs: int | None) -> None:
+        keep = films.readable
+        self.n_jobs = n_jobs
+        self.unreadable = films.frame.loc[~keep, ["path", "error"]].rename(
+            columns={"error": "reason"}
+        )
+        self.films = films.take(keep)
+        self.paths = self.films.frame["path"].to_numpy()
+        self.y = np.asarray(bunch.target)[keep].astype(str)
+        self.groups = np.asarray(bunch.groups)[keep].astype(str)
+        self.names = [Path(p).name for p in self.paths]
+        frame = bunch.get("frame")
+        self.frame = pd.DataFrame(index=range(len(self.y))) if frame is None else frame[keep]
+        self.frame = self.frame.reset_index(drop=True)
+        self.sources_are_inferred = bunch.get("sources") is None
+        if self.sources_are_inferred:
+            self.sources = name_families(self.names, least=max(3, len(self.y) // 100))
+        else:
+            self.sources = np.asarray(bunch.sources)[keep].astype(str)
+        self.class_names, self.codes = np.unique(self.y, return_inverse=True)
+        self.findings: list[Finding] = []
+        if len(self.class_names) < 2 or folds_for(self.codes, self.groups) < 2:
+            counts = ", ".join(
+                f"{c}: {len(set(self.groups[self.y == c]))}" for c in self.class_names
+            )
+            raise ValueError(
+                f"patients with readable images per class: {counts or 'none'}; expected 2 or more "
+                "classes of 2 or more patients each: add images, or leave a class out"
+            )
+
+    def add(self, check: str, severity: str, found: str, meaning: str, remedy: str) -> None:
+        self.findings.append(Finding(check, severity, found, meaning, remedy))
+
+    def result(self) -> Audit:
+        values: dict[str, Any] = {
+            "n_images": len(self.y),
+            "n_patients": len(set(self.groups)),
+            "unreadable": self._unreadable(),
+            "classes": self._classes(),
+            "sources": pd.crosstab(self.sources, self.y, rownames=["source"], colnames=["class"]),
+            "sources_are_inferred": self.sources_are_inferred,
+            "cramers_v": self._associations(),
+            "single_source_classes": self._single_sources(),
+            "baselines": self._baselines(),
+            "duplicates": self._duplicates(),
+            "patients_in_several_classes": self._shared_patients(),
+            "turned": self._turned(),
+            "ages": self._ages(),
+        }
+        worst_first = sorted(self.findings, key=lambda f: SEVERITIES.index(f.severity))
+        return Audit(**values, findings=worst_first)
+
+    # -- what is there --------------------------------------------------------------------------
+
+    def _unreadable(self) -> pd.DataFrame:
+        if len(self.unreadable):
+            self.add(
+                "files",
+                "warning",
+                f"{len(self.unreadable)} files could not be read",
+                "They are left out of everything below.",
+                "See `unreadable` for the reason of each; replace or remove them.",
+            )
+        return self.unreadable.reset_index(drop=True)
+
+    def _classes(self) -> pd.DataFrame:
+        frame = pd.DataFrame({"class": self.y, "patient": self.groups})
+        table = frame.groupby("class").agg(
+            images=("patient", "size"), patients=("patient", "nunique")
+        )
+        table["share"] = table["images"] / len(self.y)
+        scarce = table["patients"].idxmin()
+        if table.loc[scarce, "patients"] < _FEW_PATIENTS:
+            self.add(
+                "classes",
+                "warning",
+                f"{scarce} has {table.loc[scarce, 'patients']} patients",
+                "Figures for it have wide intervals, whatever the model.",
+                "Report them with patient-bootstrap intervals, or add patients.",
+            )
+        if len(set(self.groups)) == len(self.y):
+            self.add(
+                "patients",
+                "note",
+                "every image counts as a patient of its own",
+                "If patients have several images, they may stand on both sides of a split, and "
+                "figures come out too good.",
+                "Give the patients: a column of metadata.csv, or patient_pattern.",
+            )
+        return table
+
+    def _single_sources(self) -> dict[str, str]:
+        if self.sources_are_inferred or len(set(self.sources)) < 2:
+            return {}
+        table = pd.crosstab(self.y, self.sources)
+        single = {
+            str(label): str(row.idxmax()) for label, row in table.iterrows() if (row > 0).sum() == 1
+        }
+        if single:
+            named = ", ".join(f"{label} from {source}" for label, source in single.items())
+            self.add(
+                "single-source classes",
+                "serious",
+                f"classes from one source only: {named}",
+                "Whatever marks that source marks the class. No split of these images tells "
+                "whether a model knows the disease or the hospital.",
+                "Add images of these classes from other sources, and test with LeaveOneSourceOut.",
+            )
+        return single
+
+    def _shared_patients(self) -> list[str]:
+        frame = pd.DataFrame({"class": self.y, "patient": self.groups})
+        counts = frame.groupby("patient")["class"].nunique()
+        shared = [str(name) for name in counts.index[counts > 1]]
+        if shared:
+            self.add(
+                "patients in several classes",
+                "note",
+                f"{len(shared)} patients have images of two classes or more",
+                "That may be a course of disease, or labels that contradict each other. Split by "
+                "patient, or a model is tested on faces that it knows.",
+                "Split by patient (groups=bunch.groups); look at these images.",
+            )
+        return shared
+
+    def _turned(self) -> list[str]:
+        thumbnails = self.films.thumbnails
+        correlation = equalised(thumbnails) @ mean_radiograph(thumbnails)
+        turned = [str(path) for path in self.paths[correlation < TURNED]]
+        if turned:
+            self.add(
+                "orientation",
+                "note",
+                f"{len(turned)} films look upside down or inverted",
+                "They correlate negatively with the mean radiograph of the set.",
+                "See `turned`; turn them, or leave them out (curate rejects them).",
+            )
+        return turned
+
+    # -- what goes with the class ---------------------------------------------------------------
+
+    def _associations(self) -> dict[str, tuple[float, float]]:
+        columns = {"source": self.sources}
+        if "view" in self.frame:
+            columns["view"] = self.frame["view"].fillna("").astype(str).to_numpy()
+        found = {}
+        for name, values in columns.items():
+            v, p = cramers_v(values, self.y, self.groups)
+            found[name] = (v, p)
+            if p <= ALPHA:
+                what = (
+                    "family of file names"
+                    if name == "source" and self.sources_are_inferred
+                    else name
+                )
+                self.add(
+                    f"{name} and class",
+                    "serious" if v >= 0.5 else "warning",
+                    f"{what} and class go together (Cramér's V {v:.2f}, p {p:.3f})",
+                    f"A network that recognises the {what} has the class.",
+                    "Test with LeaveOneSourceOut, or balance the sources within each class."
+                    if name == "source"
+                    else f"Use one {name} only, or balance it within each class.",
+                )
+        return found
+
+    def _ages(self) -> pd.DataFrame | None:
+        if "age" not in self.frame:
+            return None
+        age = pd.to_numeric(self.frame["age"], errors="coerce")
+        grouped = age.groupby(self.y)
+        table = pd.DataFrame(
+            {
+                "known": grouped.count(),
+                "median": grouped.median(),
+                "children": grouped.agg(lambda a: (a.dropna() < _CHILD).mean()),
+            }
+        )
+        table.index.name = "class"
+        one = pd.DataFrame({"age": age, "class": self.y, "patient": self.groups}).dropna()
+        one = one.drop_duplicates(["patient", "class"])
+        samples = [part["age"].to_numpy() for _, part in one.groupby("class")]
+        if len(samples) < 2 or one["age"].nunique() < 2:
+            return table
+        p = kruskal(*samples).pvalue
+        if p <= ALPHA:
+            medians = ", ".join(f"{c} {m:.0f}" for c, m in table["median"].items())
+            children = table["children"].max() - table["children"].min() > 0.2
+            self.add(
+                "age and class",
+                "serious" if children else "warning",
+                f"ages differ between the classes (median years: {medians}; p {p:.2g})",
+                "A network may tell age instead of disease"
+                + (": one class holds children, another adults." if children else "."),
+                "Match the ages of the classes, or leave the children out.",
+            )
+        return table
+
+    # -- what succeeds without the lungs --------------------------------------------------------
+
+    def _baselines(self) -> pd.DataFrame:
+        rows = []
+        for shortcut in shortcuts(self.films, self.names):
+            proba = out_of_fold(shortcut, self.codes, self.groups, self.n_jobs)
+            figures = judged(proba, self.codes, list(self.class_names), self.groups)
+            rows += [{"baseline": shortcut.name, **figure} for figure in figures]
+        table = pd.DataFrame(rows)
+        self._judge(table)
+        return table
+
+    def _judge(self, table: pd.DataFrame) -> None:
+        """Turn baselines that see no lungs, and do better than chance, into findings."""
+        best = table[table["metric"] == "AUC"].copy()
+        best["kind"] = best["baseline"].str.split().str[0]
+        for kind, (check, severity, meaning, remedy) in _SHORTCUT_FINDINGS.items():
+            # the most telling class or pair of classes
+            rows = best[(best["kind"] == kind) & (best["low_99"] > best["chance"])]
+            overall = rows[rows["classes"] == ""]
+            if overall.empty:
+                continue
+            top = overall.loc[overall["low_99"].idxmax()]
+            worst = rows.loc[rows["value"].idxmax()]
+            is_weak = worst["low_99"] < _SERIOUS_AUC
+            grade = "warning" if severity == "serious" and is_weak else severity
+            of = f", {worst['classes']} {worst['value']:.2f}" if worst["classes"] else ""
+            self.add(
+                check,
+                grade,
+                f"a classifier that sees the {top['baseline']} only reaches AUC {top['value']:.2f} "
+                f"({top['low']:.2f}–{top['high']:.2f}){of}; chance is 0.50",
+                meaning,
+                remedy,
+            )
+
+    def _duplicates(self) -> pd.DataFrame:
+        pairs = find_duplicates(self.films)
+        first, second = (pairs[name].to_numpy(dtype=int) for name in ("first", "second"))
+        table = pd.DataFrame(
+            {
+                "first": self.paths[first],
+                "second": self.paths[second],
+                **{name: pairs[name].to_numpy() for name in ("kind", "distance", "correlation")},
+                "same_class": self.y[first] == self.y[second],
+                "same_patient": self.groups[first] == self.groups[second],
+            }
+        )
+        crossing = int((~table["same_class"]).sum())
+        strangers = int((table["same_class"] & ~table["same_patient"]).sum())
+        if crossing:
+            self.add(
+                "duplicates across classes",
+                "serious",
+                f"{crossing} pairs of one image stand in two classes",
+                "One of the two labels is wrong, and the model is tested on images it has seen.",
+                "See `duplicates`; leave both out, as curate does.",
+            )
+        if strangers:
+            self.add(
+                "duplicates",
+                "warning",
+                f"{strangers} pairs of one image stand under two patients",
+                "A split by patient does not keep them on one side.",
+                "See `duplicates`; keep one of each, as curate does.",
+            )
+        return table
+
+
+_SHORTCUT_FINDINGS = {
+    "header": (
+        "header",
+        "serious",
+        "Format, colour mode or size of the files give the class away. A network sees what they "
+        "leave in the pixels: resampling, compression, margins.",
+        "Bring all files to one form from the originals; test on other sources.",
+    ),
+    "border": (
+        "border",
+        "serious",
+        "The border of the image, without lungs, gives the class away: collimation, markers, "
+        "positioning, or the habit of a hospital.",
+        "Compare your model with one trained on images whose centre is blanked; crop to the lungs; "
+        "test on other sources.",
+    ),
+    "file": (
+        "file size and name",
+        "note",
+        "Bytes and names are no pixels, and no network sees them. But names that tell the class "
+        "come of sources or series that do, and bytes per pixel measure how much texture there is.",
+        "Read it as a hint of how the classes were collected.",
+    ),
+}
+
+
+def cramers_v(values: Any, y: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """Return Cramér's V of a column and the class, and its permutation p-value.
+
+    Parameters
+    ----------
+    values, y, groups : array-like of shape (n,)
+        Column, class and patient of each image.
+
+    Returns
+    -------
+    v : float
+        Over images, 0 to 1. NaN if a column has one value.
+    p : float
+        Share of permutations of the patients' classes with as great a V, over patients. 1 if V is
+        NaN.
+    """
+    table = pd.crosstab(np.asarray(values), y)
+    if min(table.shape) < 2:
+        return np.nan, 1.0
+    v = float(association(table.to_numpy(), method="cramer"))
+    # one row per patient, value and class: images of a patient are not independent
+    rows = pd.DataFrame({"value": values, "y": y, "patient": groups}).drop_duplicates()
+    a, b = (pd.factorize(rows[name])[0] for name in ("value", "y"))
+    rng = np.random.default_rng(0)
+    observed = _chi2(a, b)
+    extreme = sum(_chi2(a, rng.permutation(b)) >= observed - 1e-9 for _ in range(_N_PERMUTATIONS))
+    return v, (1 + extreme) / (1 + _N_PERMUTATIONS)
+
+
+def _chi2(a: np.ndarray, b: np.ndarray) -> float:
+    shape = a.max() + 1, b.max() + 1
+    counts = np.bincount(a * shape[1] + b, minlength=shape[0] * shape[1]).reshape(shape)
+    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0, keepdims=True) / counts.sum()
+    return float(((counts - expected) ** 2 / expected).sum())

@@ -1,0 +1,131 @@
+"""The audit as text, as a page, and as a figure."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .._files import replace_file
+
+if TYPE_CHECKING:
+    from ._audit import Audit
+
+_COLOURS = {"serious": "#b3261e", "warning": "#a15c00", "note": "#3d5a80"}
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; display: block; overflow-x: auto; margin: 1rem 0; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #ccc; text-align: left; font-size: .9rem; }
+.finding { border-left: .3rem solid; padding: .1rem .9rem; margin: .9rem 0; }
+.severity { font-weight: 600; text-transform: uppercase; font-size: .75rem; }
+img { max-width: 100%; }
+"""
+
+
+def as_text(result: Audit) -> str:
+    """Return the findings, worst first, and the baselines."""
+    lines = [
+        f"{result.n_images} images of {result.n_patients} patients in "
+        f"{len(result.classes)} classes; {len(result.unreadable)} files unreadable",
+        "",
+    ]
+    if not result.findings:
+        lines.append("Nothing found.")
+    for finding in result.findings:
+        lines += [
+            f"{finding.severity.upper()}: {finding.check}",
+            f"  {finding.found}",
+            f"  {finding.meaning}",
+            f"  -> {finding.remedy}",
+        ]
+    return "\n".join([*lines, "", overview(result).to_string()])
+
+
+def overview(result: Audit) -> pd.DataFrame:
+    """Return balanced accuracy and AUC of the baselines over all classes, as text."""
+    table = result.baseline_table()
+    return table[["balanced accuracy", "AUC"]]
+
+
+def as_html(result: Audit) -> str:
+    """Return findings and tables as HTML, without a page around it."""
+    parts = [
+        f"<p><b>{result.n_images} images</b> of {result.n_patients} patients, "
+        f"{len(result.unreadable)} files unreadable.</p>"
+    ]
+    if not result.findings:
+        parts.append("<p>Nothing found.</p>")
+    for finding in result.findings:
+        colour = _COLOURS[finding.severity]
+        parts.append(
+            f'<div class="finding" style="border-left:.3rem solid {colour};padding:.1rem .9rem;'
+            f'margin:.9rem 0"><span class="severity" style="color:{colour};font-weight:600">'
+            f"{finding.severity}</span> <b>{escape(finding.check)}</b><br>{escape(finding.found)}."
+            f"<br>{escape(finding.meaning)}<br><i>{escape(finding.remedy)}</i></div>"
+        )
+    parts += ["<h3>What succeeds without the lungs</h3>", result.baseline_table().to_html()]
+    parts += ["<h3>Classes</h3>", result.classes.to_html(float_format="{:.3f}".format)]
+    what = "families of file names" if result.sources_are_inferred else "sources"
+    parts += [f"<h3>Images by {what}</h3>", result.sources.to_html(max_rows=40)]
+    if result.ages is not None:
+        parts += ["<h3>Ages</h3>", result.ages.to_html(float_format="{:.2f}".format)]
+    if len(result.duplicates):
+        parts += ["<h3>Duplicates</h3>", result.duplicates.to_html(index=False, max_rows=40)]
+    if len(result.unreadable):
+        parts += ["<h3>Unreadable files</h3>", result.unreadable.to_html(index=False, max_rows=40)]
+    return "\n".join(parts)
+
+
+def write_page(result: Audit, path: Any) -> Path:
+    """Write a page that stands alone."""
+    image = io.BytesIO()
+    figure = draw(result)
+    figure.savefig(image, format="png", dpi=110)
+    picture = base64.b64encode(image.getvalue()).decode()
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Audit of chest X-rays</title><style>{_STYLE}</style></head><body>"
+        "<h1>Audit of chest X-rays</h1>"
+        f'<img alt="Baselines and sources" src="data:image/png;base64,{picture}">'
+        f"{as_html(result)}</body></html>\n"
+    )
+    path = Path(os.fspath(path))
+    with replace_file(path) as stream:
+        stream.write(page.encode())
+    return path
+
+
+def draw(result: Audit) -> Any:
+    """Draw the baselines beside chance, and the classes by source."""
+    from matplotlib.figure import Figure
+
+    rows = result.baselines[result.baselines["metric"] == "balanced accuracy"]
+    table = result.sources.loc[result.sources.sum(axis=1).sort_values(ascending=False).index[:12]]
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    where = np.arange(len(rows))[::-1]
+    errors = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
+    left.errorbar(rows["value"], where, xerr=errors, fmt="o", capsize=3)
+    left.axvline(rows["chance"].iloc[0], color="black", linewidth=0.8, linestyle="--")
+    left.set_yticks(where, rows["baseline"])
+    left.set(title="What succeeds without the lungs", xlabel="balanced accuracy (dashed: chance)")
+    left.set_xlim(0, 1)
+    left.grid(axis="x", alpha=0.3)
+    share = table.to_numpy() / table.to_numpy().sum(axis=1, keepdims=True)
+    right.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i, j in np.ndindex(*share.shape):
+        colour = "white" if share[i, j] > 0.6 else "black"
+        right.text(j, i, table.iloc[i, j], ha="center", va="center", color=colour)
+    right.set_xticks(range(table.shape[1]), table.columns, rotation=20)
+    labels = [name if len(name) <= 24 else name[:23] + "…" for name in table.index]
+    right.set_yticks(range(len(table)), labels)
+    inferred = " (families of names)" if result.sources_are_inferred else ""
+    right.set_title(f"Images by source{inferred}")
+    return figure

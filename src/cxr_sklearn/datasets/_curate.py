@@ -1,0 +1,396 @@
+"""Which images to learn from: reject, review, keep."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from html import escape
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats.contingency import chi2_contingency
+from sklearn.utils import Bunch
+
+from ..exceptions import CurationWarning
+from ._bunch import select_rows
+from ._curate_files import check_out, contact_sheet, write_folders
+from ._duplicates import duplicate_groups, find_duplicates
+from ._films import Films, measure_films
+from ._template import equalised, mean_radiograph
+
+TIERS = ("reject", "review", "keep")
+_UNEVEN_P = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurationRules:
+    """Limits of :func:`curate`. ``None`` switches a rule off.
+
+    Parameters
+    ----------
+    min_sd : float or None, default=15
+        Reject: standard deviation of the grey levels (0 to 255) below this.
+    min_contrast : float or None, default=50
+        Reject: 99th less 1st percentile of the grey levels below this.
+    max_black_white : float or None, default=0.5
+        Reject: share of pixels that are black (to 5) or white (from 250) above this.
+    min_aspect, max_aspect : float or None, default=0.5 and 2
+        Reject: width / height below or above.
+    min_side : int or None, default=200
+        Reject: the shorter side below this many pixels.
+    max_saturated : float or None, default=0.002
+        Reject: share of pixels of saturated colour above this.
+    max_colour : float or None, default=8
+        Reject: mean difference between the greatest and least colour channel above this.
+    min_likeness : float or None, default=0.0
+        Reject: correlation with the mean radiograph of the set below this, as in films that are
+        upside down or inverted.
+    review_likeness : float or None, default=0.3
+        Review: that correlation below this.
+    review_sharpness : float or None, default=4
+        Review: log sharpness this many robust standard deviations below the median of the set.
+    duplicates : bool, default=True
+        Reject: exact and near-duplicates but one, and all of those that stand in two classes.
+    """
+
+    min_sd: float | None = 15
+    min_contrast: float | None = 50
+    max_black_white: float | None = 0.5
+    min_aspect: float | None = 0.5
+    max_aspect: float | None = 2
+    min_side: int | None = 200
+    max_saturated: float | None = 0.002
+    max_colour: float | None = 8
+    min_likeness: float | None = 0.0
+    review_likeness: float | None = 0.3
+    review_sharpness: float | None = 4
+    duplicates: bool = True
+
+    def __post_init__(self) -> None:
+        for name in (f.name for f in fields(self) if f.name != "duplicates"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, Real) or value != value):
+                raise ValueError(f"{name}={value!r}; expected a number, or None for no such rule")
+
+
+@dataclass(frozen=True)
+class Curation:
+    """What :func:`curate` decided.
+
+    Attributes
+    ----------
+    manifest : DataFrame
+        A row per file in the order of the bunch: ``path``, ``label``, ``patient``, ``source``,
+        ``tier`` ("reject", "review" or "keep"), ``reasons`` (separated by "; "),
+        ``duplicate_of`` (path) and ``output`` (where it was put, relative to `out`; "" if
+        nowhere).
+    kept : sklearn.utils.Bunch
+        The bunch's rows of tier "keep".
+    out : Path or None
+        Folder that was written; None for a dry run.
+    """
+
+    manifest: pd.DataFrame
+    kept: Bunch
+    out: Path | None
+
+    def costs(self, by: str = "label") -> pd.DataFrame:
+        """Return how many images each tier has, and the share rejected.
+
+        Parameters
+        ----------
+        by : {"label", "source", "reason"}, default="label"
+
+        Returns
+        -------
+        table : DataFrame
+        """
+        frame = self.manifest
+        if by == "reason":
+            reasons = frame[["tier", "label"]].assign(reason=frame["reasons"].str.split("; "))
+            reasons = reasons.explode("reason")
+            reasons = reasons[reasons["reason"] != ""]
+            return pd.crosstab(reasons["reason"], reasons["label"])
+        table = pd.crosstab(frame[by], frame["tier"]).reindex(columns=list(TIERS), fill_value=0)
+        table["rejected"] = (table["reject"] / table.sum(axis=1)).round(3)
+        return table
+
+    def contact_sheet(self, path: Any, tier: str = "reject") -> Path:
+        """Draw the images of a tier, by reason.
+
+        Parameters
+        ----------
+        path : str or path
+            PNG file, replaced if it is there.
+        tier : {"reject", "review", "keep"}, default="reject"
+
+        Returns
+        -------
+        path : Path
+        """
+        return contact_sheet(self.manifest[self.manifest["tier"] == tier], path)
+
+    def __str__(self) -> str:
+        parts = [self.costs("label").to_string()]
+        if self.manifest["source"].nunique() > 1:
+            parts.append(self.costs("source").to_string())
+        reasons = self.costs("reason")
+        parts.append(reasons.to_string() if len(reasons) else "Nothing rejected or to be reviewed.")
+        return "\n\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def curate(
+    bunch: Bunch,
+    out: Any = None,
+    *,
+    rules: CurationRules | None = None,
+    mode: str = "copy",
+    proba: Any = None,
+    dry_run: bool = False,
+    n_jobs: int | None = None,
+    progress: Callable[[], Any] | None = None,
+) -> Curation:
+    """Sort images into those to reject, to review by eye, and to keep.
+
+    The paper's authors filtered images of poor quality by eye (section III). This does it by
+    stated rules, and says what they cost each class: a rule that falls on one class more than on
+    others is a shortcut of its own.
+
+    Parameters
+    ----------
+    bunch : sklearn.utils.Bunch
+        As a loader returns it. Its files are read, never changed.
+    out : str or path, default=None
+        Folder for the result: ``kept/<class>/`` with ``kept/metadata.csv``, which
+        :func:`load_xray_folder` reads, ``review/<class>/``, ``manifest.csv``, and
+        ``rejected.png`` and ``review.png`` with what was sorted out. Made if missing. If a run was
+        stopped, the same call completes it; a folder of other content is refused.
+    rules : CurationRules, default=None
+        Limits; by default those of :class:`CurationRules`.
+    mode : {"copy", "link"}, default="copy"
+        Copies, or symbolic links.
+    proba : array-like of shape (n_samples, n_classes), default=None
+        Out-of-fold probabilities, columns in the order of ``bunch.target_names``. Images whose
+        label they contradict go to review: those that are most probably of another class, with a
+        probability as great as is usual for images of it, and for their own class below what is
+        usual (confident learning).
+    dry_run : bool, default=False
+        Decide, and write nothing. The same as ``out=None``.
+    n_jobs : int, default=None
+        Threads that read files.
+    progress : callable, default=None
+        Called after each file read.
+
+    Returns
+    -------
+    result : Curation
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+    OSError
+        If `out` cannot be written, or holds something else.
+
+    Warns
+    -----
+    CurationWarning
+        If the rules reject one class or source more than others.
+
+    Notes
+    -----
+    Of exact and near-duplicates in one class the one with most pixels is kept, then the larger
+    file, then the first by path. Duplicates in several classes are all rejected, since one of
+    their labels is wrong. Patients are of no concern here: see :func:`check_split`.
+
+    References
+    ----------
+    .. [1] Kim, Kang and Kim (2020). COVID-19 and Pneumonia Classification with X-ray Images Using
+       Combined ResNet50 Model. Section III.
+    .. [2] Northcutt, Jiang and Chuang (2021). Confident learning: Estimating uncertainty in dataset
+       labels. Journal of Artificial Intelligence Research 70, 1373-1411.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from cxr_sklearn.datasets import CurationRules, curate, make_chest_phantom_files
+    >>> with TemporaryDirectory() as root:
+    ...     bunch = make_chest_phantom_files(root, 40, confound="duplicates", random_state=0)
+    ...     result = curate(bunch, rules=CurationRules(min_side=64))
+    >>> result.manifest["tier"].value_counts()["reject"] >= 2
+    True
+    """
+    rules = CurationRules() if rules is None else rules
+    if mode not in ("copy", "link"):
+        raise ValueError(f"mode={mode!r}; expected 'copy' or 'link'")
+    suspects = np.zeros(len(bunch.data), dtype=bool)
+    if proba is not None:
+        suspects = label_suspects(proba, bunch.target, bunch.target_names)
+    paths = [str(p) for p in bunch.data[:, 0]]
+    folder = None if out is None or dry_run else check_out(out, paths)
+    films = measure_films(paths, n_jobs, progress)
+    manifest = _decide(bunch, films, rules, suspects)
+    _warn_uneven(manifest, "label", "class")
+    _warn_uneven(manifest, "source", "source")
+    if folder is not None:
+        manifest["output"] = write_folders(manifest, folder, mode)
+    kept = select_rows(bunch, (manifest["tier"] == "keep").to_numpy())
+    return Curation(manifest=manifest, kept=kept, out=folder)
+
+
+def _decide(bunch: Bunch, films: Films, rules: CurationRules, suspects: np.ndarray) -> pd.DataFrame:
+    n = len(films)
+    reject, review = _by_measure(films, rules)
+    reject = {"unreadable": ~films.readable, **reject}
+    duplicate_of = np.full(n, "", dtype=object)
+    y = np.asarray(bunch.target)
+    if rules.duplicates:
+        crossing, spare, duplicate_of = _duplicates(films, y)
+        reject |= {"duplicate in another class": crossing, "duplicate": spare}
+    review |= {"label contradicted": suspects}
+    rejected = np.any(list(reject.values()), axis=0)
+    reviewed = np.any(list(review.values()), axis=0) & ~rejected
+    reasons = []
+    for row in range(n):
+        rules_hit = reject if rejected[row] else review
+        named = [name for name, hit in rules_hit.items() if hit[row]]
+        if "unreadable" in named:
+            named = [f"unreadable ({films.frame['error'].iloc[row]})".replace("; ", ", ")]
+        reasons.append("; ".join(named))
+    sources = bunch.get("sources")
+    return pd.DataFrame(
+        {
+            "path": films.frame["path"],
+            "label": y,
+            "patient": np.asarray(bunch.groups),
+            "source": "" if sources is None else np.asarray(sources),
+            "tier": np.where(rejected, "reject", np.where(reviewed, "review", "keep")),
+            "reasons": reasons,
+            "duplicate_of": duplicate_of,
+            "output": "",
+        }
+    )
+
+
+def _by_measure(
+    films: Films, rules: CurationRules
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return which rows each rule rejects, and which it sends to review."""
+    frame, readable = films.frame, films.readable
+    column = {name: frame[name].to_numpy(dtype=float) for name in _MEASURED}
+    column["side"] = np.minimum(frame["width"], frame["height"]).to_numpy(dtype=float)
+    likeness = np.ones(len(films))
+    if readable.any():
+        ranks = equalised(films.thumbnails[readable])
+        likeness[readable] = ranks @ mean_radiograph(films.thumbnails[readable])
+    blur = np.zeros(len(films))
+    sharp = np.log(np.maximum(column["sharpness"][readable], 1e-12))
+    if len(sharp):
+        spread = 1.4826 * np.median(np.abs(sharp - np.median(sharp)))
+        blur[readable] = (np.median(sharp) - sharp) / max(spread, 1e-12)
+    limits = (
+        ("little contrast (SD)", column["sd"], rules.min_sd, np.less),
+        ("little contrast (percentiles)", column["contrast"], rules.min_contrast, np.less),
+        ("black and white", column["black_white"], rules.max_black_white, np.greater),
+        ("too tall", column["aspect"], rules.min_aspect, np.less),
+        ("too wide", column["aspect"], rules.max_aspect, np.greater),
+        ("too small", column["side"], rules.min_side, np.less),
+        ("saturated colour", column["saturated"], rules.max_saturated, np.greater),
+        ("coloured", column["colour"], rules.max_colour, np.greater),
+        ("upside down, inverted or no radiograph", likeness, rules.min_likeness, np.less),
+    )
+    reviews = (
+        ("unlike the mean radiograph", likeness, rules.review_likeness, np.less),
+        ("blurred", blur, rules.review_sharpness, np.greater),
+    )
+    nowhere = np.zeros(len(films), dtype=bool)
+
+    def hits(rows: tuple) -> dict[str, np.ndarray]:
+        return {
+            name: nowhere if limit is None else exceeds(values, limit) & readable
+            for name, values, limit, exceeds in rows
+        }
+
+    return hits(limits), hits(reviews)
+
+
+_MEASURED = ("sd", "contrast", "black_white", "aspect", "saturated", "colour", "sharpness")
+
+
+def _duplicates(films: Films, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return duplicates across classes, spare ones in a class, and what each is a duplicate of."""
+    n = len(films)
+    crossing, spare = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    of = np.full(n, "", dtype=object)
+    frame = films.frame
+    pairs = find_duplicates(films)
+    groups = duplicate_groups(pairs, n)
+    for group in np.unique(groups[pairs["first"].to_numpy(dtype=int)]):
+        rows = np.flatnonzero(groups == group)
+        members = frame.iloc[rows].assign(pixels=frame["width"] * frame["height"])
+        order = members.reset_index(drop=True).sort_values(
+            ["pixels", "n_bytes", "path"], ascending=[False, False, True]
+        )
+        best, *others = rows[order.index]
+        of[others] = frame["path"].iloc[best]
+        if len(set(y[rows])) > 1:
+            crossing[rows] = True
+            of[best] = frame["path"].iloc[others[0]]
+        else:
+            spare[others] = True
+    return crossing, spare, of
+
+
+def label_suspects(proba: Any, y: Any, classes: Any) -> np.ndarray:
+    """Return which labels confident learning contradicts.
+
+    Parameters
+    ----------
+    proba : array-like of shape (n_samples, n_classes)
+        Out-of-fold probabilities.
+    y : array-like of shape (n_samples,)
+    classes : sequence of n_classes labels
+        Of the columns.
+
+    Returns
+    -------
+    suspects : ndarray of shape (n_samples,), dtype bool
+    """
+    proba, y, classes = np.asarray(proba, dtype=float), np.asarray(y), np.asarray(classes)
+    if proba.shape != (len(y), len(classes)) or not np.isfinite(proba).all():
+        raise ValueError(
+            f"proba has shape {proba.shape}; expected {(len(y), len(classes))}, finite, a column "
+            f"per class ({', '.join(map(str, classes))}): see cross_val_predict"
+        )
+    code = np.searchsorted(classes, y)
+    labelled = np.eye(len(classes), dtype=bool)[code]
+    with np.errstate(invalid="ignore"):  # of a class without images nothing is usual
+        usual = (proba * labelled).sum(axis=0) / labelled.sum(axis=0)
+    best = proba.argmax(axis=1)
+    rows = np.arange(len(y))
+    return (best != code) & (proba[rows, best] >= usual[best]) & (proba[rows, code] < usual[code])
+
+
+def _warn_uneven(manifest: pd.DataFrame, column: str, what: str) -> None:
+    """Warn where the rules fall on one class more than on the others."""
+    table = pd.crosstab(manifest[column], manifest["tier"] == "reject")
+    if table.shape != (len(table), 2) or len(table) < 2:
+        return
+    if chi2_contingency(table.to_numpy()).pvalue >= _UNEVEN_P:
+        return
+    share = (table[True] / table.sum(axis=1)).sort_values(ascending=False)
+    shares = ", ".join(f"{name} {value:.1%}" for name, value in share.items())
+    warnings.warn(
+        f"the rules reject one {what} more than others: {shares}; what they leave is another "
+        f"selection of each {what}: look at the contact sheet, and loosen or switch off (None) the "
+        "rules of CurationRules that do it",
+        CurationWarning,
+        stacklevel=3,
+    )

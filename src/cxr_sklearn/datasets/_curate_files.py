@@ -1,0 +1,193 @@
+"""What curation writes: folders by class, a manifest, contact sheets."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+from PIL import Image, ImageDraw
+
+from .._decode import read_film
+from .._files import replace_file
+
+FOLDERS = {"keep": "kept", "review": "review"}
+_MARKER = ".cxr-curation.json"
+_CELL, _COLUMNS, _MAX_CELLS = 160, 8, 400
+# reserved on one system or another
+_ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|[. ]+$')
+
+
+def check_out(out: Any, paths: list[str]) -> Path:
+    """Return the folder to write, made if missing.
+
+    Raises
+    ------
+    OSError
+        If it is a file, holds something that no curation wrote, or contains the input.
+    """
+    folder = Path(os.fspath(out))
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"out={str(folder)!r}: found a file; expected a folder")
+    inside = folder.resolve()
+    for path in paths:
+        if inside in Path(path).resolve().parents:
+            raise FileExistsError(
+                f"out={str(folder)!r} holds the image {Path(path).name!r} that is to be curated; "
+                "expected a folder apart from the input"
+            )
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARKER).exists():
+        raise FileExistsError(
+            f"out={str(folder)!r}: found files that no curation wrote; expected an empty folder or "
+            "one begun by curate: give another"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_folders(manifest: pd.DataFrame, out: Path, mode: str) -> list[str]:
+    """Put files where their tier says; return where each went, relative to `out`."""
+    outputs = _names(manifest)
+    decided = {"mode": mode, "outputs": dict(zip(manifest["path"], outputs, strict=True))}
+    digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
+    _claim(out, digest)
+    for partial in out.rglob(".*.partial"):  # what a stopped run left
+        partial.unlink()
+    for path, name in zip(manifest["path"], outputs, strict=True):
+        if name:
+            _place(Path(path), out / name, mode)
+    manifest = manifest.assign(output=outputs)
+    _write_csv(_metadata(manifest), out / "kept" / "metadata.csv")
+    for tier, name in (("reject", "rejected.png"), ("review", "review.png")):
+        contact_sheet(manifest[manifest["tier"] == tier], out / name)
+    _write_csv(manifest, out / "manifest.csv")
+    return outputs
+
+
+def _claim(out: Path, digest: str) -> None:
+    """Mark the folder as this curation's."""
+    marker = out / _MARKER
+    with contextlib.suppress(FileNotFoundError):
+        if json.loads(marker.read_text())["decided"] == digest:
+            return
+        raise FileExistsError(
+            f"out={str(out)!r}: begun with other images, rules or mode; expected an empty folder: "
+            "give another, or delete this one"
+        )
+    with replace_file(marker) as stream:
+        stream.write(json.dumps({"version": 1, "decided": digest}).encode())
+
+
+def _names(manifest: pd.DataFrame) -> list[str]:
+    """Return a name in its class folder for each file to be kept; none twice, in any case."""
+    names = [
+        f"{FOLDERS[tier]}/{_legal(str(label))}/{_legal(Path(path).name)}" if tier in FOLDERS else ""
+        for path, label, tier in manifest[["path", "label", "tier"]].itertuples(index=False)
+    ]
+    counts = Counter(name.lower() for name in names)
+    for k, path in enumerate(manifest["path"]):
+        if names[k] and counts[names[k].lower()] > 1:
+            # all of them by where they come from, so that the order of the files does not matter
+            mark = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+            file = PurePosixPath(names[k])
+            names[k] = str(file.with_name(f"{file.stem}-{mark}{file.suffix}"))
+    return names
+
+
+def _legal(name: str) -> str:
+    """Return a name that every file system takes."""
+    name = name.encode("utf-8", "replace").decode("utf-8")
+    return _ILLEGAL.sub("_", name) or "_"
+
+
+def _place(source: Path, target: Path, mode: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if mode == "link":
+        if not target.is_symlink():
+            target.symlink_to(source.resolve())
+        return
+    if target.is_file() and target.stat().st_size == source.stat().st_size:
+        return
+    with source.open("rb") as original, replace_file(target) as copy:
+        shutil.copyfileobj(original, copy)
+
+
+def _metadata(manifest: pd.DataFrame) -> pd.DataFrame:
+    kept = manifest[manifest["tier"] == "keep"]
+    return pd.DataFrame(
+        {
+            "filename": [Path(name).name for name in kept["output"]],
+            "label": [Path(name).parent.name for name in kept["output"]],
+            "patient": kept["patient"],
+            "source": kept["source"],
+        }
+    )
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_file(path) as stream:
+        stream.write(frame.to_csv(index=False).encode("utf-8", "backslashreplace"))
+
+
+# -- the contact sheet --------------------------------------------------------------------------
+
+
+def contact_sheet(rows: pd.DataFrame, path: Any) -> Path:
+    """Draw small images of the rows of a manifest, by their first reason.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With ``path``, ``label`` and ``reasons``.
+    path : str or path
+        PNG file.
+
+    Returns
+    -------
+    path : Path
+    """
+    path = Path(os.fspath(path))
+    groups = rows.groupby(rows["reasons"].str.split("; ").str[0], sort=True)
+    blocks = [_block(str(reason) or "kept", part) for reason, part in groups]
+    height = sum(block.height for block in blocks) or _CELL // 4
+    sheet = Image.new("L", (_COLUMNS * _CELL, height), 255)
+    if not blocks:
+        ImageDraw.Draw(sheet).text((8, 8), "no images", fill=0)
+    top = 0
+    for block in blocks:
+        sheet.paste(block, (0, top))
+        top += block.height
+    with replace_file(path) as stream:
+        sheet.save(stream, "PNG")
+    return path
+
+
+def _block(reason: str, part: pd.DataFrame) -> Image.Image:
+    """Draw the images of one reason under a line that names it."""
+    shown = part.iloc[:_MAX_CELLS]
+    n_rows = -(-len(shown) // _COLUMNS)
+    title, caption = 24, 14
+    block = Image.new("L", (_COLUMNS * _CELL, title + n_rows * (_CELL + caption)), 255)
+    pen = ImageDraw.Draw(block)
+    more = f", the first {len(shown)} shown" if len(shown) < len(part) else ""
+    pen.text((6, 6), _ascii(f"{reason}: {len(part)} images{more}"), fill=0)
+    for k, (file, label) in enumerate(zip(shown["path"], shown["label"], strict=True)):
+        x, y = k % _COLUMNS * _CELL, title + k // _COLUMNS * (_CELL + caption)
+        with contextlib.suppress(OSError):
+            grey = read_film(file).grey
+            grey.thumbnail((_CELL - 4, _CELL - 4))
+            block.paste(grey, (x + 2, y))
+        pen.text((x + 3, y + _CELL), _ascii(f"{label} {Path(file).name}")[:25], fill=0)
+    return block
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()

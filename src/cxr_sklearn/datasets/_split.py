@@ -1,0 +1,217 @@
+"""Is a split honest: who and what stands on both of its sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import BaseCrossValidator, LeaveOneGroupOut
+from sklearn.utils import Bunch
+
+from ._duplicates import find_duplicates
+from ._films import measure_films
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What stands on both sides of a split.
+
+    Attributes
+    ----------
+    patients : list of str
+        Patients with images on both sides.
+    duplicates : DataFrame
+        ``train``, ``test`` (paths), ``kind`` ("exact", "near" or "mirrored"), ``distance`` (bits
+        of 256) and ``correlation``.
+    sources : list of str
+        Sources that both sides come from; a test on these says nothing of another hospital.
+    unreadable : list of str
+        Files that could not be compared.
+    """
+
+    patients: list[str]
+    duplicates: pd.DataFrame
+    sources: list[str]
+    unreadable: list[str]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether no patient and no image stands on both sides."""
+        return not self.patients and self.duplicates.empty
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row per finding: ``what``, ``train``, ``test``."""
+        rows = [("patient", name, name) for name in self.patients]
+        rows += [
+            (f"{kind} duplicate", train, test)
+            for train, test, kind in self.duplicates[["train", "test", "kind"]].itertuples(
+                index=False
+            )
+        ]
+        rows += [("source", name, name) for name in self.sources]
+        return pd.DataFrame(rows, columns=["what", "train", "test"])
+
+    def __str__(self) -> str:
+        counts = self.duplicates["kind"].value_counts()
+        kinds = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none"
+        lines = [
+            f"patients on both sides: {len(self.patients) or 'none'}{_named(self.patients)}",
+            f"duplicates across the split: {kinds}",
+            f"sources on both sides: {len(self.sources) or 'none'}{_named(self.sources)}",
+        ]
+        if self.unreadable:
+            lines.append(f"files that could not be read: {len(self.unreadable)}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>{self.to_frame().to_html(index=False, max_rows=50)}"
+
+
+def _named(names: list[str], most: int = 5) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f" ({', '.join(names[:most])}{more})"
+
+
+def check_split(train: Bunch, test: Bunch, *, n_jobs: int | None = None) -> SplitReport:
+    """Find patients, images and sources that stand on both sides of a split.
+
+    Parameters
+    ----------
+    train, test : sklearn.utils.Bunch
+        As a loader returns them, or :func:`select_rows` of one.
+    n_jobs : int, default=None
+        Threads that read the files.
+
+    Returns
+    -------
+    report : SplitReport
+
+    Notes
+    -----
+    Near-duplicates are pairs whose 256-bit perceptual hashes differ in at most 24 bits and whose
+    thumbnails correlate by 0.95 or more, mirrored or not.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from cxr_sklearn.datasets import check_split, make_chest_phantom_files, select_rows
+    >>> with TemporaryDirectory() as root:
+    ...     bunch = make_chest_phantom_files(root, 40, confound="patient", random_state=0)
+    ...     report = check_split(select_rows(bunch, range(20)), select_rows(bunch, range(20, 40)))
+    >>> report.is_clean
+    False
+    """
+    mine = measure_films(list(train.data[:, 0]), n_jobs)
+    theirs = measure_films(list(test.data[:, 0]), n_jobs)
+    pairs = find_duplicates(mine, theirs)
+    duplicates = pd.DataFrame(
+        {
+            "train": mine.frame["path"].to_numpy()[pairs["first"].to_numpy(dtype=int)],
+            "test": theirs.frame["path"].to_numpy()[pairs["second"].to_numpy(dtype=int)],
+            **{name: pairs[name] for name in ("kind", "distance", "correlation")},
+        }
+    )
+    unreadable = [*mine.frame["path"][~mine.readable], *theirs.frame["path"][~theirs.readable]]
+    return SplitReport(
+        patients=_both(train.groups, test.groups),
+        duplicates=duplicates,
+        sources=[name for name in _both(train.sources, test.sources) if name],
+        unreadable=unreadable,
+    )
+
+
+def _both(a: Any, b: Any) -> list[str]:
+    return [] if a is None or b is None else [str(name) for name in np.intersect1d(a, b)]
+
+
+class LeaveOneSourceOut(BaseCrossValidator):
+    """Split so that each source is the test set once, and the others the training set.
+
+    The one estimate of how a model does at a hospital that it has not seen. It refuses data in
+    which a class has one source only: without that source no model can know the class, and with
+    it none can be tested on it. Pass the sources as `groups`.
+
+    See Also
+    --------
+    sklearn.model_selection.LeaveOneGroupOut : The same without the refusal.
+
+    Notes
+    -----
+    A test set may lack classes: judge it class by class, as
+    :func:`~cxr_sklearn.metrics.classification_table` does. Images of one patient in two sources
+    stand on both sides; :func:`check_split` names them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cxr_sklearn.datasets import LeaveOneSourceOut
+    >>> y = np.array(["Normal", "COVID-19", "Normal", "COVID-19", "Normal"])
+    >>> sources = np.array(["a", "a", "b", "b", "c"])
+    >>> [test.tolist() for _, test in LeaveOneSourceOut().split(y, y, sources)]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def split(
+        self, X: Any, y: Any = None, groups: Any = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the training and test rows of each source left out.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+        y : array-like of shape (n_samples,)
+            Classes.
+        groups : array-like of shape (n_samples,)
+            Sources.
+
+        Yields
+        ------
+        train, test : ndarray of int
+
+        Raises
+        ------
+        ValueError
+            If `y` or `groups` is missing, there is one source only, or a class has one only.
+        """
+        if y is None or groups is None:
+            missing = "y" if y is None else "groups"
+            raise ValueError(
+                f"{missing} is missing; expected the classes as y and the source of each image as "
+                "groups"
+            )
+        found = pd.crosstab(np.asarray(y), np.asarray(groups)) > 0
+        if found.shape[1] < 2:
+            raise ValueError(
+                f"all images come from one source ({found.columns[0]}); expected 2 or more: no "
+                "split of these tells how a model does elsewhere"
+            )
+        single = found.index[found.sum(axis=1) == 1]
+        if len(single):
+            source = found.columns[found.loc[single[0]].to_numpy().argmax()]
+            raise ValueError(
+                f"class {single[0]!r} comes from one source only ({source}), so no model that has "
+                "not seen that source knows it; expected each class from 2 or more: add images of "
+                "it from elsewhere, or leave the class out"
+            )
+        return LeaveOneGroupOut().split(X, y, groups)
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Return the number of sources.
+
+        Parameters
+        ----------
+        X, y : ignored
+        groups : array-like of shape (n_samples,)
+            Sources.
+
+        Returns
+        -------
+        n_splits : int
+        """
+        return LeaveOneGroupOut().get_n_splits(groups=groups)

@@ -1,0 +1,262 @@
+"""The audit finds what was planted, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import rankdata
+
+from cxr_sklearn._bootstrap import balanced_accuracy, interval, patient_draws, weighted_auc
+from cxr_sklearn.datasets import audit, load_xray_folder, make_chest_phantom_files, select_rows
+from cxr_sklearn.datasets._audit import cramers_v
+from cxr_sklearn.datasets._shortcuts import name_families, name_family
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """Return a function that audits phantoms with a flaw, each once."""
+    done = {}
+
+    def run(confound):
+        if confound not in done:
+            root = tmp_path_factory.mktemp("phantoms")
+            bunch = make_chest_phantom_files(root, 150, confound=confound, random_state=1)
+            done[confound] = bunch, audit(bunch)
+        return done[confound]
+
+    return run
+
+
+def checks(result, *severities):
+    """Return the names of the findings of some severities."""
+    return {f.check for f in result.findings if f.severity in severities}
+
+
+def test_clean_phantoms_raise_no_alarm(audited):
+    """Without a flaw there is no serious finding and no warning."""
+    _, result = audited(None)
+    assert checks(result, "serious", "warning") == set()
+
+
+@pytest.mark.parametrize(
+    ("confound", "check", "severity"),
+    [
+        ("format", "header", "serious"),
+        ("border", "border", "serious"),
+        ("source", "source and class", "serious"),
+        ("source", "single-source classes", "serious"),
+        ("age", "age and class", "serious"),
+        ("view", "view and class", "serious"),
+        ("duplicates", "duplicates across classes", "serious"),
+        ("duplicates", "duplicates", "warning"),
+        ("patient", "patients in several classes", "note"),
+        ("name", "file size and name", "note"),
+        ("compression", "file size and name", "note"),
+    ],
+)
+def test_every_planted_flaw_is_found(audited, confound, check, severity):
+    """Each flaw that phantoms can have fires its check, at its severity."""
+    _, result = audited(confound)
+    assert check in checks(result, severity)
+
+
+@pytest.mark.parametrize(
+    ("confound", "silent"),
+    [("format", "border"), ("border", "header"), ("source", "header"), ("view", "age and class")],
+)
+def test_a_flaw_fires_no_check_that_it_does_not_concern(audited, confound, silent):
+    """What was planted is named, and other checks stay silent."""
+    _, result = audited(confound)
+    assert silent not in checks(result, "serious", "warning")
+
+
+def test_exposure_shows_in_the_grey_histogram(audited):
+    """Grey levels that go with the class are measured, beside chance."""
+    _, result = audited("exposure")
+    table = result.baselines.set_index(["baseline", "metric", "classes"])
+    row = table.loc[("grey histogram", "AUC", "COVID-19")]
+    assert row["low"] > 0.7 > row["chance"]
+
+
+def test_baselines_have_every_figure(audited):
+    """Each baseline has accuracy, AUCs by class and by pair, intervals, and chance."""
+    _, result = audited(None)
+    for _, rows in result.baselines.groupby("baseline"):
+        assert rows["metric"].tolist() == ["balanced accuracy"] + 7 * ["AUC"]
+        assert (rows["low"] <= rows["value"]).all()
+        assert (rows["value"] <= rows["high"]).all()
+        assert rows["chance"].iloc[0] == pytest.approx(1 / 3)
+    assert len(result.baseline_table()) == result.baselines["baseline"].nunique()
+
+
+def test_findings_come_worst_first_and_as_a_frame(audited):
+    """The frame has a row per finding in the order of severity."""
+    _, result = audited("source")
+    frame = result.to_frame()
+    assert frame.columns.tolist() == ["check", "severity", "found", "meaning", "remedy"]
+    order = frame["severity"].map({"serious": 0, "warning": 1, "note": 2})
+    assert order.is_monotonic_increasing
+    assert (frame != "").all(axis=None)
+
+
+def test_a_result_shows_itself(audited, tmp_path):
+    """Text, notebook, picture and page all name the finding; the page needs nothing beside it."""
+    _, result = audited("source")
+    assert "SERIOUS: source and class" in str(result)
+    assert "source and class" in result._repr_html_()
+    assert len(result.plot().axes) == 2
+    page = result.to_html(tmp_path / "audit.html").read_text()
+    assert "source and class" in page
+    assert "data:image/png;base64," in page
+    assert [p.name for p in tmp_path.iterdir()] == ["audit.html"]
+
+
+def test_names_in_a_page_are_escaped(tmp_path):
+    """A class or source that looks like HTML stays text."""
+    bunch = make_chest_phantom_files(tmp_path / "in", 40, random_state=0)
+    bunch.sources = np.where(bunch.target == "Normal", "<script>alert(1)</script>", "b")
+    page = audit(bunch).to_html(tmp_path / "audit.html").read_text()
+    assert "<script>" not in page
+
+
+def test_sources_are_inferred_from_names(tmp_path):
+    """Without a column, families of file names stand for sources."""
+    bunch = make_chest_phantom_files(tmp_path, 60, random_state=0)
+    for path, label in zip(bunch.data[:, 0], bunch.target, strict=True):
+        if label == "COVID-19":
+            file = tmp_path / label / path.rsplit("/", 1)[-1]
+            file.rename(file.with_name(f"radiopaedia-{file.name}"))
+    (tmp_path / "metadata.csv").unlink()
+    result = audit(load_xray_folder(tmp_path))
+    assert result.sources_are_inferred
+    assert "source and class" in checks(result, "serious")
+    assert result.single_source_classes == {}
+
+
+def test_unreadable_files_are_named_and_left_out(tmp_path):
+    """A damaged file costs its own row only."""
+    bunch = make_chest_phantom_files(tmp_path, 60, random_state=0)
+    damaged = bunch.data[3, 0]
+    with open(damaged, "wb") as file:
+        file.write(b"no image")
+    result = audit(bunch)
+    assert result.unreadable["path"].tolist() == [damaged]
+    assert result.unreadable["reason"].str.len().min() > 0
+    assert result.n_images == 59
+    assert "files" in checks(result, "warning")
+
+
+def test_films_upside_down_are_named(tmp_path):
+    """A film that correlates negatively with the mean of the set stands in ``turned``."""
+    from PIL import Image, ImageOps
+
+    bunch = make_chest_phantom_files(tmp_path, 60, random_state=0)
+    path = bunch.data[0, 0]
+    with Image.open(path) as image:
+        inverted = ImageOps.invert(image)
+    inverted.save(path)
+    assert path in audit(bunch).turned
+
+
+def test_too_little_to_audit_is_an_error(tmp_path):
+    """One class, or a class of one patient, cannot be cross-validated."""
+    bunch = make_chest_phantom_files(tmp_path, 30, random_state=0)
+    with pytest.raises(ValueError, match=r"expected 2 or more classes of 2 or more patients each"):
+        audit(select_rows(bunch, bunch.target == "Normal"))
+
+
+# -- statistics ---------------------------------------------------------------------------------
+
+
+def test_weighted_auc_is_that_of_repeated_rows():
+    """A draw that counts rows twice has the AUC of a sample that holds them twice."""
+    rng = np.random.default_rng(0)
+    positive, score = rng.random(60) < 0.4, rng.integers(0, 12, 60) / 12
+    draws = np.r_[np.ones((1, 60), int), rng.integers(0, 3, (5, 60))]
+    found = weighted_auc(positive, score, draws)
+    for weight, value in zip(draws, found, strict=True):
+        p, s = np.repeat(positive, weight), np.repeat(score, weight)
+        ranks = rankdata(s)
+        n1, n0 = p.sum(), (~p).sum()
+        mann_whitney = (ranks[p].sum() - n1 * (n1 + 1) / 2) / (n1 * n0)
+        assert value == pytest.approx(mann_whitney)
+
+
+def test_balanced_accuracy_is_scikit_learns():
+    """Under each draw it is the figure of a sample of repeated rows."""
+    from sklearn.metrics import balanced_accuracy_score
+
+    rng = np.random.default_rng(0)
+    true, predicted = rng.integers(0, 3, (2, 80))
+    draws = rng.integers(0, 3, (4, 80))
+    for weight, value in zip(draws, balanced_accuracy(true, predicted, draws), strict=True):
+        expected = balanced_accuracy_score(np.repeat(true, weight), np.repeat(predicted, weight))
+        assert value == pytest.approx(expected)
+
+
+def test_draws_keep_patients_whole():
+    """All images of a patient count equally often, and the first draw is the sample itself."""
+    groups = np.array(["a", "a", "b", "c", "c", "c"])
+    draws = patient_draws(groups, 50)
+    assert (draws[0] == 1).all()
+    assert (draws[:, 0] == draws[:, 1]).all()
+    assert (draws[:, 3:] == draws[:, 3:4]).all()
+    assert (draws[:, [0, 2, 3]].sum(axis=1) == 3).all()
+
+
+def test_an_interval_of_nothing_is_unknown():
+    """Where no resample has a value there are no bounds."""
+    value, low, high = interval(np.array([0.5, np.nan, np.nan]))
+    assert value == 0.5
+    assert np.isnan([low, high]).all()
+
+
+def test_cramers_v():
+    """It is 1 where one determines the other, small and not significant where nothing does."""
+    y = np.repeat(["a", "b"], 40)
+    patients = np.arange(80).astype(str)
+    assert cramers_v(y, y, patients) == (pytest.approx(1.0), pytest.approx(0.001))
+    v, p = cramers_v(np.tile(["s", "t"], 40), y, patients)
+    assert v == pytest.approx(0, abs=1e-9)
+    assert p > 0.5
+    v, p = cramers_v(["s"] * 80, y, patients)
+    assert np.isnan(v)
+    assert p == 1
+
+
+def test_images_of_one_patient_are_no_evidence():
+    """Forty images of one patient at one source say as much as one."""
+    y = np.repeat(["a", "b"], 40)
+    _, p = cramers_v(y, y, np.repeat(["1", "2"], 40))
+    assert p > 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("00001299_003.png", "########_###"),
+        ("01E392EE-69F9-4E33-BFCE-E5C968654078.jpeg", "uuid"),
+        ("person1_bacteria_2.jpeg", "person#_bacteria_#"),
+    ],
+)
+def test_name_family(name, family):
+    """Numbers are left out of a name, and what cannot be told apart is one family."""
+    assert name_family(name) == family
+
+
+def test_rare_families_are_pooled():
+    """Names that stand alone are one family, or every file would be a source."""
+    names = ["a1.png", "a22.png", "a333.png", "x.png", "y.png"]
+    assert name_families(names, least=3).tolist() == ["a#", "a#", "a#", "other", "other"]
+
+
+def test_shares_of_children(tmp_path):
+    """Ages are told by class, as far as they are known."""
+    bunch = make_chest_phantom_files(tmp_path, 60, confound="age", random_state=0)
+    bunch.frame["age"] = bunch.frame["age"].astype(object)
+    bunch.frame.loc[0, "age"] = "unknown"
+    ages = audit(bunch).ages
+    assert ages.loc["Pneumonia", "children"] == 1
+    assert ages["known"].sum() == 59
+    assert isinstance(ages, pd.DataFrame)

@@ -1,0 +1,358 @@
+"""Curation: stated rules, their costs, and a folder that is whole or can be completed."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageOps
+
+from cxr_sklearn.datasets import (
+    CurationRules,
+    curate,
+    load_xray_folder,
+    make_chest_phantom_files,
+    select_rows,
+)
+from cxr_sklearn.datasets._curate import label_suspects
+from cxr_sklearn.exceptions import CurationWarning
+
+# phantoms are smaller than any film
+SMALL = CurationRules(min_side=64)
+
+
+@pytest.fixture
+def films(tmp_path):
+    """Return phantoms in files, none of which a rule rejects."""
+    return make_chest_phantom_files(tmp_path / "in", 40, random_state=0)
+
+
+def change(bunch, row, function):
+    """Save what a function makes of a file over it."""
+    path = bunch.data[row, 0]
+    with Image.open(path) as image:
+        image.load()
+        made = function(image)
+    made.save(path)
+
+
+def tree(folder):
+    """Return what a folder holds, by relative path."""
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+def test_good_films_are_kept(films):
+    """No rule rejects a phantom, and all are kept in their order."""
+    result = curate(films, rules=SMALL)
+    assert (result.manifest["tier"] == "keep").all()
+    assert result.manifest["path"].tolist() == films.data[:, 0].tolist()
+    np.testing.assert_array_equal(result.kept.data, films.data)
+    assert result.out is None
+
+
+def grey_levels(function):
+    """Return a change of an image's grey levels."""
+    return lambda image: Image.fromarray(function(np.asarray(image).astype(float)).astype(np.uint8))
+
+
+def spotted(image):
+    """Return the image with a red letter's worth of colour."""
+    pixels = np.stack([np.asarray(image)] * 3, axis=-1)
+    pixels[:6, :6] = (255, 0, 0)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (grey_levels(lambda p: 100 + (p - 100) / 10), "little contrast (SD)"),
+        (grey_levels(lambda p: np.where(p > 120, 255, 0)), "black and white"),
+        (lambda im: im.resize((im.width, 3 * im.height)), "too tall"),
+        (lambda im: im.resize((3 * im.width, im.height)), "too wide"),
+        (lambda im: im.resize((40, 40)), "too small"),
+        (spotted, "saturated colour"),
+        (lambda im: ImageOps.colorize(im, "black", (255, 230, 150)), "coloured"),
+        (ImageOps.invert, "upside down, inverted or no radiograph"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.CurationWarning")
+def test_each_rule_rejects_what_it_is_for(films, function, reason):
+    """A damaged film is rejected for its reason, and no other film is."""
+    change(films, 5, function)
+    manifest = curate(films, rules=SMALL).manifest
+    assert manifest["tier"][5] == "reject"
+    assert reason in manifest["reasons"][5].split("; ")
+    assert (manifest["tier"].drop(5) == "keep").all()
+
+
+def test_a_rule_can_be_switched_off(films):
+    """``None`` for a limit keeps what it would reject."""
+    change(films, 5, lambda im: im.resize((im.width, 3 * im.height)))
+    rules = CurationRules(min_side=64, min_aspect=None)
+    assert curate(films, rules=rules).manifest["tier"][5] == "keep"
+
+
+def test_blur_is_for_review_only(films):
+    """A blurred film is never rejected for it."""
+    from PIL import ImageFilter
+
+    change(films, 5, lambda im: im.filter(ImageFilter.GaussianBlur(3)))
+    manifest = curate(films, rules=SMALL).manifest
+    assert manifest["tier"][5] == "review"
+    assert manifest["reasons"][5] == "blurred"
+
+
+def test_an_unreadable_file_is_rejected_with_its_reason(films):
+    """It stands in the manifest like any other, and nothing crashes."""
+    Path(films.data[3, 0]).write_bytes(b"no image")
+    manifest = curate(films, rules=SMALL).manifest
+    assert manifest["tier"][3] == "reject"
+    assert manifest["reasons"][3].startswith("unreadable (")
+
+
+def test_duplicates_are_kept_once(tmp_path):
+    """Of a pair in one class the larger is kept; pairs across classes are left out whole."""
+    bunch = make_chest_phantom_files(tmp_path, 60, confound="duplicates", random_state=0)
+    manifest = curate(bunch, rules=SMALL).manifest
+    spare = manifest[manifest["reasons"] == "duplicate"]
+    crossing = manifest[manifest["reasons"] == "duplicate in another class"]
+    assert len(spare) == 1
+    assert len(crossing) == 4
+    by_path = manifest.set_index("path")
+    assert by_path.loc[spare["duplicate_of"], "tier"].eq("keep").all()
+    labels = by_path.loc[crossing["duplicate_of"], "label"].to_numpy()
+    assert (labels != crossing["label"].to_numpy()).all()
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_near_duplicates_are_found(films, mirror):
+    """A copy that is smaller, lighter, compressed and perhaps mirrored is one."""
+    path = films.data[0, 0]
+    with Image.open(path) as image:
+        copy = image.resize((60, 60)).point(lambda v: 0.9 * v + 20)
+    copy = ImageOps.mirror(copy) if mirror else copy
+    copy.save(Path(path).with_name("copy.jpg"), quality=80)
+    bunch = load_xray_folder(Path(path).parents[1])
+    manifest = curate(bunch, rules=CurationRules(min_side=50)).manifest.set_index("path")
+    row = manifest.loc[str(Path(path).with_name("copy.jpg"))]
+    assert row["reasons"] == "duplicate"
+    assert row["duplicate_of"] == path
+
+
+def test_contradicted_labels_go_to_review(films):
+    """Out-of-fold probabilities that are sure of another class send an image to review."""
+    codes = np.searchsorted(films.target_names, films.target)
+    proba = np.full((len(codes), 3), 0.1)
+    proba[np.arange(len(codes)), codes] = 0.8
+    proba[4] = np.roll(proba[4], 1)
+    manifest = curate(films, rules=SMALL, proba=proba).manifest
+    assert manifest.index[manifest["tier"] == "review"].tolist() == [4]
+    assert manifest["reasons"][4] == "label contradicted"
+
+
+def test_doubt_is_no_contradiction():
+    """A label is suspect only if another class is as probable as is usual for that class."""
+    y = np.array(["a", "a", "b", "b"])
+    proba = np.array([[0.9, 0.1], [0.45, 0.55], [0.1, 0.9], [0.2, 0.8]])
+    assert not label_suspects(proba, y, ["a", "b"]).any()
+    proba[1] = [0.1, 0.9]
+    assert label_suspects(proba, y, ["a", "b"]).tolist() == [False, True, False, False]
+
+
+def test_probabilities_of_other_rows_are_refused(films):
+    """Their shape must be that of the images and classes."""
+    with pytest.raises(ValueError, match=r"proba has shape \(3, 3\); expected \(40, 3\)"):
+        curate(films, proba=np.ones((3, 3)) / 3)
+
+
+def test_uneven_rules_warn(films):
+    """Rules that fall on one class say so, with the share of each."""
+    for row in np.flatnonzero(films.target == "COVID-19"):
+        change(films, row, lambda im: im.resize((50, 50)))
+    with pytest.warns(CurationWarning, match=r"one class more than others: COVID-19 100.0%"):
+        result = curate(films, rules=SMALL)
+    assert result.costs().loc["COVID-19", "rejected"] == 1
+
+
+def test_costs_are_counted_by_class_source_and_reason(films):
+    """Three tables that say what was lost where."""
+    change(films, 5, lambda im: im.resize((40, 40)))
+    result = curate(films, rules=SMALL)
+    assert result.costs("label")["reject"].sum() == 1
+    assert result.costs("source")[["reject", "review", "keep"]].sum().sum() == 40
+    assert result.costs("reason").loc["too small"].sum() == 1
+    assert "too small" in str(result)
+    assert "too small" in result._repr_html_()
+
+
+# -- what is written ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sorted_films(films):
+    """Return phantoms of which one is rejected and one to be reviewed."""
+    from PIL import ImageFilter
+
+    change(films, 3, ImageOps.invert)
+    change(films, 5, lambda im: im.filter(ImageFilter.GaussianBlur(3)))
+    return films
+
+
+def test_the_result_is_a_folder_that_loads(sorted_films, tmp_path):
+    """Kept files stand by class, with their patients and sources; the input is as it was."""
+    before = tree(tmp_path / "in")
+    result = curate(sorted_films, tmp_path / "out", rules=SMALL)
+    assert tree(tmp_path / "in") == before
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        ".cxr-curation.json",
+        "kept",
+        "review",
+        "manifest.csv",
+        "rejected.png",
+        "review.png",
+    }
+    again = load_xray_folder(tmp_path / "out" / "kept")
+    assert len(again.data) == 38
+    found = sorted(zip(again.target, again.groups, again.sources, strict=True))
+    kept = result.kept
+    assert found == sorted(zip(kept.target, kept.groups, kept.sources, strict=True))
+    manifest = pd.read_csv(tmp_path / "out" / "manifest.csv", keep_default_na=False)
+    assert manifest["tier"].value_counts().to_dict() == {"keep": 38, "reject": 1, "review": 1}
+    for path, output in manifest.loc[manifest["output"] != "", ["path", "output"]].to_numpy():
+        assert (tmp_path / "out" / output).read_bytes() == Path(path).read_bytes()
+
+
+def test_a_dry_run_writes_nothing(sorted_films, tmp_path):
+    """The decisions are those of a real run."""
+    dry = curate(sorted_films, tmp_path / "out", rules=SMALL, dry_run=True)
+    assert not (tmp_path / "out").exists()
+    real = curate(sorted_films, tmp_path / "out", rules=SMALL)
+    pd.testing.assert_frame_equal(
+        dry.manifest.drop(columns="output"), real.manifest.drop(columns="output")
+    )
+
+
+def test_links_point_to_the_input(sorted_films, tmp_path):
+    """With ``mode="link"`` nothing is copied."""
+    curate(sorted_films, tmp_path / "out", rules=SMALL, mode="link")
+    links = list((tmp_path / "out" / "kept").rglob("*.png"))
+    assert len(links) == 38
+    assert all(p.is_symlink() and p.resolve().is_file() for p in links)
+
+
+def test_names_that_collide_or_are_illegal_are_changed(films, tmp_path):
+    """Two files of one name in one class both arrive; a class named with a slash gets a folder."""
+    a, b = films.data[:2, 0]
+    twin = tmp_path / "elsewhere" / Path(a).name.upper()
+    twin.parent.mkdir()
+    twin.write_bytes(Path(b).read_bytes())
+    films.data[1, 0] = str(twin)
+    films.target = np.where(np.arange(40) < 2, 'COVID/"19"', films.target)
+    result = curate(films, tmp_path / "out", rules=SMALL)
+    outputs = result.manifest["output"][:2].tolist()
+    assert len({name.lower() for name in outputs}) == 2
+    assert all(name.startswith("kept/COVID__19_/") for name in outputs)
+    for path, output in zip(films.data[:2, 0], outputs, strict=True):
+        assert (tmp_path / "out" / output).read_bytes() == Path(path).read_bytes()
+
+
+def test_a_second_run_changes_nothing(sorted_films, tmp_path):
+    """The same call again leaves every byte as it is."""
+    curate(sorted_films, tmp_path / "out", rules=SMALL)
+    before = tree(tmp_path / "out")
+    curate(sorted_films, tmp_path / "out", rules=SMALL)
+    assert tree(tmp_path / "out") == before
+
+
+_RUN = """
+import sys
+from cxr_sklearn.datasets import CurationRules, curate, load_xray_folder
+print("ready", flush=True)
+curate(load_xray_folder(sys.argv[1]), sys.argv[2], rules=CurationRules(min_side=64))
+"""
+
+
+def test_a_killed_run_is_completed(sorted_films, tmp_path):
+    """Killed at several moments and started again, the folder ends as that of one run."""
+    curate(sorted_films, tmp_path / "whole", rules=SMALL)
+    command = [sys.executable, "-c", _RUN, str(tmp_path / "in"), str(tmp_path / "out")]
+    for delay in (0.05, 0.2, 0.4):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_half_written_files_are_swept_up(sorted_films, tmp_path):
+    """What a killed run left half-written is gone after the next."""
+    curate(sorted_films, tmp_path / "out", rules=SMALL)
+    whole = tree(tmp_path / "out")
+    victim = tmp_path / "out" / sorted(name for name in whole if name.endswith(".png"))[0]
+    victim.unlink()
+    (victim.parent / ".film.png.123.partial").write_bytes(b"half")
+    curate(sorted_films, tmp_path / "out", rules=SMALL)
+    assert tree(tmp_path / "out") == whole
+
+
+def test_a_folder_of_another_curation_is_refused(sorted_films, tmp_path):
+    """Other rules need another folder, and the old one stays as it is."""
+    curate(sorted_films, tmp_path / "out", rules=SMALL)
+    before = tree(tmp_path / "out")
+    with pytest.raises(FileExistsError, match="begun with other images, rules or mode"):
+        curate(select_rows(sorted_films, range(20)), tmp_path / "out", rules=SMALL)
+    assert tree(tmp_path / "out") == before
+
+
+def test_a_folder_of_something_else_is_refused(films, tmp_path):
+    """Neither files of the user nor the input are written into."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(FileExistsError, match="found files that no curation wrote"):
+        curate(films, tmp_path / "mine", rules=SMALL)
+    with pytest.raises(FileExistsError, match="that is to be curated"):
+        curate(films, tmp_path / "in", rules=SMALL)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="found a file; expected a folder"):
+        curate(films, tmp_path / "file", rules=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "move"}, "mode='move'; expected 'copy' or 'link'"),
+    ],
+)
+def test_bad_arguments_are_named(films, arguments, message):
+    """Nothing is read before arguments are checked."""
+    with pytest.raises(ValueError, match=message):
+        curate(films, **arguments)
+
+
+@pytest.mark.parametrize("value", ["15", float("nan")])
+def test_a_limit_must_be_a_number(value):
+    """A rule's limit is a number, or None."""
+    with pytest.raises(ValueError, match=r"min_sd=.*expected a number, or None"):
+        CurationRules(min_sd=value)
+
+
+def test_the_contact_sheet_shows_each_reason(sorted_films, tmp_path):
+    """A picture with the rejected films; of none it says so."""
+    result = curate(sorted_films, rules=SMALL)
+    with Image.open(result.contact_sheet(tmp_path / "sheet.png")) as sheet:
+        assert np.asarray(sheet).std() > 10
+    with Image.open(result.contact_sheet(tmp_path / "none.png", tier="review")) as sheet:
+        assert sheet.height > 100

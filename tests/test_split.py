@@ -1,0 +1,141 @@
+"""Splits: what stands on both sides, and one source left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_sklearn import ResNetOvO
+from cxr_sklearn.datasets import (
+    LeaveOneSourceOut,
+    check_split,
+    make_chest_phantom_files,
+    make_chest_phantoms,
+    select_rows,
+)
+
+from .toys import toy
+
+
+@pytest.fixture
+def films(tmp_path):
+    """Return phantoms in files."""
+    return make_chest_phantom_files(tmp_path, 40, random_state=0)
+
+
+def halves(bunch):
+    """Split by patient."""
+    patients = np.unique(bunch.groups)
+    in_test = np.isin(bunch.groups, patients[::2])
+    return select_rows(bunch, ~in_test), select_rows(bunch, in_test)
+
+
+def test_a_split_by_patient_is_clean(films):
+    """No patient and no image on both sides; sources are named."""
+    report = check_split(*halves(films))
+    assert report.is_clean
+    assert report.patients == []
+    assert report.sources == ["hospital-a", "hospital-b"]
+    assert "patients on both sides: none" in str(report)
+
+
+def test_patients_on_both_sides_are_named(films):
+    """A split by image divides patients."""
+    names, counts = np.unique(films.groups, return_counts=True)
+    divided = str(names[counts > 1][0])
+    rows = np.flatnonzero(films.groups == divided)
+    in_test = np.zeros(40, dtype=bool)
+    in_test[rows[0]] = True
+    report = check_split(select_rows(films, ~in_test), select_rows(films, in_test))
+    assert not report.is_clean
+    assert report.patients == [divided]
+    assert divided in str(report)
+    assert divided in report._repr_html_()
+
+
+def test_copies_on_both_sides_are_named(films):
+    """Exact, near and mirrored copies are each found and named by their paths."""
+    train, test = halves(films)
+    with Image.open(train.data[0, 0]) as image:
+        image.save(test.data[0, 0])
+    with Image.open(train.data[1, 0]) as image:
+        image.point(lambda v: 0.9 * v + 10).save(test.data[1, 0])
+    with Image.open(train.data[2, 0]) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(test.data[2, 0])
+    report = check_split(train, test)
+    found = report.duplicates[["train", "test", "kind"]].to_numpy().tolist()
+    expected = [
+        [train.data[k, 0], test.data[k, 0], kind]
+        for k, kind in enumerate(["exact", "near", "mirrored"])
+    ]
+    assert sorted(found) == sorted(expected)
+    assert set(report.to_frame()["what"]) >= {
+        "exact duplicate",
+        "near duplicate",
+        "mirrored duplicate",
+    }
+
+
+def test_unreadable_files_are_named(films):
+    """What cannot be compared is not passed over in silence."""
+    train, test = halves(films)
+    with open(test.data[0, 0], "wb") as file:
+        file.write(b"no image")
+    report = check_split(train, test)
+    assert report.unreadable == [test.data[0, 0]]
+    assert "could not be read: 1" in str(report)
+
+
+def test_unknown_sources_are_not_on_both_sides(films):
+    """Without sources there is nothing to compare."""
+    train, test = halves(films)
+    train.sources = None
+    assert check_split(train, test).sources == []
+
+
+# -- one source left out ------------------------------------------------------------------------
+
+Y = np.array(["n", "n", "c", "c", "n", "c"])
+SOURCES = np.array(["a", "b", "a", "b", "c", "a"])
+
+
+def test_each_source_is_the_test_set_once():
+    """Every row is tested once, by models that have not seen its source."""
+    splits = list(LeaveOneSourceOut().split(Y, Y, SOURCES))
+    assert LeaveOneSourceOut().get_n_splits(groups=SOURCES) == len(splits) == 3
+    for train, test in splits:
+        assert not set(SOURCES[train]) & set(SOURCES[test])
+    assert sorted(np.concatenate([test for _, test in splits])) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("y", "sources", "message"),
+    [
+        (Y, np.where(Y == "c", "a", "b"), "class 'c' comes from one source only"),
+        (Y, np.full(6, "a"), "all images come from one source"),
+        (None, SOURCES, "y is missing"),
+        (Y, None, "groups is missing"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(y, sources, message):
+    """At the call, before anything is trained."""
+    with pytest.raises(ValueError, match=message):
+        LeaveOneSourceOut().split(Y, y, sources)
+
+
+def test_a_test_source_may_lack_a_class():
+    """A model of three classes is tested on a source that has two, label by label."""
+    from sklearn.model_selection import cross_val_predict
+
+    from cxr_sklearn.metrics import classification_table
+
+    X, y = make_chest_phantoms(60, image_size=16, random_state=0)
+    sources = np.where(np.arange(60) % 2, "a", "b")
+    sources[(y == "COVID-19") & (np.arange(60) % 3 == 0)] = "c"
+    sources[(y == "Normal") & (np.arange(60) % 3 == 0)] = "c"
+    model = ResNetOvO(backbone=toy, weights=None, image_size=16, max_epochs=3, random_state=0)
+    found = cross_val_predict(model, X, y, groups=sources, cv=LeaveOneSourceOut())
+    in_c = sources == "c"
+    table = classification_table(y[in_c], found[in_c])
+    assert "COVID-19" in table

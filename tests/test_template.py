@@ -1,0 +1,93 @@
+"""The mean radiograph tells what is no upright chest film."""
+
+from __future__ import annotations
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+
+from cxr_sklearn.datasets import MeanRadiograph, make_chest_phantom_files, make_chest_phantoms
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    """Return rows of pixels."""
+    return make_chest_phantoms(80, image_size=64, random_state=0)[0]
+
+
+def test_films_of_the_set_are_inliers(phantoms):
+    """Of phantoms that it has not seen either, nearly all."""
+    guard = MeanRadiograph().fit(phantoms[:40])
+    assert (guard.predict(phantoms[40:]) == 1).mean() > 0.95
+    assert guard.mean_.shape == (1024,)
+    assert np.linalg.norm(guard.mean_) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda x: 255 - x,
+        lambda x: np.random.default_rng(0).integers(0, 256, x.shape).astype(np.uint8),
+        np.zeros_like,
+    ],
+    ids=["inverted", "noise", "black"],
+)
+def test_other_images_are_outliers(phantoms, spoil):
+    """Inverted films correlate negatively; noise and black images not at all."""
+    guard = MeanRadiograph().fit(phantoms)
+    assert (guard.predict(spoil(phantoms)) == -1).mean() > 0.95
+
+
+def test_exposure_does_not_matter(phantoms):
+    """Grey levels count by their order only."""
+    guard = MeanRadiograph().fit(phantoms)
+    lighter = np.rint(255 * (phantoms / 255) ** 0.5).astype(np.uint8)
+    scores = guard.score_samples(phantoms)
+    np.testing.assert_allclose(guard.score_samples(lighter), scores, atol=0.1)
+
+
+def test_a_few_turned_films_do_not_spoil_the_mean(phantoms):
+    """They are left out of it, and found."""
+    mixed = phantoms.copy()
+    mixed[:8] = 255 - mixed[:8]
+    found = MeanRadiograph().fit(mixed).predict(mixed)
+    assert (found[:8] == -1).all()
+    assert (found[8:] == 1).mean() > 0.95
+
+
+def test_files_and_their_rows_are_alike(tmp_path):
+    """A guard takes paths as well, and keeps to what it was fitted on."""
+    bunch = make_chest_phantom_files(tmp_path, 20, random_state=0)
+    guard = MeanRadiograph().fit(bunch.data)
+    assert guard.n_features_in_ == 1
+    assert (guard.predict(bunch.data) == 1).all()
+    with pytest.raises(ValueError, match="1 features"):
+        guard.predict(np.zeros((2, 64)))
+
+
+def test_rows_then_paths_is_an_error(phantoms):
+    """The other way round too."""
+    guard = MeanRadiograph().fit(phantoms)
+    with pytest.raises(ValueError, match="column of paths, but MeanRadiograph was fitted on 4096"):
+        guard.predict([["film.png"]])
+
+
+def test_what_is_no_square_is_an_error():
+    """Rows must be square images, or their columns could not be told."""
+    with pytest.raises(ValueError, match="X has 10 values per row"):
+        MeanRadiograph().fit(np.zeros((4, 10)))
+
+
+def test_it_is_an_estimator(phantoms):
+    """It must be fitted, checks its parameter, and survives a pickle."""
+    with pytest.raises(NotFittedError):
+        MeanRadiograph().predict(phantoms)
+    with pytest.raises(ValueError, match="threshold"):
+        MeanRadiograph(threshold=2).fit(phantoms)
+    guard = MeanRadiograph(threshold=0.5).fit(phantoms)
+    again = joblib.hash(guard.decision_function(phantoms))
+    import pickle
+
+    copy = pickle.loads(pickle.dumps(guard))
+    assert joblib.hash(copy.decision_function(phantoms)) == again
