@@ -143,6 +143,7 @@ def test_near_duplicates_are_found(films, mirror):
     copy = ImageOps.mirror(copy) if mirror else copy
     copy.save(Path(path).with_name("copy.jpg"), quality=80)
     bunch = load_xray_folder(Path(path).parents[1])
+    bunch.sources = None
     manifest = curate(bunch, rules=CurationRules(min_side=50)).manifest.set_index("path")
     row = manifest.loc[str(Path(path).with_name("copy.jpg"))]
     assert row["reasons"] == "duplicate"
@@ -256,6 +257,7 @@ def test_names_that_collide_or_are_illegal_are_changed(films, tmp_path):
     twin = tmp_path / "elsewhere" / Path(a).name.upper()
     twin.parent.mkdir()
     twin.write_bytes(Path(b).read_bytes())
+    films.data = films.data.copy()
     films.data[1, 0] = str(twin)
     films.target = np.where(np.arange(40) < 2, 'COVID/"19"', films.target)
     result = curate(films, tmp_path / "out", rules=SMALL)

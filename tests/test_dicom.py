@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -338,6 +339,45 @@ def test_a_stream_without_an_image_is_refused(tmp_path):
         ds = with_stream(dicom(FLAT), stream, JPEGLSLossless)
         with pytest.raises(OSError, match=r"^damaged DICOM file \(\w+\)$"):
             read_film(save_dicom(ds, tmp_path / "x.dcm"))
+
+
+MR = [
+    *("MR_small_RLE", "MR_small_bigendian", "MR_small_expb", "MR_small_implicit"),
+    *("MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "MR_small_padded"),
+]
+OTHERS = {
+    "693_J2KI": ("MONOCHROME2", 14, 512, 512),
+    "J2K_pixelrep_mismatch": ("MONOCHROME2", 13, 512, 512),
+    "JPGExtended": ("MONOCHROME2", 12, 256, 1024),
+    "GDCMJ2K_TextGBR": ("YBR_RCT", 8, 400, 400),  # a JP2 file with long boxes in it
+    "SC_rgb_jpeg_dcmtk": ("YBR_FULL", 8, 100, 100),
+    "SC_ybr_full_422_uncompressed": ("YBR_FULL_422", 8, 100, 100),
+    "SC_rgb_small_odd_big_endian": ("RGB", 8, 3, 3),
+    "examples_overlay": ("MONOCHROME2", 12, 484, 300),
+    "image_dfl": ("MONOCHROME2", 8, 512, 512),
+}
+
+
+def shipped(name: str) -> str:
+    return get_testdata_file(f"{name}.dcm", download=False)
+
+
+@pytest.mark.parametrize("name", MR)
+def test_files_of_devices_in_every_encoding(name):
+    """One image that pydicom ships in many encodings reads the same from each."""
+    expected = np.asarray(read_film(shipped("MR_small")).grey)
+    assert np.ptp(expected) > 200
+    np.testing.assert_array_equal(np.asarray(read_film(shipped(name)).grey), expected)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_files_of_devices(name):
+    """What else pydicom ships of single images is read, with contrast."""
+    film = read_film(shipped(name))
+    header = film.header
+    assert (header.mode, header.bit_depth, header.width, header.height) == OTHERS[name]
+    assert film.grey.size == (header.width, header.height)
+    assert np.ptp(np.asarray(film.grey)) >= 16
 
 
 # -- files ------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_rows_then_paths_is_an_error(phantoms):
     """The other way round too."""
     guard = MeanRadiograph().fit(phantoms)
     with pytest.raises(ValueError, match="column of paths, but MeanRadiograph was fitted on 4096"):
-        guard.predict([["film.png"]])
+        guard.predict([["film.png"]])  # which is not even opened
 
 
 def test_what_is_no_square_is_an_error():

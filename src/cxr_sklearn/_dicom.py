@@ -236,7 +236,8 @@ _FRAME_STARTS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 def _codestream_size(data: bytes) -> tuple[int, int]:
     """Return the width and height in a JPEG, JPEG-LS or JPEG 2000 codestream."""
-    if (start := data[:1024].find(b"\xff\x4f\xff\x51")) >= 0:
+    if not data.startswith(b"\xff\xd8"):  # JPEG 2000, maybe behind the boxes of a JP2 file
+        start = data.index(b"\xff\x4f\xff\x51")
         right, bottom, left, top = struct.unpack_from(">4L", data, start + 8)
         return right - left, bottom - top
     position = 2

@@ -160,9 +160,8 @@ class MeanRadiograph(OutlierMixin, BaseEstimator):
 
     def _thumbnails(self, X: Any, reset: bool) -> np.ndarray:
         if as_paths(X) is not None:
-            loader = XRayLoader(image_size=THUMBNAIL_SIDE, resize="stretch")
-            rows = loader.fit_transform(X)
             self._check_n_features(1, reset)
+            rows = XRayLoader(image_size=THUMBNAIL_SIDE, resize="stretch").fit_transform(X)
             return rows.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
         X = validate_data(self, X, reset=reset, dtype="numeric")
         side = round(X.shape[1] ** 0.5)
