@@ -8,9 +8,24 @@ import pytest
 from scipy.stats import rankdata
 
 from cxr_sklearn._bootstrap import balanced_accuracy, interval, patient_draws, weighted_auc
-from cxr_sklearn.datasets import audit, load_xray_folder, make_chest_phantom_files, select_rows
+from cxr_sklearn.datasets import (
+    _shortcuts,
+    audit,
+    load_xray_folder,
+    make_chest_phantom_files,
+    select_rows,
+)
 from cxr_sklearn.datasets._audit import cramers_v
 from cxr_sklearn.datasets._shortcuts import name_families, name_family
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Make baselines of fewer trees and resamples, which find the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_shortcuts, "_N_TREES", 15)
+        patch.setattr(_shortcuts, "N_RESAMPLES", 200)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def _one_line(error: Any) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-@click.group(cls=_Program, epilog=_EXIT_CODES, context_settings={"max_content_width": 100})
+@click.group(cls=_Program, epilog=_EXIT_CODES, context_settings={"max_content_width": 96})
 @click.version_option(__version__, prog_name="cxr-sklearn")
 def main() -> None:
     """Classify chest X-rays with combined ResNets, and find out whether the data allow it.
@@ -137,7 +137,10 @@ def _plain(value: Any) -> Any:
 # -- audit and curate ---------------------------------------------------------------------------
 
 
-@main.command(epilog="\b\nExample:\n  cxr-sklearn audit xrays/ --html audit.html --fail-on serious")
+@main.command(
+    short_help="Find what lets a classifier succeed without seeing disease.",
+    epilog="\b\nExample:\n  cxr-sklearn audit xrays/ --html audit.html --fail-on serious",
+)
 @_data_options
 @click.option("--html", type=click.Path(dir_okay=False), help="Also write a page.")
 @click.option(
@@ -201,8 +204,9 @@ def _literal(text: str) -> Any:
 
 
 @main.command(
+    short_help="Sort images into kept, to review, and rejected.",
     epilog="\b\nExample:\n  cxr-sklearn curate xrays/ curated/ --rule min_side=150 "
-    "--rule max_colour=None"
+    "--rule max_colour=None",
 )
 @_data_options
 @click.argument("out", type=click.Path(file_okay=False))
@@ -256,8 +260,9 @@ def _setting(
 
 
 @main.command(
+    short_help="Train a model, judge it on patients set apart, and save it.",
     epilog="\b\nExample:\n  cxr-sklearn train xrays/ --out model.joblib --model ovo --set lr=3e-4 "
-    '--set "hidden_layer_sizes=[128]"'
+    '--set "hidden_layer_sizes=[128]"',
 )
 @_data_options
 @click.option("--out", type=click.Path(dir_okay=False), required=True, help="File of the model.")
@@ -413,7 +418,8 @@ def _timed(model: Any, cut: str) -> tuple[float, int, int]:
 
 
 @main.command(
-    epilog="\b\nExample:\n  cxr-sklearn predict model.joblib new_xrays/ --out predictions.csv"
+    short_help="Write a model's probabilities for a folder of images.",
+    epilog="\b\nExample:\n  cxr-sklearn predict model.joblib new_xrays/ --out predictions.csv",
 )
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
@@ -505,7 +511,9 @@ def _predictions(
 # -- demo ---------------------------------------------------------------------------------------
 
 
-@main.command(epilog="\b\nExample:\n  cxr-sklearn demo")
+@main.command(
+    short_help="Try it all on synthetic X-rays.", epilog="\b\nExample:\n  cxr-sklearn demo"
+)
 @click.argument("folder", required=False, type=click.Path())
 @click.option("--output", default="demo_output", show_default=True, help="For model and pictures.")
 @click.option("--weights", help="'imagenet' or the path of a ResNet50 state dict.")

@@ -380,7 +380,8 @@ def label_suspects(proba: Any, y: Any, classes: Any) -> np.ndarray:
 
 def _warn_uneven(manifest: pd.DataFrame, column: str, what: str) -> None:
     """Warn where the rules fall on one class more than on the others."""
-    table = pd.crosstab(manifest[column], manifest["tier"] == "reject")
+    known = manifest[manifest[column] != ""]
+    table = pd.crosstab(known[column], known["tier"] == "reject")
     if table.shape != (len(table), 2) or len(table) < 2:
         return
     if chi2_contingency(table.to_numpy()).pvalue >= _UNEVEN_P:

@@ -24,6 +24,7 @@ from ._films import RING_SIDE, RING_WIDTHS, Films
 
 N_RESAMPLES = 1000
 _MAX_FOLDS = 5
+_N_TREES = 50
 _MOST_SAMPLES = 2000  # that a tree sees: a shortcut is plain, or it is none
 
 
@@ -100,9 +101,9 @@ def folds_for(y: np.ndarray, groups: np.ndarray) -> int:
 
 def _forest(n: int) -> ClassifierMixin:
     return RandomForestClassifier(
-        100,
+        _N_TREES,
         min_samples_leaf=3,
-        class_weight="balanced_subsample",
+        class_weight="balanced",
         max_samples=min(1.0, _MOST_SAMPLES / n),
         random_state=0,
     )

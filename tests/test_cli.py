@@ -1,0 +1,266 @@
+"""The command line: what it prints, writes, and how it ends."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_sklearn import _cli
+from cxr_sklearn.__main__ import main
+from cxr_sklearn.datasets import _shortcuts, make_chest_phantom_files
+
+SMALL = ["--backbone", "resnet18", "--weights", "none", "--image-size", "32", "--max-epochs", "2"]
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::cxr_sklearn.exceptions.NeverPredictedWarning",
+    "ignore::cxr_sklearn.exceptions.CurationWarning",
+)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """Return a folder of phantoms; COVID-19 has a hospital of its own."""
+    root = tmp_path_factory.mktemp("films")
+    make_chest_phantom_files(root, 60, confound="source", random_state=0)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    """Let audits take a second."""
+    monkeypatch.setattr(_shortcuts, "_N_TREES", 5)
+    monkeypatch.setattr(_shortcuts, "N_RESAMPLES", 50)
+
+
+@pytest.fixture(scope="module")
+def model(films, tmp_path_factory):
+    """Return the file of a small model, and what training printed."""
+    path = tmp_path_factory.mktemp("model") / "model.joblib"
+    done = subprocess.run(
+        [sys.executable, "-m", "cxr_sklearn", "train", str(films), "--out", str(path), *SMALL],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return path, done.stdout
+
+
+def program(*arguments, **options):
+    """Start the program as a process of its own."""
+    command = [sys.executable, "-m", "cxr_sklearn", *map(str, arguments)]
+    return subprocess.Popen(command, text=True, **options)
+
+
+@pytest.mark.parametrize("command", ["audit", "curate", "train", "predict", "demo"])
+def test_each_command_helps_with_an_example(command, capsys):
+    """``--help`` says what a command does and ends with an example."""
+    assert main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Example:" in out
+    assert f"cxr-sklearn {command}" in out
+
+
+def test_help_lists_commands_and_exit_codes(capsys):
+    """A newcomer sees what there is, and a script what it may rely on."""
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for word in ("audit", "curate", "train", "predict", "Exit codes", "130"):
+        assert word in out
+    assert main(["nothing"]) == 2
+
+
+def test_audit_prints_findings_and_fails_on_demand(films, tmp_path, capsys):
+    """Findings are text; ``--fail-on`` turns them into exit code 3; a page can be written."""
+    page = tmp_path / "audit.html"
+    assert main(["audit", str(films), "--html", str(page), "--fail-on", "serious"]) == 3
+    assert "SERIOUS: source and class" in capsys.readouterr().out
+    assert "source and class" in page.read_text()
+    assert main(["audit", str(films)]) == 0
+
+
+def test_audit_prints_json(films, capsys):
+    """Numbers for another program, and nothing else on the output."""
+    assert main(["audit", str(films), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == 60
+    assert found["findings"][0]["severity"] == "serious"
+    assert {"baseline", "metric", "value", "low", "high"} <= set(found["baselines"][0])
+
+
+def test_curate_prints_costs_and_writes(films, tmp_path, capsys):
+    """A dry run writes nothing, a run what it says; rules are set by name."""
+    out = tmp_path / "out"
+    rule = ["--rule", "min_side=64", "--rule", "max_colour=None"]
+    assert main(["curate", str(films), str(out), *rule, "--dry-run"]) == 0
+    assert "dry run: nothing written" in capsys.readouterr().out
+    assert not out.exists()
+    assert main(["curate", str(films), str(out), *rule, "--link", "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert [row["tier"] for row in files] == ["keep"] * 60
+    assert len(list((out / "kept").rglob("*.png"))) == 60
+
+
+def test_train_says_what_it_will_take_and_how_it_did(model):
+    """A line before, a table of the patients set apart after, and a file."""
+    path, out = model
+    assert "48 images of 3 classes and 36 patients; 48 trunk passes; about" in out
+    assert "images of 9 patients set apart" in out
+    assert "recall (sensitivity)" in out
+    assert f"saved {path}" in out
+
+
+def test_a_csv_is_as_good_as_a_folder(films, tmp_path, capsys):
+    """Labels in a table over a tree of files; the summary is JSON."""
+    metadata = pd.read_csv(films / "metadata.csv")
+    metadata["file"] = metadata["label"] + "/" + metadata["filename"]
+    table = tmp_path / "labels.csv"
+    metadata.to_csv(table, index=False)
+    columns = ["--root", str(films), "--path", "file", "--patient", "patient"]
+    out = tmp_path / "model.joblib"
+    single = ["--model", "single", "--test-fraction", "0", "--set", "hidden_layer_sizes=[8]"]
+    assert main(["train", str(table), "--out", str(out), *columns, *SMALL, *single, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["train_images"] == 60
+    assert "trunk passes" in captured.err
+    assert joblib.load(out).named_steps["model"].hidden_layer_sizes == (8,)
+
+
+def test_predict_writes_a_row_per_file(films, model, tmp_path, capsys):
+    """Probabilities that the model gives, and a reason for what could not be read."""
+    folder = tmp_path / "new" / "deeper"
+    folder.mkdir(parents=True)
+    names = pd.read_csv(films / "metadata.csv").head(5)
+    for label, name in zip(names["label"], names["filename"], strict=True):
+        (folder / name).write_bytes((films / label / name).read_bytes())
+    (folder / "bad.png").write_bytes(b"no image")
+    (folder / ".hidden.png").touch()
+    (folder / "notes.txt").touch()
+    out = tmp_path / "predictions.csv"
+    assert main(["predict", str(model[0]), str(tmp_path / "new"), "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert "5 of 6 images predicted" in captured.out
+    assert "1 files could not be read" in captured.err
+    table = pd.read_csv(out, keep_default_na=False).set_index("path")
+    assert table.columns.tolist() == [
+        "p_COVID-19",
+        "p_Normal",
+        "p_Pneumonia",
+        "prediction",
+        "error",
+    ]
+    bad = table.loc[str(folder / "bad.png")]
+    assert bad["prediction"] == ""
+    assert bad["error"]
+    good = table.drop(str(folder / "bad.png"))
+    expected = joblib.load(model[0]).predict_proba([[path] for path in good.index])
+    found = good.filter(like="p_").astype(float).to_numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
+    """How many files are read at a time does not matter."""
+    tables = []
+    for batch in ("7", "256"):
+        out = tmp_path / f"{batch}.csv"
+        arguments = [str(model[0]), str(films), "--out", str(out), "--batch", batch, "--json"]
+        assert main(["predict", *arguments]) == 0
+        assert json.loads(capsys.readouterr().out)["images"] == 60
+        tables.append(pd.read_csv(out))
+    pd.testing.assert_frame_equal(*tables, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--set", "colour=1"], "--set colour: no"),
+        (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--weights", "x.pth"], "weights='x.pth'"),
+        (["train", "{films}", "--out", "{tmp}/no/m", *SMALL], "No such file or directory"),
+        (["predict", "{films}/metadata.csv", "{films}", "--out", "{tmp}/p"], "could not be loaded"),
+        (["predict", "{model}", "{tmp}", "--out", "{tmp}/p"], "holds no image"),
+        (["audit", "{films}/Normal"], "expected"),
+        (["curate", "{films}", "{films}"], "that is to be curated"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_1(films, model, tmp_path, capsys, arguments, message):
+    """The line names what is wrong; nothing is left behind."""
+    names = {"films": films, "tmp": tmp_path, "model": model[0]}
+    assert main([argument.format(**names) for argument in arguments]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    assert message in lines[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["curate", "{films}", "{tmp}/out", "--rule", "size=3"],
+        ["train", "{films}", "--out", "{tmp}/m", "--set", "lr"],
+        ["train", "{films}", "--out", "{tmp}/m", "--model", "vgg"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(films, tmp_path, capsys, arguments):
+    """Options are checked before anything is read."""
+    assert main([a.format(films=films, tmp=tmp_path) for a in arguments]) == 2
+    assert "Error: Invalid value" in capsys.readouterr().err
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path, films, capsys):
+    """A pickle that no training wrote is named for what it is."""
+    path = tmp_path / "other.joblib"
+    joblib.dump({"a": 1}, path)
+    assert main(["predict", str(path), str(films), "--out", str(tmp_path / "p.csv")]) == 1
+    assert "holds a dict" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_old_file(films, model, tmp_path, capsys, monkeypatch):
+    """Predictions that cannot be written replace nothing."""
+    out = tmp_path / "predictions.csv"
+    out.write_text("old")
+
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(_cli, "_predictions", full)
+    assert main(["predict", str(model[0]), str(films), "--out", str(out)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert out.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["predictions.csv"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_an_interrupt_leaves_nothing_half_written(films, tmp_path):
+    """Ctrl-C during training ends with exit code 130 and no file."""
+    out = tmp_path / "model.joblib"
+    long = ["--set", "n_iter_no_change=100000", "--max-epochs", "100000"]
+    arguments = ["train", films, "--out", out, *SMALL, *long]
+    process = program(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert "trunk passes" in process.stdout.readline()
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
+def test_a_closed_pipe_is_no_traceback(films, tmp_path):
+    """``cxr-sklearn curate … | head -0`` ends quietly."""
+    arguments = ["curate", films, tmp_path / "out", "--rule", "min_side=64", "--json"]
+    process = program(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert Path(tmp_path / "out" / "manifest.csv").is_file()
