@@ -476,12 +476,12 @@ def _loaded(path: str) -> tuple[Any, Any]:
     except Exception as error:
         raise ValueError(
             f"MODEL={path!r} could not be loaded ({type(error).__name__}); expected a file that "
-            "`cxr-sklearn train` wrote"
+            "cxr-sklearn train wrote"
         ) from error
     if not isinstance(pipeline, Pipeline) or list(pipeline.named_steps) != ["loader", "model"]:
         raise ValueError(
-            f"MODEL={path!r} holds a {type(pipeline).__name__}; expected a file that `cxr-sklearn "
-            "train` wrote"
+            f"MODEL={path!r} holds a {type(pipeline).__name__}; expected a file that cxr-sklearn "
+            "train wrote"
         )
     return pipeline.named_steps["loader"], pipeline.named_steps["model"]
 

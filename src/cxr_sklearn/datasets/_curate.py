@@ -55,6 +55,12 @@ class CurationRules:
         Review: log sharpness this many robust standard deviations below the median of the set.
     duplicates : bool, default=True
         Reject: exact and near-duplicates but one, and all of those that stand in two classes.
+
+    Examples
+    --------
+    >>> from cxr_sklearn.datasets import CurationRules
+    >>> CurationRules(min_side=None).min_sd
+    15
     """
 
     min_sd: float | None = 15
