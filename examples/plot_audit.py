@@ -2,9 +2,9 @@
 Audit before training
 =====================
 
-Two folders of X-rays with the same classes. In one, COVID-19 comes from a hospital of its own, whose
-films have a collimator's black frame and are saved as JPEG. The audit tells them apart before anything
-is trained.
+Two folders of X-rays with the same classes. In one, COVID-19 comes from a hospital of its own,
+whose films have a collimator's black frame and are saved as JPEG. The audit tells them apart
+before anything is trained.
 """
 
 from pathlib import Path
@@ -43,8 +43,8 @@ print(results["flawed"])
 # %%
 # No split helps
 # --------------
-# A class that comes from one source only cannot be judged elsewhere, and the splitter that would do
-# it refuses, before anything is trained.
+# A class that comes from one source only cannot be judged elsewhere, and the splitter that would
+# do it refuses, before anything is trained.
 
 flawed = bunches["flawed"]
 try:
@@ -62,9 +62,9 @@ for train, test in LeaveOneSourceOut().split(fair.data, fair.target, fair.source
 # %%
 # What succeeds without the lungs
 # -------------------------------
-# Each point is a classifier that does not see the lungs, or only dimly, judged on patients that it
-# was not trained on. In the fair folder those that see no lungs stay at chance. The thumbnail does
-# better in both: it sees the opacities, if as a few grey squares.
+# Each point is a classifier that does not see the lungs, or only dimly, judged on patients that
+# it was not trained on. In the fair folder those that see no lungs stay at chance. The thumbnail
+# does better in both: it sees the opacities, if as a few grey squares.
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for shift, (name, result) in zip((0.12, -0.12), results.items(), strict=True):

@@ -2,9 +2,9 @@
 Curate, and check the split
 ===========================
 
-A folder as it comes: some films are inverted, one has coloured letters in it, some are too small, some
-stand twice. Curation sorts them by stated rules, says what that costs each class, and leaves the folder
-as it was.
+A folder as it comes: some films are inverted, one has coloured letters in it, some are too
+small, some stand twice. Curation sorts them by stated rules, says what that costs each class,
+and leaves the folder as it was.
 """
 
 import warnings
@@ -59,8 +59,8 @@ for row in np.flatnonzero(bunch.target == "COVID-19")[10:24]:
 # %%
 # Decide
 # ------
-# Phantoms are smaller than films, so one limit is set; the others are as they come. That small films
-# are rejected costs COVID-19 more than the others, and a warning says so.
+# Phantoms are smaller than films, so one limit is set; the others are as they come. That small
+# films are rejected costs COVID-19 more than the others, and a warning says so.
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", CurationWarning)
@@ -78,8 +78,8 @@ print(result.costs("label"))
 # %%
 # Load what was kept, and split it
 # --------------------------------
-# The kept films are a folder that loads like any other. No patient and no film stands on both sides of
-# a split by patient; cut by image, it does.
+# The kept films are a folder that loads like any other. No patient and no film stands on both
+# sides of a split by patient; cut by image, it does.
 
 kept = load_xray_folder(result.out / "kept")
 cv = StratifiedGroupKFold(4, shuffle=True, random_state=0)

@@ -2,8 +2,8 @@
 Load what you have
 ==================
 
-Images come with a table of labels, as a published list, or as DICOM files from an archive. Every
-loader returns the same: paths, classes, patients, sources and a data frame.
+Images come with a table of labels, as a published list, or as DICOM files from an archive.
+Every loader returns the same: paths, classes, patients, sources and a data frame.
 """
 
 from pathlib import Path
@@ -34,8 +34,8 @@ films = X.reshape(-1, 64, 64)
 # %%
 # A table of labels over one folder
 # ---------------------------------
-# The NIH's ``Data_Entry`` file is such a table. Its columns are known by name, and its findings become
-# classes by a map.
+# The NIH's ``Data_Entry`` file is such a table. Its columns are known by name, and its findings
+# become classes by a map.
 
 names = [f"{1299 + k // 2:08d}_{k % 2:03d}.png" for k in range(6)]
 (root / "images").mkdir()
@@ -70,8 +70,8 @@ print(select_rows(nih, nih.frame["view"] == "PA").target)
 # %%
 # COVIDx
 # ------
-# The label files of COVIDx have rows of three, four and five fields. What they name and is not there
-# is an error, or listed.
+# The label files of COVIDx have rows of three, four and five fields. What they name and is not
+# there is an error, or listed.
 
 labels = root / "train.txt"
 labels.write_text(
@@ -88,8 +88,8 @@ print(covidx.missing, patient_from_covidx("MIDRC-RICORD-1C-SITE2-000216-21074-0.
 # %%
 # DICOM
 # -----
-# A folder from an archive: headers give patients, under pseudonyms, with view, age, sex and machine.
-# Films of another view are set aside, with the reason.
+# A folder from an archive: headers give patients, under pseudonyms, with view, age, sex and
+# machine. Films of another view are set aside, with the reason.
 
 
 def save_dicom(path, film, **tags):

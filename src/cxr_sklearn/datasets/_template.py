@@ -87,7 +87,7 @@ class MeanRadiograph(OutlierMixin, BaseEstimator):
     >>> from cxr_sklearn.datasets import MeanRadiograph, make_chest_phantoms
     >>> X, y = make_chest_phantoms(40, image_size=64, random_state=0)
     >>> guard = MeanRadiograph().fit(X)
-    >>> guard.predict(X).min(), guard.predict(255 - X).max()
+    >>> guard.predict(X).min().item(), guard.predict(255 - X).max().item()
     (1, -1)
     """
 
