@@ -285,10 +285,10 @@ curate(load_xray_folder(sys.argv[1]), sys.argv[2], rules=CurationRules(min_side=
 
 
 def test_a_killed_run_is_completed(sorted_films, tmp_path):
-    """Killed at several moments and started again, the folder ends as that of one run."""
+    """Killed at two moments and started again, the folder ends as that of one run."""
     curate(sorted_films, tmp_path / "whole", rules=SMALL)
     command = [sys.executable, "-c", _RUN, str(tmp_path / "in"), str(tmp_path / "out")]
-    for delay in (0.05, 0.2, 0.4):
+    for delay in (0.1, 0.4):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         process.stdout.readline()
         time.sleep(delay)

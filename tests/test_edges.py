@@ -25,12 +25,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPre
 
 
 def test_the_program_says_how_it_is_used():
-    """Without a command the usage is shown, and the status is argparse's for bad usage."""
+    """Without a command the usage is shown, and the status is that of bad usage."""
     done = subprocess.run(
         [sys.executable, "-m", "cxr_sklearn"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("usage: python -m cxr_sklearn")
+    assert done.stderr.startswith("Usage: python -m cxr_sklearn")
     assert "Traceback" not in done.stderr
 
 

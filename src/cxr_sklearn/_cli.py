@@ -15,10 +15,13 @@ import click
 import joblib
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from tqdm import tqdm
 
 from . import __version__
 from ._files import replace_file
+from ._images import XRayLoader, all_unreadable
+from .exceptions import UnreadableImageWarning
 
 MODELS = {
     "ovo": "ResNetOvO",
@@ -27,6 +30,7 @@ MODELS = {
     "single": "ResNetClassifier",
 }
 SEVERITIES = ("serious", "warning", "note")
+_READ_AT_ONCE = 256
 _EXIT_CODES = """
 \b
 Exit codes:
@@ -291,11 +295,11 @@ def _setting(
 )
 @click.option("--memory", type=click.Path(file_okay=False), help="Folder that keeps activations.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--verbose", "-v", is_flag=True, help="Print the loss of every epoch.")
 def train(out: str, test_fraction: float, **options: Any) -> None:
     """Train a model on DATA, judge it on patients set apart, and save it."""
     from sklearn.pipeline import Pipeline
 
-    from ._images import XRayLoader
     from .metrics import classification_table
 
     bunch = _load(options)
@@ -303,7 +307,7 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     train_rows, test_rows = _split(bunch, test_fraction, options["seed"])
     loader = XRayLoader(image_size=options["image_size"], n_jobs=options["jobs"])
     click.echo(preflight(bunch, train_rows, model), err=options["as_json"])
-    X = loader.fit_transform(bunch.data)
+    X = _read(loader, bunch.data)
     model.fit(X[train_rows], bunch.target[train_rows], groups=bunch.groups[train_rows])
     summary: dict[str, Any] = {"model": str(out), "train_images": len(train_rows)}
     if len(test_rows):
@@ -320,6 +324,31 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
         n_patients = len(set(bunch.groups[test_rows]))
         click.echo(f"\n{len(test_rows)} images of {n_patients} patients set apart:\n{table}")
     click.echo(f"\nsaved {out} ({Path(out).stat().st_size / 2**20:.0f} MiB)")
+
+
+def _read(loader: Any, paths: np.ndarray) -> np.ndarray:
+    """Return the rows of all files, read some hundreds at a time, which a bar shows."""
+    rows = np.empty((len(paths), loader.image_size**2), np.uint8)
+    masking = clone(loader).set_params(on_error="mask").fit(paths)
+    failures = []
+    with _progress(len(paths), "reading") as step:
+        for start in range(0, len(paths), _READ_AT_ONCE):
+            part = paths[start : start + _READ_AT_ONCE]
+            rows[start : start + len(part)] = _rows(masking, part)
+            failures += masking.failures_
+            for _ in part:
+                step()
+    if failures:  # all of them, as the loader itself would name them
+        raise all_unreadable(failures, len(paths))
+    loader.fit(paths)
+    return rows
+
+
+def _rows(loader: Any, paths: Any) -> np.ndarray:
+    """Return what a loader that masks makes of files, without its warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnreadableImageWarning)
+        return loader.transform(paths)
 
 
 def _model(options: dict[str, Any]) -> Any:
@@ -343,6 +372,7 @@ def _model(options: dict[str, Any]) -> Any:
             "image_size": options["image_size"],
             "memory": options["memory"],
             "random_state": options["seed"],
+            "verbose": int(options["verbose"]),
             **settings,
         }
     )
@@ -424,7 +454,9 @@ def _timed(model: Any, cut: str) -> tuple[float, int, int]:
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option("--out", type=click.Path(dir_okay=False), required=True, help="CSV file.")
-@click.option("--batch", type=click.IntRange(1), default=256, show_default=True, help="Files read.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=_READ_AT_ONCE, show_default=True, help="Files read."
+)
 @click.option("--jobs", type=int, default=None, help="Threads that read files.  [default: 1]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def predict(model: str, folder: str, out: str, batch: int, jobs: int | None, as_json: bool) -> None:
@@ -489,11 +521,7 @@ def _loaded(path: str) -> tuple[Any, Any]:
 def _predictions(
     loader: Any, classifier: Any, paths: list[str], columns: list[str]
 ) -> pd.DataFrame:
-    from .exceptions import UnreadableImageWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnreadableImageWarning)  # they stand in the table
-        X = loader.transform([[path] for path in paths])
+    X = _rows(loader, [[path] for path in paths])
     readable = loader.readable_
     proba = np.full((len(paths), len(columns)), np.nan)
     label = np.full(len(paths), "", dtype=object)

@@ -20,7 +20,15 @@ from ._decode import one_line, read_plane, to_bytes
 from ._row_file import Put, RowFile, file_version
 from .exceptions import UnreadableImageWarning
 
-__all__ = ["N_JOBS", "XRayLoader", "as_paths", "file_version", "read_image", "read_images"]
+__all__ = [
+    "N_JOBS",
+    "XRayLoader",
+    "all_unreadable",
+    "as_paths",
+    "file_version",
+    "read_image",
+    "read_images",
+]
 
 RESIZE_MODES = ("pad", "crop", "stretch")
 
@@ -101,7 +109,7 @@ def read_images(
     rows = np.zeros((len(paths), image_size * image_size), np.uint8)
     failures = _read_into(rows.__setitem__, paths, range(len(paths)), image_size, resize, n_jobs)
     if failures:
-        raise _all_unreadable(failures, len(paths))
+        raise all_unreadable(failures, len(paths))
     return rows
 
 
@@ -128,7 +136,7 @@ def _read_into(
     return [failure for failure in parallel(delayed(attempt)(i) for i in rows) if failure]
 
 
-def _all_unreadable(failures: list[Failure], n_files: int) -> OSError:
+def all_unreadable(failures: list[Failure], n_files: int) -> OSError:
     named = ", ".join(f"{one_line(f.path)} ({f.reason})" for f in failures)
     return OSError(
         f"{len(failures)} of {n_files} image files could not be read: {named}; "
@@ -347,7 +355,7 @@ class XRayLoader(TransformerMixin, BaseEstimator):
         rows = range(len(paths)) if rows is None else rows
         failures = _read_into(put, paths, rows, self.image_size, self.resize, self.n_jobs)
         if failures and self.on_error == "raise":
-            raise _all_unreadable(failures, len(paths))
+            raise all_unreadable(failures, len(paths))
         return failures
 
     def _mapped(self, paths: Sequence[str]) -> tuple[np.ndarray, list[Failure]]:
