@@ -283,9 +283,9 @@ class _Auditor:
             self.add(
                 "files",
                 "warning",
-                f"{len(self.unreadable)} files could not be read",
+                f"{_count(len(self.unreadable), 'file')} could not be read",
                 "They are left out of everything below.",
-                "See `unreadable` for the reason of each; replace or remove them.",
+                "See the attribute unreadable for the reason of each; replace or remove them.",
             )
         return self.unreadable.reset_index(drop=True)
 
@@ -342,9 +342,9 @@ class _Auditor:
             self.add(
                 "patients in several classes",
                 "note",
-                f"{len(shared)} patients have images of two classes or more",
+                f"images in two classes or more: {_count(len(shared), 'patient')}",
                 "That may be a course of disease, or labels that contradict each other. Split by "
-                "patient, or a model is tested on faces that it knows.",
+                "patient, or a model is tested on those it knows.",
                 "Split by patient (groups=bunch.groups); look at these images.",
             )
         return shared
@@ -357,9 +357,9 @@ class _Auditor:
             self.add(
                 "orientation",
                 "note",
-                f"{len(turned)} films look upside down or inverted",
+                f"{_count(len(turned), 'film')} upside down or inverted, as it seems",
                 "They correlate negatively with the mean radiograph of the set.",
-                "See `turned`; turn them, or leave them out (curate rejects them).",
+                "See the attribute turned; turn them, or leave them out (curate rejects them).",
             )
         return turned
 
@@ -493,17 +493,17 @@ class _Auditor:
             self.add(
                 "duplicates across classes",
                 "serious",
-                f"{crossing} pairs of one image stand in two classes",
+                f"one image in two classes: {_count(crossing, 'pair')}",
                 "One of the two labels is wrong, and the model is tested on images it has seen.",
-                "See `duplicates`; leave both out, as curate does.",
+                "See the attribute duplicates; leave both out, as curate does.",
             )
         if strangers:
             self.add(
                 "duplicates",
                 "warning",
-                f"{strangers} pairs of one image stand under two patients",
+                f"one image under two patients: {_count(strangers, 'pair')}",
                 "A split by patient does not keep them on one side.",
-                "See `duplicates`; keep one of each, as curate does.",
+                "See the attribute duplicates; keep one of each, as curate does.",
             )
         return table
 
@@ -532,6 +532,10 @@ _SHORTCUT_FINDINGS = {
         "Read it as a hint of how the classes were collected.",
     ),
 }
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def cramers_v(values: Any, y: np.ndarray, groups: np.ndarray) -> tuple[float, float]:

@@ -21,9 +21,8 @@ _COLOURS = {"serious": "#b3261e", "warning": "#a15c00", "note": "#3d5a80"}
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; margin: 1rem 0; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #ccc; text-align: left; font-size: .9rem; }
-.finding { border-left: .3rem solid; padding: .1rem .9rem; margin: .9rem 0; }
-.severity { font-weight: 600; text-transform: uppercase; font-size: .75rem; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #ccc; text-align: left; }
+th, td { white-space: nowrap; font-size: .9rem; }
 img { max-width: 100%; }
 """
 
@@ -62,24 +61,35 @@ def as_html(result: Audit) -> str:
     if not result.findings:
         parts.append("<p>Nothing found.</p>")
     for finding in result.findings:
+        # styled in place: a notebook has no style sheet of ours
         colour = _COLOURS[finding.severity]
         parts.append(
-            f'<div class="finding" style="border-left:.3rem solid {colour};padding:.1rem .9rem;'
-            f'margin:.9rem 0"><span class="severity" style="color:{colour};font-weight:600">'
-            f"{finding.severity}</span> <b>{escape(finding.check)}</b><br>{escape(finding.found)}."
-            f"<br>{escape(finding.meaning)}<br><i>{escape(finding.remedy)}</i></div>"
+            f'<div style="border-left:.3rem solid {colour};padding:.1rem .9rem;margin:.9rem 0">'
+            f'<b style="color:{colour}">{finding.severity}</b> <b>{escape(finding.check)}</b>'
+            f"<br>{escape(_sentence(finding.found))}<br>{escape(finding.meaning)}"
+            f"<br><i>{escape(finding.remedy)}</i></div>"
         )
-    parts += ["<h3>What succeeds without the lungs</h3>", result.baseline_table().to_html()]
-    parts += ["<h3>Classes</h3>", result.classes.to_html(float_format="{:.3f}".format)]
+    parts += ["<h3>What succeeds without the lungs</h3>", _table(result.baseline_table())]
+    parts += ["<h3>Classes</h3>", _table(result.classes.round(3))]
     what = "families of file names" if result.sources_are_inferred else "sources"
-    parts += [f"<h3>Images by {what}</h3>", result.sources.to_html(max_rows=40)]
+    parts += [f"<h3>Images by {what}</h3>", _table(result.sources)]
     if result.ages is not None:
-        parts += ["<h3>Ages</h3>", result.ages.to_html(float_format="{:.2f}".format)]
+        parts += ["<h3>Ages</h3>", _table(result.ages.round(2))]
     if len(result.duplicates):
-        parts += ["<h3>Duplicates</h3>", result.duplicates.to_html(index=False, max_rows=40)]
+        parts += ["<h3>Duplicates</h3>", _table(result.duplicates, index=False)]
     if len(result.unreadable):
-        parts += ["<h3>Unreadable files</h3>", result.unreadable.to_html(index=False, max_rows=40)]
+        parts += ["<h3>Unreadable files</h3>", _table(result.unreadable, index=False)]
     return "\n".join(parts)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _table(frame: pd.DataFrame, index: bool = True) -> str:
+    """Return a table without the row of its axes' names, cut in the middle if it is long."""
+    bare = frame.rename_axis(index=None, columns=None)
+    return bare.to_html(index=index, max_rows=40, border=0)
 
 
 def write_page(result: Audit, path: Any) -> Path:

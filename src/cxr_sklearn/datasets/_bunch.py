@@ -83,7 +83,7 @@ def select_rows(bunch: Bunch, rows: Any) -> Bunch:
     Parameters
     ----------
     bunch : sklearn.utils.Bunch
-        From a loader of :mod:`cxr_sklearn.datasets`.
+        From a loader of ``cxr_sklearn.datasets``.
     rows : array-like of bool of shape (n_samples,), or of int
         A mask, such as ``bunch.frame["view"] == "PA"``, or row numbers in the order wanted, such
         as ``bunch.frame.query("age >= 18").index``. Negative ones count from the end.
