@@ -197,7 +197,7 @@ class Comparison:
             "weights": self.weights,
             "image_size": options.image_size,
             "memory": self.out / "activations",  # so that later fits, and later runs, find them
-            "random_state": 0,
+            "random_state": job.repeat,  # other folds, and another course of training
         }
         rows = blanked(self.X, options.image_size) if "blanked" in job.model else self.X
         if job.model in MODELS or job.model == BLANKED_SINGLE:
