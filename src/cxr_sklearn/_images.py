@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from ._decode import one_line, read_plane, to_bytes
+from ._quiet import quiet
 from ._row_file import Put, RowFile, file_version
 from .exceptions import UnreadableImageWarning
 
@@ -133,7 +134,8 @@ def _read_into(
 
     # decoders release the interpreter's lock; `put` writes to memory that threads share
     parallel = Parallel(n_jobs=n_jobs, require="sharedmem")
-    return [failure for failure in parallel(delayed(attempt)(i) for i in rows) if failure]
+    with quiet():  # once for all: a log that is switched off for each file takes longer than many
+        return [failure for failure in parallel(delayed(attempt)(i) for i in rows) if failure]
 
 
 def all_unreadable(failures: list[Failure], n_files: int) -> OSError:

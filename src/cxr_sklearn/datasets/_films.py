@@ -15,6 +15,7 @@ from PIL import Image, ImageChops, ImageOps
 from scipy.ndimage import laplace
 
 from .._decode import Film, read_film
+from .._quiet import quiet
 
 THUMBNAIL_SIDE = 32
 HASH_SIDE = 16  # 256 bits
@@ -120,7 +121,10 @@ def measure_films(
             progress()
         return {"path": paths[row], **found}
 
-    rows = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(one)(row) for row in range(n))
+    # the threads fill arrays that they share
+    parallel = Parallel(n_jobs=n_jobs, require="sharedmem")
+    with quiet():  # once for all, as in reading
+        rows = parallel(delayed(one)(row) for row in range(n))
     columns = ["path", "error", *_SCALARS]
     return Films(**{**vars(films), "frame": pd.DataFrame(rows, columns=columns)})
 
@@ -216,11 +220,10 @@ def ring_statistics(pixels: np.ndarray, width: int) -> np.ndarray:
         Of each side: mean, standard deviation, five percentiles, and the means of eight pieces;
         of the whole ring: a histogram of 16 levels.
     """
-    sides = (pixels[:width], pixels[-width:], pixels[:, :width].T, pixels[:, -width:].T)
-    values: list[Any] = []
-    for side in sides:
-        pieces = side.reshape(width, 8, -1).mean(axis=(0, 2))
-        values += [side.mean(), side.std(), *np.percentile(side, _PERCENTILES), *pieces]
-    whole = np.concatenate([side.ravel() for side in sides])
-    values += list(np.bincount(whole // 16, minlength=16) / len(whole))
-    return np.array(values, dtype=np.float32)
+    bands = (pixels[:width], pixels[-width:], pixels[:, :width].T, pixels[:, -width:].T)
+    sides = np.stack(bands).astype(np.float32)  # (4, width, 128)
+    flat = sides.reshape(4, -1)
+    pieces = sides.reshape(4, width, 8, -1).mean(axis=(1, 3))
+    of_sides = [flat.mean(axis=1), flat.std(axis=1), *np.percentile(flat, _PERCENTILES, axis=1)]
+    levels = np.bincount(np.stack(bands).ravel() // 16, minlength=16) / flat.size
+    return np.concatenate([*of_sides, pieces.ravel(), levels]).astype(np.float32)
