@@ -12,9 +12,8 @@ SLOW ?= tests
 # where the built wheel is unpacked to be tested, before the sources on the path
 WHEEL = $(CURDIR)/build/wheel
 # the tests of what a wheel could lack: modules, the command line, what workers and pickles import
-WHEEL_TESTS = tests/test_demo.py tests/test_persistence.py tests/test_datasets.py \
-	tests/test_images.py tests/test_checks.py tests/test_edges.py tests/test_cli.py \
-	tests/test_split.py tests/test_template.py tests/test_table.py tests/test_dicom.py
+WHEEL_TESTS = tests/test_demo.py tests/test_cli.py tests/test_persistence.py \
+	tests/test_images.py tests/test_dicom.py tests/test_edges.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-min coverage wheel docs lint format clean

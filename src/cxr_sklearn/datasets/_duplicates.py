@@ -35,28 +35,42 @@ def find_duplicates(films: Films, others: Films | None = None) -> pd.DataFrame:
     -------
     pairs : DataFrame
         ``first``, ``second`` (rows), ``kind`` ("exact", "near" or "mirrored"), ``distance`` (bits)
-        and ``correlation``, in the order of the rows.
+        and ``correlation``, in the order of the rows. The first of several equal images stands for
+        them: the others are paired with it, and with nothing else.
     """
     second = films if others is None else others
-    mine, theirs = np.flatnonzero(films.readable), np.flatnonzero(second.readable)
-    found = []
+    mine, theirs = _representatives(films), _representatives(second)
+    found = [_exact(films, others)]
     for mirror in (False, True):
         hashes = (second.mirrored if mirror else second.hashes)[theirs]
-        for i, j, distance in _close(films.hashes[mine], hashes):
+        for i, j, distance in _close(films.hashes[mine], hashes, within=others is None):
             i, j = mine[i], theirs[j]
-            if others is None:
-                i, j, distance = i[i < j], j[i < j], distance[i < j]
             correlation = _correlation(films.thumbnails[i], second.thumbnails[j], mirror)
-            exact = _equal(films, i, second, j) & (not mirror)
-            close = exact | (correlation >= MIN_CORRELATION)
-            kind = np.where(exact, "exact", "mirrored" if mirror else "near")
-            values = {"first": i, "second": j, "kind": kind, "distance": distance}
-            found.append(pd.DataFrame(values | {"correlation": correlation})[close])
-    columns = ["first", "second", "kind", "distance", "correlation"]
-    pairs = pd.concat(found) if found else pd.DataFrame(columns=columns)
-    # a symmetric image is its own mirror image
-    pairs = pairs.drop_duplicates(["first", "second"])
+            values = {"first": i, "second": j, "kind": "mirrored" if mirror else "near"}
+            values |= {"distance": distance, "correlation": correlation}
+            found.append(pd.DataFrame(values)[correlation >= MIN_CORRELATION])
+    # what is equal is near too, and a symmetric image is its own mirror image
+    pairs = pd.concat(found).drop_duplicates(["first", "second"])
     return pairs.sort_values(["first", "second"], ignore_index=True)
+
+
+def _representatives(films: Films) -> np.ndarray:
+    """Return the first row of each content: a thousand blank films are one, not a million pairs."""
+    readable = films.frame.loc[films.readable, "digest"]
+    return readable.drop_duplicates().index.to_numpy(dtype=int)
+
+
+def _exact(films: Films, others: Films | None) -> pd.DataFrame:
+    """Return the pairs of equal pixels, the first of them being the first row of that content."""
+    representatives = films.frame.loc[_representatives(films), "digest"]
+    first = pd.Series(representatives.index, index=representatives.to_numpy())
+    second = films if others is None else others
+    digests = second.frame.loc[second.readable, "digest"]
+    matched = digests.map(first).dropna().astype(int)
+    pairs = pd.DataFrame({"first": matched.to_numpy(), "second": matched.index.to_numpy()})
+    if others is None:
+        pairs = pairs[pairs["first"] < pairs["second"]]
+    return pairs.assign(kind="exact", distance=0, correlation=1.0)
 
 
 def duplicate_groups(pairs: pd.DataFrame, n: int) -> np.ndarray:
@@ -77,21 +91,32 @@ def duplicate_groups(pairs: pd.DataFrame, n: int) -> np.ndarray:
     return connected_components(links, directed=False)[1]
 
 
-def _close(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield rows of `a` and `b` whose hashes are close, with their distance, block by block."""
+def _close(
+    a: np.ndarray, b: np.ndarray, within: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield rows of `a` and `b` whose hashes are close, with their distance, block by block.
+
+    Within one set each pair comes once, the first row first.
+    """
     signs_b = np.where(b, 1, -1).astype(np.float32)
     bits = a.shape[1]
     for start in range(0, len(a), _BLOCK):
         signs_a = np.where(a[start : start + _BLOCK], 1, -1).astype(np.float32)
-        for other in range(0, len(b), _BLOCK):
+        for other in range(start if within else 0, len(b), _BLOCK):
             # the product of signs counts equal bits less unequal ones
             distance = (bits - signs_a @ signs_b[other : other + _BLOCK].T) / 2
-            i, j = np.nonzero(distance <= MAX_DISTANCE)
+            close = distance <= MAX_DISTANCE
+            if within and other == start:
+                close = np.triu(close, 1)
+            i, j = np.nonzero(close)
             yield i + start, j + other, distance[i, j].astype(int)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray, mirror: bool) -> np.ndarray:
     """Return the correlation of images pair by pair; 0 for an image of one grey."""
+    if len(a) > _BLOCK:
+        halves = zip(np.array_split(a, 2), np.array_split(b, 2), strict=True)
+        return np.concatenate([_correlation(*half, mirror) for half in halves])
     if mirror:
         b = b[:, :, ::-1]
     flat = []
@@ -101,7 +126,3 @@ def _correlation(a: np.ndarray, b: np.ndarray, mirror: bool) -> np.ndarray:
         length = np.linalg.norm(values, axis=1, keepdims=True)
         flat.append(values / np.where(length > 0, length, 1))
     return np.einsum("ij,ij->i", *flat)
-
-
-def _equal(films: Films, i: np.ndarray, others: Films, j: np.ndarray) -> np.ndarray:
-    return films.frame["digest"].to_numpy()[i] == others.frame["digest"].to_numpy()[j]
