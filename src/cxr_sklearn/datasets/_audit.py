@@ -75,8 +75,8 @@ class Audit:
         Classes all of whose images come from one source, and the source.
     baselines : DataFrame
         ``baseline``, ``metric``, ``classes`` ("" for all, a class against the rest, or a pair),
-        ``value``, 95 % patient-bootstrap interval ``low``, ``high``, ``chance``, and ``low_99``,
-        the interval's first percentile.
+        ``value``, 95 % patient-bootstrap interval ``low``, ``high``, ``chance``, and ``p``, of a
+        one-sided test against chance.
     duplicates : DataFrame
         Pairs: ``first``, ``second`` (paths), ``kind``, ``distance``, ``correlation``,
         ``same_class``, ``same_patient``.
@@ -457,13 +457,13 @@ class _Auditor:
         best["kind"] = best["baseline"].str.split().str[0]
         for kind, (check, severity, meaning, remedy) in _SHORTCUT_FINDINGS.items():
             # the most telling class or pair of classes
-            rows = best[(best["kind"] == kind) & (best["low_99"] > best["chance"])]
+            rows = best[best["kind"] == kind]
             overall = rows[rows["classes"] == ""]
-            if overall.empty:
+            top = overall.loc[overall["p"].idxmin()]
+            if top["p"] > ALPHA / len(overall):  # Bonferroni's, of several borders
                 continue
-            top = overall.loc[overall["low_99"].idxmax()]
             worst = rows.loc[rows["value"].idxmax()]
-            is_weak = worst["low_99"] < _SERIOUS_AUC
+            is_weak = worst["low"] < _SERIOUS_AUC
             grade = "warning" if severity == "serious" and is_weak else severity
             of = f", {worst['classes']} {worst['value']:.2f}" if worst["classes"] else ""
             self.add(
