@@ -301,6 +301,34 @@ def test_rare_families_are_pooled():
     assert name_families(names, least=3).tolist() == ["a#", "a#", "a#", "other", "other"]
 
 
+def test_unknown_sources_are_no_source(tmp_path):
+    """Images of unknown source are left out of what is said of sources, and counted."""
+    bunch = make_chest_phantom_files(tmp_path, 60, random_state=0)
+    bunch.sources = np.where(bunch.target == "Normal", "", bunch.sources)
+    result = audit(bunch)
+    assert result.single_source_classes == {}
+    assert "source and class" not in checks(result, "serious", "warning")
+    assert any("the source of 20 images is not known" in f.found for f in result.findings)
+
+
+def test_ages_as_dicom_writes_them(tmp_path):
+    """``005Y`` is five years."""
+    bunch = make_chest_phantom_files(tmp_path, 60, confound="age", random_state=0)
+    bunch.frame["age"] = [f"{age:03d}Y" for age in bunch.frame["age"]]
+    assert "age and class" in checks(audit(bunch), "serious")
+
+
+def test_odd_names_are_drawn(tmp_path):
+    """A class that reads like a formula, and a file whose name is no text, break no picture."""
+    bunch = make_chest_phantom_files(tmp_path / "in", 45, random_state=0)
+    bunch.target = np.where(bunch.target == "Normal", "a$_$", bunch.target)
+    bunch.data = bunch.data.copy()
+    bunch.data[0, 0] = str(tmp_path / "in" / "\udcff.png")
+    result = audit(bunch)
+    assert len(result.unreadable) == 1
+    assert result.to_html(tmp_path / "audit.html").stat().st_size > 10_000
+
+
 def test_shares_of_children(tmp_path):
     """Ages are told by class, as far as they are known."""
     bunch = make_chest_phantom_files(tmp_path, 60, confound="age", random_state=0)

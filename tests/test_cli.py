@@ -98,6 +98,18 @@ def test_audit_prints_json(films, capsys):
     assert {"baseline", "metric", "value", "low", "high"} <= set(found["baselines"][0])
 
 
+def test_what_is_not_known_is_null(tmp_path, capsys):
+    """JSON has no NaN: with one source there is no association, which is null."""
+    root = tmp_path / "films"
+    make_chest_phantom_files(root, 45, random_state=0)
+    table = pd.read_csv(root / "metadata.csv")
+    table.assign(source="one").to_csv(root / "metadata.csv", index=False)
+    assert main(["audit", str(root), "--json"]) == 0
+    out = capsys.readouterr().out
+    assert "NaN" not in out
+    assert json.loads(out)["cramers_v"]["source"] is None
+
+
 def test_curate_prints_costs_and_writes(films, tmp_path, capsys):
     """A dry run writes nothing, a run what it says; rules are set by name."""
     out = tmp_path / "out"
@@ -185,7 +197,8 @@ def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
     [
         (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--set", "colour=1"], "--set colour: no"),
         (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--weights", "x.pth"], "weights='x.pth'"),
-        (["train", "{films}", "--out", "{tmp}/no/m", *SMALL], "No such file or directory"),
+        (["train", "{films}", "--out", "{tmp}/no/m", *SMALL], "is no such folder"),
+        (["audit", "{films}", "--html", "{tmp}/no/a.html"], "is no such folder"),
         (["predict", "{films}/metadata.csv", "{films}", "--out", "{tmp}/p"], "could not be loaded"),
         (["predict", "{model}", "{tmp}", "--out", "{tmp}/p"], "holds no image"),
         (["audit", "{films}/Normal"], "expected"),

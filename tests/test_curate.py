@@ -180,7 +180,9 @@ def test_uneven_rules_warn(films):
     """Rules that fall on one class say so, with the share of each."""
     for row in np.flatnonzero(films.target == "COVID-19"):
         change(films, row, lambda im: im.resize((50, 50)))
-    with pytest.warns(CurationWarning, match=r"one class more than others: COVID-19 100.0%"):
+    with pytest.warns(
+        CurationWarning, match=r"sort out one class more than others: COVID-19 100.0%"
+    ):
         result = curate(films, rules=SMALL)
     assert result.costs().loc["COVID-19", "rejected"] == 1
 
@@ -266,6 +268,71 @@ def test_names_that_collide_or_are_illegal_are_changed(films, tmp_path):
     assert all(name.startswith("kept/COVID__19_/") for name in outputs)
     for path, output in zip(films.data[:2, 0], outputs, strict=True):
         assert (tmp_path / "out" / output).read_bytes() == Path(path).read_bytes()
+
+
+def test_classes_are_never_merged(films, tmp_path):
+    """Labels that no file system tells apart, or takes, get folders of their own."""
+    labels = np.array(["a/b", "a_b", "A_b", ".hidden", "CON", "x" * 300])
+    films.target = labels[np.arange(40) % 6]
+    curate(films, tmp_path / "out", rules=SMALL)
+    again = load_xray_folder(tmp_path / "out" / "kept")
+    assert len(again.data) == 40
+    assert len(again.target_names) == 6
+    found = dict(zip(again.target, again.frame["original_label"], strict=True))
+    assert sorted(found.values()) == sorted(labels)
+
+
+def test_what_is_known_of_the_files_is_kept(films, tmp_path):
+    """Age, view and sex stand beside the kept files too."""
+    curate(films, tmp_path / "out", rules=SMALL)
+    again = load_xray_folder(tmp_path / "out" / "kept").frame
+    columns = ["label", "patient", "view", "age", "sex"]
+    found, given = (f[columns].astype(str).sort_values(columns) for f in (again, films.frame))
+    np.testing.assert_array_equal(found, given)
+
+
+def test_nothing_kept_is_a_result_too(tmp_path):
+    """Where every film is rejected the table says so, and nothing breaks."""
+    root = tmp_path / "in" / "Normal"
+    root.mkdir(parents=True)
+    for k in range(4):
+        Image.new("L", (64, 64), 40 + k).save(root / f"{k}.png")
+    result = curate(load_xray_folder(tmp_path / "in"), tmp_path / "out", rules=SMALL)
+    assert result.kept is None
+    assert (result.manifest["tier"] == "reject").all()
+    assert (tmp_path / "out" / "manifest.csv").is_file()
+
+
+def test_changed_labels_are_those_that_count(films):
+    """What a user makes of the arrays is what is curated and kept."""
+    films.target = np.where(films.target == "COVID-19", "COVID", "other")
+    assert sorted(curate(films, rules=SMALL).kept.target_names) == ["COVID", "other"]
+
+
+def test_a_curation_beside_its_input_is_no_class_of_it(films, tmp_path):
+    """The folder may stand in the input's, which loads as before."""
+    curate(films, tmp_path / "in" / "curated", rules=SMALL)
+    assert load_xray_folder(tmp_path / "in").target_names == films.target_names
+
+
+def test_the_manifest_names_what_was_not_loaded(films, tmp_path):
+    """Files that the loader set aside, and those that metadata.csv names in vain."""
+    (tmp_path / "in" / "Normal" / "notes.txt").touch()
+    Path(films.data[0, 0]).unlink()
+    curate(load_xray_folder(tmp_path / "in"), tmp_path / "out", rules=SMALL)
+    manifest = pd.read_csv(tmp_path / "out" / "manifest.csv", keep_default_na=False)
+    aside = manifest[manifest["label"] == ""]
+    assert aside["tier"].eq("reject").all()
+    assert aside["reasons"].str.startswith("set aside in loading").sum() == 1
+    assert aside["reasons"].eq("missing").sum() == 1
+
+
+def test_changed_input_needs_another_folder(films, tmp_path):
+    """A file that is no longer what it was is not passed off as the old one."""
+    curate(films, tmp_path / "out", rules=SMALL)
+    change(films, 0, ImageOps.mirror)
+    with pytest.raises(FileExistsError, match="begun with other images"):
+        curate(films, tmp_path / "out", rules=SMALL)
 
 
 def test_a_second_run_changes_nothing(sorted_films, tmp_path):

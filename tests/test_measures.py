@@ -123,4 +123,6 @@ def test_many_equal_images_are_no_flood_of_pairs(tmp_path):
     pairs = find_duplicates(films)
     assert pairs["first"].tolist() == [0] * 39
     assert pairs["second"].tolist() == list(range(1, 40))
-    assert len(find_duplicates(films, films)) == 40
+    across = find_duplicates(films, films)
+    assert len(across) == 79
+    assert set(across["first"]) == set(across["second"]) == set(range(40))

@@ -10,6 +10,7 @@ from cxr_sklearn import ResNetOvO
 from cxr_sklearn.datasets import (
     LeaveOneSourceOut,
     check_split,
+    load_xray_folder,
     make_chest_phantom_files,
     make_chest_phantoms,
     select_rows,
@@ -94,6 +95,27 @@ def test_unknown_sources_are_not_on_both_sides(films):
     assert check_split(train, test).sources == []
 
 
+def test_unknown_patients_are_nobodys(tmp_path):
+    """Files of one name in two folders are not images of one patient."""
+    for k, name in enumerate(("train", "test")):
+        make_chest_phantom_files(tmp_path / name, 20, random_state=k)
+        (tmp_path / name / "metadata.csv").unlink()
+    train, test = (load_xray_folder(tmp_path / name) for name in ("train", "test"))
+    assert set(train.groups) & set(test.groups)
+    assert check_split(train, test).patients == []
+
+
+def test_every_copy_across_the_split_is_named(films):
+    """Each file of either side that stands on the other is in a pair."""
+    train, test = halves(films)
+    for path in (train.data[3, 0], test.data[0, 0], test.data[5, 0]):
+        with Image.open(train.data[1, 0]) as image:
+            image.save(path)
+    found = check_split(train, test).duplicates
+    assert set(found["train"]) == {train.data[1, 0], train.data[3, 0]}
+    assert set(found["test"]) == {test.data[0, 0], test.data[5, 0]}
+
+
 # -- one source left out ------------------------------------------------------------------------
 
 Y = np.array(["n", "n", "c", "c", "n", "c"])
@@ -114,6 +136,8 @@ def test_each_source_is_the_test_set_once():
     [
         (Y, np.where(Y == "c", "a", "b"), "class 'c' comes from one source only"),
         (Y, np.full(6, "a"), "all images come from one source"),
+        (Y, np.where(SOURCES == "c", "", SOURCES), "the source of 1 images is not known"),
+        (Y, np.where(SOURCES == "c", None, SOURCES), "the source of 1 images is not known"),
         (None, SOURCES, "y is missing"),
         (Y, None, "groups is missing"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 import warnings
@@ -57,7 +58,7 @@ class _Program(click.Group):
             click.echo(f"error: {_one_line(error)}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted; nothing half-written is left", err=True)
+            click.echo("interrupted; the same command, given again, starts or goes on", err=True)
             ctx.exit(130)
 
 
@@ -119,6 +120,19 @@ def _load(options: dict[str, Any]) -> Any:
     )
 
 
+def _check_place(file: str | None) -> None:
+    """Find out before the work whether its result can be written."""
+    if file is None:
+        return
+    folder = Path(file).parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        found = "a folder that cannot be written to" if folder.is_dir() else "no such folder"
+        raise OSError(
+            f"{file!r} cannot be written: {str(folder)!r} is {found}; expected a folder to write "
+            "into: make it, or give another"
+        )
+
+
 @contextlib.contextmanager
 def _progress(total: int, what: str) -> Iterator[Callable[[], Any]]:
     """Show a bar on the error output, if that is a terminal."""
@@ -127,7 +141,8 @@ def _progress(total: int, what: str) -> Iterator[Callable[[], Any]]:
 
 
 def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=1, default=_plain))
+    plain = json.loads(json.dumps(value, default=_plain), parse_constant=lambda _: None)
+    click.echo(json.dumps(plain, indent=1, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:
@@ -159,6 +174,7 @@ def audit(html: str | None, fail_on: str | None, **options: Any) -> None:
     """
     from .datasets import audit as run
 
+    _check_place(html)
     bunch = _load(options)
     with _progress(len(bunch.data), "reading") as step:
         result = run(bunch, n_jobs=options["jobs"], progress=step)
@@ -288,10 +304,10 @@ def _setting(
 )
 @click.option(
     "--test-fraction",
-    type=click.FloatRange(0, 0.9),
+    type=click.FloatRange(0, 0.5),
     default=0.2,
     show_default=True,
-    help="Patients to judge the model by, which it is not trained on; 0 for none.",
+    help="Share of patients to judge the model by, to the nearest 1/2, 1/3, 1/4, …; 0 for none.",
 )
 @click.option("--memory", type=click.Path(file_okay=False), help="Folder that keeps activations.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -302,6 +318,7 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
 
     from .metrics import classification_table
 
+    _check_place(out)
     bunch = _load(options)
     model = _model(options)
     train_rows, test_rows = _split(bunch, test_fraction, options["seed"])
@@ -467,16 +484,14 @@ def predict(model: str, folder: str, out: str, batch: int, jobs: int | None, as_
     trust.
     """
     from ._decode import looks_like_image
+    from .datasets._files import files_below
 
-    paths = sorted(
-        str(path)
-        for path in Path(folder).rglob("*")
-        if path.is_file() and path.name[0] != "." and looks_like_image(path)
-    )
+    paths = [str(path) for path in files_below(folder) if looks_like_image(path)]
     if not paths:
         raise OSError(
             f"FOLDER={folder!r} holds no image; expected files such as .png, .jpg or .dcm"
         )
+    _check_place(out)
     loader, classifier = _loaded(model)
     loader.set_params(on_error="mask", n_jobs=jobs)
     columns = [f"p_{name}" for name in classifier.classes_]

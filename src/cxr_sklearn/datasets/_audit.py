@@ -16,6 +16,7 @@ from sklearn.utils import Bunch
 
 from ._duplicates import find_duplicates
 from ._films import Films, measure_films
+from ._patients import age_in_years
 from ._shortcuts import folds_for, judged, name_families, out_of_fold, shortcuts
 from ._template import TURNED, equalised, mean_radiograph
 
@@ -241,7 +242,8 @@ class _Auditor:
         if self.sources_are_inferred:
             self.sources = name_families(self.names, least=max(3, len(self.y) // 100))
         else:
-            self.sources = np.asarray(bunch.sources)[keep].astype(str)
+            sources = pd.Series(np.asarray(bunch.sources, dtype=object)[keep])
+            self.sources = sources.fillna("").to_numpy(dtype=str)
         self.class_names, self.codes = np.unique(self.y, return_inverse=True)
         self.findings: list[Finding] = []
         if len(self.class_names) < 2 or folds_for(self.codes, self.groups) < 2:
@@ -316,9 +318,18 @@ class _Auditor:
         return table
 
     def _single_sources(self) -> dict[str, str]:
-        if self.sources_are_inferred or len(set(self.sources)) < 2:
+        known = self.sources != ""
+        if not known.all():
+            self.add(
+                "sources",
+                "note",
+                f"the source of {_count(int((~known).sum()), 'image')} is not known",
+                "They are left out of what is said of sources.",
+                "Give the source of every image.",
+            )
+        if self.sources_are_inferred or len(set(self.sources[known])) < 2:
             return {}
-        table = pd.crosstab(self.y, self.sources)
+        table = pd.crosstab(self.y[known], self.sources[known])
         single = {
             str(label): str(row.idxmax()) for label, row in table.iterrows() if (row > 0).sum() == 1
         }
@@ -368,10 +379,11 @@ class _Auditor:
     def _associations(self) -> dict[str, tuple[float, float]]:
         columns = {"source": self.sources}
         if "view" in self.frame:
-            columns["view"] = self.frame["view"].fillna("").astype(str).to_numpy()
+            columns["view"] = self.frame["view"].fillna("").astype(str).to_numpy(dtype=str)
         found = {}
         for name, values in columns.items():
-            v, p = cramers_v(values, self.y, self.groups)
+            known = values != ""
+            v, p = cramers_v(values[known], self.y[known], self.groups[known])
             found[name] = (v, p)
             if p <= ALPHA:
                 what = (
@@ -393,7 +405,7 @@ class _Auditor:
     def _ages(self) -> pd.DataFrame | None:
         if "age" not in self.frame:
             return None
-        age = pd.to_numeric(self.frame["age"], errors="coerce")
+        age = self.frame["age"].map(_years)
         grouped = age.groupby(self.y)
         table = pd.DataFrame(
             {
@@ -424,7 +436,7 @@ class _Auditor:
 
     def _children_by_name(self) -> None:
         """Warn of the one public set of children that is mixed with adults' films."""
-        if "age" in self.frame and pd.to_numeric(self.frame["age"], errors="coerce").notna().any():
+        if "age" in self.frame and self.frame["age"].map(_years).notna().any():
             return
         named = np.array([_CHILDRENS_FILE.match(name) is not None for name in self.names])
         if named.any() and not named.all():
@@ -534,6 +546,14 @@ _SHORTCUT_FINDINGS = {
 }
 
 
+def _years(age: Any) -> float:
+    """Return an age in years, of a number, its text, or DICOM's ``045Y``; NaN for anything else."""
+    try:
+        return float(age)
+    except (TypeError, ValueError):
+        return age_in_years(str(age))
+
+
 def _count(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
@@ -561,9 +581,17 @@ def cramers_v(values: Any, y: np.ndarray, groups: np.ndarray) -> tuple[float, fl
     # one row per patient, value and class: images of a patient are not independent
     rows = pd.DataFrame({"value": values, "y": y, "patient": groups}).drop_duplicates()
     a, b = (pd.factorize(rows[name])[0] for name in ("value", "y"))
+    # a patient of one class has it in all rows, in every permutation too
+    unit, of_unit = np.unique(
+        pd.factorize(rows["patient"])[0] * (b.max() + 1) + b, return_inverse=True
+    )
+    classes = unit % (b.max() + 1)
     rng = np.random.default_rng(0)
     observed = _chi2(a, b)
-    extreme = sum(_chi2(a, rng.permutation(b)) >= observed - 1e-9 for _ in range(_N_PERMUTATIONS))
+    extreme = sum(
+        _chi2(a, rng.permutation(classes)[of_unit]) >= observed - 1e-9
+        for _ in range(_N_PERMUTATIONS)
+    )
     return v, (1 + extreme) / (1 + _N_PERMUTATIONS)
 
 

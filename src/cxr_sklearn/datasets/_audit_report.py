@@ -108,8 +108,14 @@ def write_page(result: Audit, path: Any) -> Path:
     )
     path = Path(os.fspath(path))
     with replace_file(path) as stream:
-        stream.write(page.encode())
+        stream.write(page.encode("utf-8", "backslashreplace"))
     return path
+
+
+def _label(name: str) -> str:
+    """Return a name that fits an axis, and that matplotlib does not take for a formula."""
+    short = name if len(name) <= 24 else name[:23] + "…"
+    return short.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
 
 
 def draw(result: Audit) -> Any:
@@ -133,8 +139,8 @@ def draw(result: Audit) -> Any:
     for i, j in np.ndindex(*share.shape):
         colour = "white" if share[i, j] > 0.6 else "black"
         right.text(j, i, table.iloc[i, j], ha="center", va="center", color=colour)
-    right.set_xticks(range(table.shape[1]), table.columns, rotation=20)
-    labels = [name if len(name) <= 24 else name[:23] + "…" for name in table.index]
+    classes, labels = ([_label(name) for name in axis] for axis in (table.columns, table.index))
+    right.set_xticks(range(table.shape[1]), classes, rotation=20)
     right.set_yticks(range(len(table)), labels)
     inferred = " (families of names)" if result.sources_are_inferred else ""
     right.set_title(f"Images by source{inferred}")

@@ -93,7 +93,8 @@ def select_rows(bunch: Bunch, rows: Any) -> Bunch:
     bunch : sklearn.utils.Bunch
         With the same keys. ``frame`` is numbered from 0 again, ``target_names`` holds the classes
         that are left, ``ignored`` and ``missing`` are those of the whole, and ``DESCR`` tells both
-        what was selected and what from. Keys that you added are left out.
+        what was selected and what from. Keys that you added are left out. Where you have changed
+        ``data``, ``target``, ``groups`` or ``sources``, ``frame`` follows them.
 
     Raises
     ------
@@ -122,7 +123,12 @@ def select_rows(bunch: Bunch, rows: Any) -> Bunch:
             "cxr_sklearn.datasets returns"
         )
     index = _row_numbers(rows, len(bunch.frame))
-    frame = bunch.frame.iloc[index].reset_index(drop=True)
+    # the arrays count: they are what users relabel
+    current = {"path": bunch.data[:, 0], "label": bunch.target, "patient": bunch.groups}
+    if bunch.sources is not None:
+        current["source"] = bunch.sources
+    frame = bunch.frame.assign(**{k: pd.Series(list(v), dtype=object) for k, v in current.items()})
+    frame = frame.iloc[index].reset_index(drop=True)
     part = _aligned(frame, has_sources=bunch.sources is not None)
     part.update(
         ignored=list(bunch.ignored),

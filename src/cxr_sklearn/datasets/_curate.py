@@ -94,14 +94,14 @@ class Curation:
         ``tier`` ("reject", "review" or "keep"), ``reasons`` (separated by "; "),
         ``duplicate_of`` (path) and ``output`` (where it was put, relative to `out`; "" if
         nowhere).
-    kept : sklearn.utils.Bunch
-        The bunch's rows of tier "keep".
+    kept : sklearn.utils.Bunch or None
+        The bunch's rows of tier "keep"; None if there are none.
     out : Path or None
         Folder that was written; None for a dry run.
     """
 
     manifest: pd.DataFrame
-    kept: Bunch
+    kept: Bunch | None
     out: Path | None
 
     def costs(self, by: str = "label") -> pd.DataFrame:
@@ -208,13 +208,17 @@ def curate(
     Warns
     -----
     CurationWarning
-        If the rules reject one class or source more than others.
+        If the rules sort out (reject, or send to review) one class or source more than others.
 
     Notes
     -----
     Of exact and near-duplicates in one class the one with most pixels is kept, then the larger
     file, then the first by path. Duplicates in several classes are all rejected, since one of
     their labels is wrong. Patients are of no concern here: see :func:`check_split`.
+
+    Files are copied as they are, DICOM headers with all that they say of the patient included.
+    A class whose name no file system takes stands in a folder of another name, and in the column
+    ``original_label`` of ``metadata.csv``.
 
     References
     ----------
@@ -246,9 +250,24 @@ def curate(
     _warn_uneven(manifest, "label", "class")
     _warn_uneven(manifest, "source", "source")
     if folder is not None:
-        manifest["output"] = write_folders(manifest, folder, mode)
-    kept = select_rows(bunch, (manifest["tier"] == "keep").to_numpy())
+        core = ["path", "label", "patient", "source"]
+        columns = bunch.frame.drop(columns=[name for name in core if name in bunch.frame])
+        aside = _set_aside(bunch, manifest.columns)
+        manifest["output"] = write_folders(manifest, columns, aside, folder, mode)
+    keep = (manifest["tier"] == "keep").to_numpy()
+    kept = select_rows(bunch, keep) if keep.any() else None
     return Curation(manifest=manifest, kept=kept, out=folder)
+
+
+def _set_aside(bunch: Bunch, columns: pd.Index) -> pd.DataFrame:
+    """Return rows of the manifest for files that the loader did not load."""
+    rows = [
+        {"path": path, "reasons": f"set aside in loading: {reason}"}
+        for path, reason in zip(bunch.ignored, bunch.ignored_reasons, strict=True)
+    ]
+    rows += [{"path": path, "reasons": "missing"} for path in bunch.missing]
+    empty = dict.fromkeys(columns, "")
+    return pd.DataFrame([empty | row | {"tier": "reject"} for row in rows], columns=list(columns))
 
 
 def _decide(bunch: Bunch, films: Films, rules: CurationRules, suspects: np.ndarray) -> pd.DataFrame:
@@ -387,7 +406,7 @@ def label_suspects(proba: Any, y: Any, classes: Any) -> np.ndarray:
 def _warn_uneven(manifest: pd.DataFrame, column: str, what: str) -> None:
     """Warn where the rules fall on one class more than on the others."""
     known = manifest[manifest[column] != ""]
-    table = pd.crosstab(known[column], known["tier"] == "reject")
+    table = pd.crosstab(known[column], known["tier"] != "keep")
     if table.shape != (len(table), 2) or len(table) < 2:
         return
     if chi2_contingency(table.to_numpy()).pvalue >= _UNEVEN_P:
@@ -395,7 +414,7 @@ def _warn_uneven(manifest: pd.DataFrame, column: str, what: str) -> None:
     share = (table[True] / table.sum(axis=1)).sort_values(ascending=False)
     shares = ", ".join(f"{name} {value:.1%}" for name, value in share.items())
     warnings.warn(
-        f"the rules reject one {what} more than others: {shares}; what they leave is another "
+        f"the rules sort out one {what} more than others: {shares}; what they leave is another "
         f"selection of each {what}: look at the contact sheet, and loosen or switch off (None) the "
         "rules of CurationRules that do it",
         CurationWarning,

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import unicodedata
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,12 +18,15 @@ from PIL import Image, ImageDraw
 
 from .._decode import read_film
 from .._files import replace_file
+from .._row_file import file_version
+from ._files import CURATION_MARKER
 
 FOLDERS = {"keep": "kept", "review": "review"}
-_MARKER = ".cxr-curation.json"
+_LONGEST = 120  # characters of a name; with what is added, file systems allow 255 bytes
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.I)  # on Windows
 _CELL, _COLUMNS, _MAX_CELLS = 160, 8, 400
 # reserved on one system or another
-_ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|[. ]+$')
+_ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|^\.|[. ]+$')
 
 
 def check_out(out: Any, paths: list[str]) -> Path:
@@ -43,7 +47,7 @@ def check_out(out: Any, paths: list[str]) -> Path:
                 f"out={str(folder)!r} holds the image {Path(path).name!r} that is to be curated; "
                 "expected a folder apart from the input"
             )
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARKER).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CURATION_MARKER).exists():
         raise FileExistsError(
             f"out={str(folder)!r}: found files that no curation wrote; expected an empty folder or "
             "one begun by curate: give another"
@@ -52,28 +56,56 @@ def check_out(out: Any, paths: list[str]) -> Path:
     return folder
 
 
-def write_folders(manifest: pd.DataFrame, out: Path, mode: str) -> list[str]:
-    """Put files where their tier says; return where each went, relative to `out`."""
+def write_folders(
+    manifest: pd.DataFrame, columns: pd.DataFrame, aside: pd.DataFrame, out: Path, mode: str
+) -> list[str]:
+    """Put files where their tier says; return where each went, relative to `out`.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        A row per file.
+    columns : DataFrame
+        What else is known of the files, for ``metadata.csv``.
+    aside : DataFrame
+        Rows of the manifest for what the loader set aside.
+    out : Path
+    mode : {"copy", "link"}
+
+    Returns
+    -------
+    list of str
+    """
     outputs = _names(manifest)
-    decided = {"mode": mode, "outputs": dict(zip(manifest["path"], outputs, strict=True))}
+    decided = {
+        "mode": mode,
+        "outputs": dict(zip(manifest["path"], outputs, strict=True)),
+        "versions": [file_version(path) for path in manifest["path"]],
+    }
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
     _claim(out, digest)
     for partial in out.rglob(".*.partial"):  # what a stopped run left
         partial.unlink()
+    # a folder appears under its name when it is whole
+    staging = {f: out / (f if (out / f).exists() else f".{f}") for f in FOLDERS.values()}
     for path, name in zip(manifest["path"], outputs, strict=True):
         if name:
-            _place(Path(path), out / name, mode)
+            folder, _, rest = name.partition("/")
+            _place(Path(path), staging[folder] / rest, mode)
     manifest = manifest.assign(output=outputs)
-    _write_csv(_metadata(manifest), out / "kept" / "metadata.csv")
+    _write_csv(_metadata(manifest, columns), staging["kept"] / "metadata.csv")
+    for folder, path in staging.items():
+        if path.exists() and path.name != folder:
+            os.replace(path, out / folder)
     for tier, name in (("reject", "rejected.png"), ("review", "review.png")):
         contact_sheet(manifest[manifest["tier"] == tier], out / name)
-    _write_csv(manifest, out / "manifest.csv")
+    _write_csv(pd.concat([manifest, aside], ignore_index=True), out / "manifest.csv")
     return outputs
 
 
 def _claim(out: Path, digest: str) -> None:
     """Mark the folder as this curation's."""
-    marker = out / _MARKER
+    marker = out / CURATION_MARKER
     with contextlib.suppress(FileNotFoundError):
         if json.loads(marker.read_text())["decided"] == digest:
             return
@@ -87,24 +119,49 @@ def _claim(out: Path, digest: str) -> None:
 
 def _names(manifest: pd.DataFrame) -> list[str]:
     """Return a name in its class folder for each file to be kept; none twice, in any case."""
+    folders = _unlike(manifest["label"].unique().tolist())
     names = [
-        f"{FOLDERS[tier]}/{_legal(str(label))}/{_legal(Path(path).name)}" if tier in FOLDERS else ""
+        f"{FOLDERS[tier]}/{folders[label]}/{_legal(Path(path).name)}" if tier in FOLDERS else ""
         for path, label, tier in manifest[["path", "label", "tier"]].itertuples(index=False)
     ]
-    counts = Counter(name.lower() for name in names)
+    counts = Counter(map(_folded, names))
     for k, path in enumerate(manifest["path"]):
-        if names[k] and counts[names[k].lower()] > 1:
+        if names[k] and counts[_folded(names[k])] > 1:
             # all of them by where they come from, so that the order of the files does not matter
-            mark = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
             file = PurePosixPath(names[k])
-            names[k] = str(file.with_name(f"{file.stem}-{mark}{file.suffix}"))
+            names[k] = str(file.with_name(f"{file.stem}-{_mark(path)}{file.suffix}"))
     return names
+
+
+def _unlike(labels: list[str]) -> dict[str, str]:
+    """Return a folder name for each label, and never one for two."""
+    names = {label: _legal(str(label)) for label in labels}
+    counts = Counter(map(_folded, names.values()))
+    return {
+        label: f"{name}-{_mark(label)}" if counts[_folded(name)] > 1 else name
+        for label, name in names.items()
+    }
+
+
+def _folded(name: str) -> str:
+    """Return what file systems may take for the same name."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
 
 
 def _legal(name: str) -> str:
     """Return a name that every file system takes."""
-    name = name.encode("utf-8", "replace").decode("utf-8")
-    return _ILLEGAL.sub("_", name) or "_"
+    name = _ILLEGAL.sub("_", name.encode("utf-8", "replace").decode("utf-8")) or "_"
+    if _RESERVED.match(name):
+        name = f"_{name}"
+    if len(name.encode()) > _LONGEST:
+        file = PurePosixPath(name)
+        stem = file.stem.encode()[: _LONGEST - 20].decode("utf-8", "ignore")
+        name = f"{stem}-{_mark(name)}{file.suffix[:10]}"
+    return name
 
 
 def _place(source: Path, target: Path, mode: str) -> None:
@@ -113,22 +170,29 @@ def _place(source: Path, target: Path, mode: str) -> None:
         if not target.is_symlink():
             target.symlink_to(source.resolve())
         return
-    if target.is_file() and target.stat().st_size == source.stat().st_size:
-        return
-    with source.open("rb") as original, replace_file(target) as copy:
-        shutil.copyfileobj(original, copy)
+    # files come whole or not at all, and the claim is of these versions of them
+    if not target.is_file():
+        with source.open("rb") as original, replace_file(target) as copy:
+            shutil.copyfileobj(original, copy)
 
 
-def _metadata(manifest: pd.DataFrame) -> pd.DataFrame:
-    kept = manifest[manifest["tier"] == "keep"]
-    return pd.DataFrame(
+def _metadata(manifest: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
+    """Return what load_xray_folder reads beside the kept files."""
+    kept = manifest["tier"] == "keep"
+    outputs = [PurePosixPath(name) for name in manifest.loc[kept, "output"]]
+    known = pd.DataFrame(
         {
-            "filename": [Path(name).name for name in kept["output"]],
-            "label": [Path(name).parent.name for name in kept["output"]],
-            "patient": kept["patient"],
-            "source": kept["source"],
+            "filename": [path.name for path in outputs],
+            "label": [path.parent.name for path in outputs],
+            "patient": manifest.loc[kept, "patient"].tolist(),
+            "source": manifest.loc[kept, "source"].tolist(),
         }
     )
+    more = columns[kept.to_numpy()].reset_index(drop=True)
+    changed = known["label"] != manifest.loc[kept, "label"].to_numpy()
+    if changed.any():
+        more = more.assign(original_label=manifest.loc[kept, "label"].tolist())
+    return pd.concat([known, more.drop(columns=[c for c in more if c in known])], axis=1)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:

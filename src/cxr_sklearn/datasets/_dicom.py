@@ -23,6 +23,9 @@ from ._columns import read_table, rows_without, text_of
 from ._files import check_folder, files_below, relative, some
 from ._patients import age_in_years
 
+# one for all calls, so that what is loaded in parts has the same pseudonyms in each
+_PROCESS_SALT = secrets.token_bytes(32)
+
 KEYS = ("path", "SOPInstanceUID", "StudyInstanceUID", "PatientID")
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -207,7 +210,7 @@ def _check_parameters(on: str, on_error: str, salt: Any) -> None:
 
 def _pseudonyms(salt: str | bytes | None) -> Callable[[str], str]:
     if salt is None:
-        salt = secrets.token_bytes(32)
+        salt = _PROCESS_SALT
     key = salt.encode() if isinstance(salt, str) else salt
 
     def hide(value: str) -> str:

@@ -62,15 +62,22 @@ def _representatives(films: Films) -> np.ndarray:
 
 def _exact(films: Films, others: Films | None) -> pd.DataFrame:
     """Return the pairs of equal pixels, the first of them being the first row of that content."""
-    representatives = films.frame.loc[_representatives(films), "digest"]
-    first = pd.Series(representatives.index, index=representatives.to_numpy())
     second = films if others is None else others
-    digests = second.frame.loc[second.readable, "digest"]
-    matched = digests.map(first).dropna().astype(int)
-    pairs = pd.DataFrame({"first": matched.to_numpy(), "second": matched.index.to_numpy()})
+    pairs = _copies(films, second)
     if others is None:
         pairs = pairs[pairs["first"] < pairs["second"]]
+    else:  # across two sets every row of either stands in a pair
+        back = _copies(second, films).rename(columns={"first": "second", "second": "first"})
+        pairs = pd.concat([pairs, back]).drop_duplicates()
     return pairs.assign(kind="exact", distance=0, correlation=1.0)
+
+
+def _copies(films: Films, second: Films) -> pd.DataFrame:
+    """Return each row of the second that is in the first, with the first row of its content."""
+    representatives = films.frame.loc[_representatives(films), "digest"]
+    first = pd.Series(representatives.index, index=representatives.to_numpy())
+    matched = second.frame.loc[second.readable, "digest"].map(first).dropna().astype(int)
+    return pd.DataFrame({"first": matched.to_numpy(), "second": matched.index.to_numpy()})
 
 
 def duplicate_groups(pairs: pd.DataFrame, n: int) -> np.ndarray:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+# stands in every folder that curation writes
+CURATION_MARKER = ".cxr-curation.json"
 # a message names this many files at most
 _N_NAMED = 10
 
@@ -33,8 +35,12 @@ def listing(folder: str | os.PathLike) -> list[Path]:
 
 
 def folders_in(folder: str | os.PathLike) -> list[Path]:
-    """Return the folders in a folder, in the order of code points; nothing hidden."""
-    return [path for path in listing(folder) if os.path.isdir(path)]
+    """Return the folders in a folder, in the order of code points; nothing hidden.
+
+    What :func:`curate` has written into the folder is not of it.
+    """
+    folders = [path for path in listing(folder) if os.path.isdir(path)]
+    return [path for path in folders if not (path / CURATION_MARKER).exists()]
 
 
 def files_below(root: str | os.PathLike) -> list[Path]:

@@ -95,7 +95,8 @@ def check_split(train: Bunch, test: Bunch, *, n_jobs: int | None = None) -> Spli
     Notes
     -----
     Near-duplicates are pairs whose 256-bit perceptual hashes differ in at most 24 bits and whose
-    thumbnails correlate by 0.95 or more, mirrored or not.
+    thumbnails correlate by 0.95 or more, mirrored or not. Images whose patient is not known count
+    as nobody's.
 
     Examples
     --------
@@ -119,11 +120,18 @@ def check_split(train: Bunch, test: Bunch, *, n_jobs: int | None = None) -> Spli
     )
     unreadable = [*mine.frame["path"][~mine.readable], *theirs.frame["path"][~theirs.readable]]
     return SplitReport(
-        patients=_both(train.groups, test.groups),
+        patients=_both(_known(train), _known(test)),
         duplicates=duplicates,
         sources=[name for name in _both(train.sources, test.sources) if name],
         unreadable=unreadable,
     )
+
+
+def _known(bunch: Bunch) -> np.ndarray:
+    """Return the patients of a bunch, without those that are a file's own name for want of one."""
+    paths = [str(path).replace("\\", "/") for path in bunch.data[:, 0]]
+    own = [f"/{path}".endswith(f"/{name}") for path, name in zip(paths, bunch.groups, strict=True)]
+    return np.asarray(bunch.groups)[~np.array(own, dtype=bool)]
 
 
 def _both(a: Any, b: Any) -> list[str]:
@@ -184,6 +192,13 @@ class LeaveOneSourceOut(BaseCrossValidator):
             raise ValueError(
                 f"{missing} is missing; expected the classes as y and the source of each image as "
                 "groups"
+            )
+        sources = pd.Series(np.asarray(groups, dtype=object))
+        unknown = int((sources.isna() | (sources == "")).sum())
+        if unknown:
+            raise ValueError(
+                f"groups: the source of {unknown} images is not known; expected one for every "
+                "image: leave these out, or they would count as a hospital of their own"
             )
         found = pd.crosstab(np.asarray(y), np.asarray(groups)) > 0
         if found.shape[1] < 2:
