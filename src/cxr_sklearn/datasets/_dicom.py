@@ -102,8 +102,9 @@ def load_dicom_folder(
         HMAC-SHA-256 of the identifier, with `salt` as the key. With False they are PatientID and
         StudyInstanceUID as they stand in the headers.
     salt : str or bytes, default=None
-        By default drawn anew in each call, so that nobody can tell patients from pseudonyms.
-        Give a secret of your own to get the same pseudonyms again, and keep it as you would the
+        By default drawn once per process and forgotten with it, so that nobody can tell patients
+        from pseudonyms, and those of two calls can be compared within the process only. Give a
+        secret of your own to get the same pseudonyms again, and keep it as you would the
         identifiers: who has it can find out whether a known patient is among the images.
     on_error : {"raise", "list"}, default="raise"
         What to do if a DICOM file cannot be read: stop, or set it aside.
