@@ -275,6 +275,20 @@ def test_cramers_v():
     assert p == 1
 
 
+def test_patients_of_many_values_are_permuted_whole():
+    """Values that come in fours by patient do not make chance look like association."""
+    patients = np.repeat(np.arange(40), 4)
+    y = np.where(patients % 2, "a", "b")
+    p = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        kind = rng.integers(0, 3, 40)  # each patient's values are of its own kind
+        values = [f"{kind[k]}-{j % 4}" for j, k in enumerate(patients)]
+        p.append(cramers_v(values, y, patients.astype(str))[1])
+    assert min(p) > 0.001
+    assert np.mean(np.array(p) <= 0.1) <= 0.3
+
+
 def test_images_of_one_patient_are_no_evidence():
     """Forty images of one patient at one source say as much as one."""
     y = np.repeat(["a", "b"], 40)

@@ -156,13 +156,14 @@ def test_predict_writes_a_row_per_file(films, model, tmp_path, capsys):
     for label, name in zip(names["label"], names["filename"], strict=True):
         (folder / name).write_bytes((films / label / name).read_bytes())
     (folder / "bad.png").write_bytes(b"no image")
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
     (folder / ".hidden.png").touch()
     (folder / "notes.txt").touch()
     out = tmp_path / "predictions.csv"
     assert main(["predict", str(model[0]), str(tmp_path / "new"), "--out", str(out)]) == 0
     captured = capsys.readouterr()
-    assert "5 of 6 images predicted" in captured.out
-    assert "1 files could not be read" in captured.err
+    assert "5 of 7 images predicted" in captured.out
+    assert "2 files could not be read" in captured.err
     table = pd.read_csv(out, keep_default_na=False).set_index("path")
     assert table.columns.tolist() == [
         "p_COVID-19",
@@ -174,7 +175,8 @@ def test_predict_writes_a_row_per_file(films, model, tmp_path, capsys):
     bad = table.loc[str(folder / "bad.png")]
     assert bad["prediction"] == ""
     assert bad["error"]
-    good = table.drop(str(folder / "bad.png"))
+    assert table.loc[str(folder / "gone.png"), "error"]
+    good = table.drop([str(folder / "bad.png"), str(folder / "gone.png")])
     expected = joblib.load(model[0]).predict_proba([[path] for path in good.index])
     found = good.filter(like="p_").astype(float).to_numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -221,6 +223,7 @@ def test_bad_input_is_one_line_and_exit_code_1(films, model, tmp_path, capsys, a
         ["curate", "{films}", "{tmp}/out", "--rule", "size=3"],
         ["train", "{films}", "--out", "{tmp}/m", "--set", "lr"],
         ["train", "{films}", "--out", "{tmp}/m", "--model", "vgg"],
+        ["train", "{films}", "--out", "{tmp}/m", "--test-fraction", "0.9"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(films, tmp_path, capsys, arguments):

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from . import __version__
 from ._files import replace_file
 from ._images import XRayLoader, all_unreadable
+from .datasets._audit import SEVERITIES
 from .exceptions import UnreadableImageWarning
 
 MODELS = {
@@ -30,7 +31,6 @@ MODELS = {
     "stacking": "ResNetStacking",
     "single": "ResNetClassifier",
 }
-SEVERITIES = ("serious", "warning", "note")
 _READ_AT_ONCE = 256
 _EXIT_CODES = """
 \b

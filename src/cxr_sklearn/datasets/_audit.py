@@ -191,8 +191,8 @@ def audit(
 
     Notes
     -----
-    Each check that tests something against chance does so at a level of 1 %: without a flaw it
-    speaks once in a hundred data sets, or less. The thumbnail and the grey histogram see the
+    Each check that tests something against chance does so at a level of 1 %. How often each speaks
+    without a flaw is measured in the user guide. The thumbnail and the grey histogram see the
     lungs, if dimly. They are what a network must beat, and no finding by themselves.
 
     References
