@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
+from cxr_sklearn import _bootstrap
 from cxr_sklearn._bootstrap import balanced_accuracy, interval, patient_draws, weighted_auc
 from cxr_sklearn.datasets import (
     _shortcuts,
@@ -18,7 +19,7 @@ from cxr_sklearn.datasets import (
     make_chest_phantom_files,
     select_rows,
 )
-from cxr_sklearn.datasets._audit import cramers_v
+from cxr_sklearn.datasets._association import cramers_v
 from cxr_sklearn.datasets._shortcuts import name_families, name_family
 
 
@@ -231,6 +232,22 @@ def test_weighted_auc_is_that_of_repeated_rows():
         n1, n0 = p.sum(), (~p).sum()
         mann_whitney = (ranks[p].sum() - n1 * (n1 + 1) / 2) / (n1 * n0)
         assert value == pytest.approx(mann_whitney)
+
+
+def test_figures_are_the_same_in_blocks(monkeypatch):
+    """Large sets are resampled and judged some draws at a time, with the same result."""
+
+    def figures():
+        rng = np.random.default_rng(0)
+        draws = patient_draws(rng.integers(0, 20, 50), 30)
+        y, score = rng.integers(0, 2, 50), rng.random(50)
+        auc = weighted_auc(y == 1, score, draws)
+        return draws, auc, balanced_accuracy(y, (score > 0.5).astype(int), draws)
+
+    whole = figures()
+    monkeypatch.setattr(_bootstrap, "_BLOCK", 200)  # four draws of 50 images
+    for found, expected in zip(figures(), whole, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_balanced_accuracy_is_scikit_learns():

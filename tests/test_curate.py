@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from cxr_sklearn.datasets import (
     make_chest_phantom_files,
     select_rows,
 )
-from cxr_sklearn.datasets._curate import label_suspects
+from cxr_sklearn.datasets._curate import _warn_uneven, label_suspects
 from cxr_sklearn.exceptions import CurationWarning
 
 # phantoms are smaller than any film
@@ -185,6 +186,25 @@ def test_uneven_rules_warn(films):
     ):
         result = curate(films, rules=SMALL)
     assert result.costs().loc["COVID-19", "rejected"] == 1
+
+
+@pytest.mark.parametrize(("n_patients", "warns"), [(20, True), (1, False)])
+def test_unevenness_is_judged_by_patient(n_patients, warns):
+    """Twenty spoilt films of one patient are one mishap; of twenty patients they are a habit."""
+    n = 60
+    patient = np.arange(2 * n)
+    patient[:20] %= n_patients
+    manifest = pd.DataFrame(
+        {
+            "label": np.repeat(["a", "b"], n),
+            "patient": patient.astype(str),
+            "tier": np.where(np.arange(2 * n) < 20, "reject", "keep"),
+        }
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _warn_uneven(manifest, "label", "class")
+    assert len(caught) == warns
 
 
 def test_costs_are_counted_by_class_source_and_reason(films):

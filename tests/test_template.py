@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import joblib
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 
 from cxr_sklearn.datasets import MeanRadiograph, make_chest_phantom_files, make_chest_phantoms
+from cxr_sklearn.exceptions import OutOfDistributionWarning
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +82,30 @@ def test_what_is_no_square_is_an_error():
     """Rows must be square images, or their columns could not be told."""
     with pytest.raises(ValueError, match="X has 10 values per row"):
         MeanRadiograph().fit(np.zeros((4, 10)))
+
+
+def test_a_pipeline_warns_of_other_images_when_it_predicts(phantoms):
+    """It says which rows, changes nothing, and is silent about the images it is fitted on."""
+    mixed = phantoms.copy()
+    mixed[[3, 5]] = 255 - mixed[[3, 5]]
+    guard = MeanRadiograph()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert guard.fit_transform(mixed) is mixed
+        np.testing.assert_array_equal(guard.transform(phantoms[:8]), phantoms[:8])
+    with pytest.warns(OutOfDistributionWarning, match=r"training: 2 \(rows 3, 5, counted"):
+        passed = guard.transform(mixed)
+    assert passed is mixed
+    with pytest.warns(OutOfDistributionWarning, match=r"80 \(rows 0, 1, 2, 3, 4, …,"):
+        guard.transform(255 - phantoms)
+
+
+def test_a_guarded_pipeline_predicts_as_without(phantoms):
+    """The classifier behind it sees what it would see."""
+    y = np.repeat([0, 1], 40)
+    plain = KNeighborsClassifier(1).fit(phantoms, y)
+    guarded = make_pipeline(MeanRadiograph(), KNeighborsClassifier(1)).fit(phantoms, y)
+    np.testing.assert_array_equal(guarded.predict(phantoms), plain.predict(phantoms))
 
 
 def test_it_is_an_estimator(phantoms):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-_BLOCK = 2**24  # weights at a time, 64 MB as float32
+_BLOCK = 2**23  # weights at a time, 64 MiB as float64
 
 
 def patient_draws(groups: np.ndarray, n_resamples: int, seed: int = 0) -> np.ndarray:
@@ -24,9 +26,16 @@ def patient_draws(groups: np.ndarray, n_resamples: int, seed: int = 0) -> np.nda
     _, codes = np.unique(groups, return_inverse=True)
     n = codes.max() + 1
     draws = np.ones((1 + n_resamples, len(codes)), dtype=np.int16)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_resamples)
-    draws[1:] = counts[:, codes]
+    rng, share = np.random.default_rng(seed), np.full(n, 1 / n)
+    for block in _blocks(draws[1:]):
+        block[:] = rng.multinomial(n, share, size=len(block))[:, codes]
     return draws
+
+
+def _blocks(draws: np.ndarray) -> Iterator[np.ndarray]:
+    """Return some draws at a time, so that what is made of them stays small."""
+    step = max(1, _BLOCK // max(1, draws.shape[1]))
+    return (draws[start : start + step] for start in range(0, len(draws), step))
 
 
 def weighted_auc(positive: np.ndarray, score: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -49,9 +58,8 @@ def weighted_auc(positive: np.ndarray, score: np.ndarray, draws: np.ndarray) -> 
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # of runs of equal scores
     positive = positive[order]
     found = []
-    step = max(1, _BLOCK // len(score))
-    for start in range(0, len(draws), step):
-        weight = draws[start : start + step, order].astype(np.float64)
+    for block in _blocks(draws):
+        weight = block[:, order].astype(np.float64)
         ups = np.add.reduceat(weight * positive, starts, axis=1)
         downs = np.add.reduceat(weight * ~positive, starts, axis=1)
         below = downs.cumsum(axis=1) - downs / 2
@@ -74,12 +82,14 @@ def balanced_accuracy(true: np.ndarray, predicted: np.ndarray, draws: np.ndarray
     ndarray of shape (n_draws,), dtype float64
         Over the classes that a draw has.
     """
+    labelled = (true[:, None] == np.unique(true)).astype(np.float64)
+    found = labelled * (true == predicted)[:, None]
     recalls = []
-    for code in np.unique(true):
-        of_class = draws[:, true == code].astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            recalls.append(of_class @ (predicted[true == code] == code) / of_class.sum(axis=1))
-    return np.nanmean(recalls, axis=0)
+    for block in _blocks(draws):
+        weight = block.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            recalls.append(np.nanmean((weight @ found) / (weight @ labelled), axis=1))
+    return np.concatenate(recalls)
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:

@@ -24,5 +24,9 @@ class UnreadableImageWarning(UserWarning):
     """Some files could not be read, and their rows are black."""
 
 
+class OutOfDistributionWarning(UserWarning):
+    """Images are unlike those that a model was trained on, and what it says of them means little."""
+
+
 class CurationWarning(UserWarning):
     """Rules of curation fall on one class or source more than on others."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats.contingency import chi2_contingency
 from sklearn.utils import Bunch
 
 from ..exceptions import CurationWarning
+from ._association import cramers_v
 from ._bunch import select_rows
 from ._curate_files import check_out, contact_sheet, write_folders
 from ._duplicates import duplicate_groups, find_duplicates
@@ -404,12 +404,13 @@ def label_suspects(proba: Any, y: Any, classes: Any) -> np.ndarray:
 
 
 def _warn_uneven(manifest: pd.DataFrame, column: str, what: str) -> None:
-    """Warn where the rules fall on one class more than on the others."""
+    """Warn where the rules fall on one class more than on the others, as patients go."""
     known = manifest[manifest[column] != ""]
     table = pd.crosstab(known[column], known["tier"] != "keep")
     if table.shape != (len(table), 2) or len(table) < 2:
         return
-    if chi2_contingency(table.to_numpy()).pvalue >= _UNEVEN_P:
+    _, p = cramers_v(known["tier"] != "keep", known[column], known["patient"])
+    if p > _UNEVEN_P:
         return
     share = (table[True] / table.sum(axis=1)).sort_values(ascending=False)
     shares = ", ".join(f"{name} {value:.1%}" for name, value in share.items())

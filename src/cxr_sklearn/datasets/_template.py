@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
 from scipy.stats import rankdata
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._images import XRayLoader, as_paths
+from ..exceptions import OutOfDistributionWarning
 from ._films import THUMBNAIL_SIDE
 
 TURNED, UNLIKE = 0.0, 0.3
+_NAMED = 5
 
 
 def equalised(thumbnails: np.ndarray) -> np.ndarray:
@@ -60,13 +63,15 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / length if length > 0 else vector
 
 
-class MeanRadiograph(OutlierMixin, BaseEstimator):
+class MeanRadiograph(OutlierMixin, TransformerMixin, BaseEstimator):
     """Find images that are no upright chest radiographs: those unlike the mean of a set.
 
     Images are reduced to 32 by 32 pixels whose grey levels are replaced by their ranks, so that
     exposure does not matter, and correlated with the mean of the set. An image that is upside down
-    or inverted correlates negatively. At ``predict`` time it guards a classifier against images of
-    another kind, on which any classifier gives an answer.
+    or inverted correlates negatively.
+
+    As a step of a pipeline it guards a classifier, which gives an answer whatever it is shown:
+    ``transform`` lets images pass unchanged and warns of those unlike the images it was fitted on.
 
     Parameters
     ----------
@@ -89,6 +94,15 @@ class MeanRadiograph(OutlierMixin, BaseEstimator):
     >>> guard = MeanRadiograph().fit(X)
     >>> guard.predict(X).min().item(), guard.predict(255 - X).max().item()
     (1, -1)
+
+    In front of a classifier, it warns at ``predict`` time:
+
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from cxr_sklearn import ResNetOvO
+    >>> model = make_pipeline(
+    ...     MeanRadiograph(),
+    ...     ResNetOvO(backbone="resnet18", weights=None, image_size=64, random_state=0),
+    ... )
     """
 
     _parameter_constraints: ClassVar[dict] = {"threshold": [Interval(Real, -1, 1, closed="both")]}
@@ -157,6 +171,54 @@ class MeanRadiograph(OutlierMixin, BaseEstimator):
         is_inlier : ndarray of shape (n_samples,), dtype int
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Average the images, and return them as they are, without a warning.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, h * w) or (n_samples, 1)
+            As in ``fit``.
+        y : ignored
+        **params : ignored
+
+        Returns
+        -------
+        X : array-like
+            What was given.
+        """
+        self.fit(X)
+        return X
+
+    def transform(self, X: Any) -> Any:
+        """Return images as they are; warn if some are unlike those of ``fit``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, h * w) or (n_samples, 1)
+            As in ``fit``.
+
+        Returns
+        -------
+        X : array-like
+            What was given.
+
+        Warns
+        -----
+        OutOfDistributionWarning
+            If ``predict`` says -1 of images. It names the first rows.
+        """
+        rows = np.flatnonzero(self.predict(X) == -1)
+        if len(rows):
+            first = ", ".join(map(str, rows[:_NAMED])) + (", …" if len(rows) > _NAMED else "")
+            warnings.warn(
+                f"images unlike those of training: {len(rows)} (rows {first}, counted from 0; "
+                f"correlation with their mean radiograph below {self.offset_:g}); what a "
+                "classifier says of them means little: see score_samples of MeanRadiograph",
+                OutOfDistributionWarning,
+                stacklevel=2,
+            )
+        return X
 
     def _thumbnails(self, X: Any, reset: bool) -> np.ndarray:
         if as_paths(X) is not None:
