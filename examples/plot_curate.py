@@ -27,7 +27,7 @@ from cxr_sklearn.datasets import (
     make_chest_phantom_files,
     select_rows,
 )
-from cxr_sklearn.exceptions import CurationWarning
+from cxr_sklearn.exceptions import CurationWarning, OutOfDistributionWarning
 
 folder = TemporaryDirectory()
 root = Path(folder.name) / "films"
@@ -92,11 +92,16 @@ print(check_split(select_rows(bunch, range(0, 126, 2)), select_rows(bunch, range
 # %%
 # Guard
 # -----
-# The mean of the kept films tells what is no upright chest film, also of films to come.
+# The mean of the kept films tells what is no upright chest film, also of films to come. As a step
+# of a pipeline it warns of them when the pipeline predicts.
 
 guard = MeanRadiograph().fit(kept.data)
 likeness = guard.score_samples(bunch.data)
 print(f"least like the others: {np.sort(likeness)[:3].round(2)}")
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", OutOfDistributionWarning)
+    guard.transform(bunch.data)
+print(caught[0].message)
 
 # %%
 # Look

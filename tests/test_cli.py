@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,10 +16,14 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, ImageOps
 
 from cxr_sklearn import _cli
 from cxr_sklearn.__main__ import main
 from cxr_sklearn.datasets import _shortcuts, make_chest_phantom_files
+from cxr_sklearn.exceptions import OutOfDistributionWarning
+
+from .films import dicom, save_dicom
 
 SMALL = ["--backbone", "resnet18", "--weights", "none", "--image-size", "32", "--max-epochs", "2"]
 
@@ -53,7 +58,7 @@ def model(films, tmp_path_factory):
         text=True,
         check=True,
     )
-    return path, done.stdout
+    return path, done.stdout, done.stderr
 
 
 def program(*arguments, **options):
@@ -125,8 +130,9 @@ def test_curate_prints_costs_and_writes(films, tmp_path, capsys):
 
 def test_train_says_what_it_will_take_and_how_it_did(model):
     """A line before, a table of the patients set apart after, and a file."""
-    path, out = model
-    assert "48 images of 3 classes and 36 patients; 48 trunk passes; about" in out
+    path, out, err = model
+    assert "48 images of 3 classes and 36 patients; 48 trunk passes; less than a minute; " in err
+    assert re.search(r"MiB of memory; a model of up to \d+ MiB \([\d.]+ [MG]iB free\)", err)
     assert "images of 9 patients set apart" in out
     assert "recall (sensitivity)" in out
     assert f"saved {path}" in out
@@ -170,6 +176,7 @@ def test_predict_writes_a_row_per_file(films, model, tmp_path, capsys):
         "p_Normal",
         "p_Pneumonia",
         "prediction",
+        "likeness",
         "error",
     ]
     bad = table.loc[str(folder / "bad.png")]
@@ -180,6 +187,80 @@ def test_predict_writes_a_row_per_file(films, model, tmp_path, capsys):
     expected = joblib.load(model[0]).predict_proba([[path] for path in good.index])
     found = good.filter(like="p_").astype(float).to_numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert good["likeness"].astype(float).min() > 0.3
+    assert "7 images, 3 classes; 7 trunk passes; less than a minute; " in captured.err
+
+
+def test_predict_says_what_is_unlike_the_training_set(films, model, tmp_path, capsys):
+    """An inverted film has a row like others, and a likeness that gives it away."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    film = next((films / "Normal").iterdir())
+    with Image.open(film) as image:
+        ImageOps.invert(image.convert("L")).save(folder / "inverted.png")
+    (folder / film.name).write_bytes(film.read_bytes())
+    out = tmp_path / "predictions.csv"
+    assert main(["predict", str(model[0]), str(folder), "--out", str(out), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["unlike"] == 1
+    assert "1 images are unlike those of training (likeness below 0.3)" in captured.err
+    likeness = pd.read_csv(out).set_index("path")["likeness"]
+    assert likeness[str(folder / "inverted.png")] < 0 < likeness[str(folder / film.name)]
+
+
+def test_a_loaded_pipeline_is_guarded(films, model):
+    """Who loads the file in Python is warned too."""
+    pipeline = joblib.load(model[0])
+    film = str(next((films / "Normal").iterdir()))
+    assert pipeline.predict([[film]]).shape == (1,)
+    pipeline.named_steps["guard"].mean_ *= -1
+    with pytest.warns(OutOfDistributionWarning, match="rows 0, counted"):
+        pipeline.predict([[film]])
+
+
+def test_other_forms_of_data(films, tmp_path, capsys):
+    """The NIH's table, a COVIDx label file and labels of one's own, each by an option."""
+    names = {p.name: p.parent.name for p in sorted(films.rglob("*.png"))}
+    nih = {"Normal": "No Finding", "Pneumonia": "Pneumonia", "COVID-19": "Effusion"}
+    table = pd.DataFrame(
+        {
+            "Image Index": list(names),
+            "Finding Labels": [nih[label] for label in names.values()],
+            "Patient ID": range(len(names)),
+        }
+    )
+    table.to_csv(tmp_path / "Data_Entry.csv", index=False)
+    keep = ["--label-map", "No Finding=Normal", "--label-map", "Pneumonia=Pneumonia"]
+    at = ["--root", str(films), "--json"]
+    assert main(["audit", str(tmp_path / "Data_Entry.csv"), "--form", "nih", *at, *keep]) == 0
+    classes = json.loads(capsys.readouterr().out)["classes"]
+    assert [row["class"] for row in classes] == ["Normal", "Pneumonia"]
+    lines = [f"{i} {name} {label} sirm" for i, (name, label) in enumerate(names.items())]
+    (tmp_path / "train.txt").write_text("\n".join([*lines, "x gone.png normal sirm"]))
+    covidx = ["audit", str(tmp_path / "train.txt"), "--form", "covidx", *at]
+    assert main([*covidx, "--skip-missing"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["images"] == 60
+    assert "1 files missing, the first 'gone.png'" in captured.err
+    assert main(covidx) == 1
+    assert "gone.png" in capsys.readouterr().err
+
+
+def test_a_folder_of_dicom_files(tmp_path, capsys):
+    """Headers tell patients; laterals are set aside, and said to be."""
+    for label in ("Normal", "Pneumonia"):
+        for i in range(6):
+            (tmp_path / label).mkdir(exist_ok=True)
+            pixels = np.random.default_rng(i).integers(0, 4096, (64, 64)).astype(np.uint16)
+            view = "LL" if i == 5 else "PA"
+            ids = {"PatientID": f"{label}{i // 2}", "SOPInstanceUID": f"1.2.{len(label)}.{i}"}
+            film = dicom(pixels, bits=12, Modality="DX", ViewPosition=view, **ids)
+            save_dicom(film, tmp_path / label / str(i))
+    assert main(["audit", str(tmp_path), "--form", "dicom", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert (json.loads(captured.out)["images"], json.loads(captured.out)["patients"]) == (10, 6)
+    assert "2 files set aside" in captured.err
+    assert "10 images of 2 classes and 6 patients; no trunk passes" in captured.err
 
 
 def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
@@ -224,12 +305,18 @@ def test_bad_input_is_one_line_and_exit_code_1(films, model, tmp_path, capsys, a
         ["train", "{films}", "--out", "{tmp}/m", "--set", "lr"],
         ["train", "{films}", "--out", "{tmp}/m", "--model", "vgg"],
         ["train", "{films}", "--out", "{tmp}/m", "--test-fraction", "0.9"],
+        ["audit", "{films}/metadata.csv", "--label-map", "Normal"],
+        ["audit", "{films}", "--form", "table"],
+        ["audit", "{films}", "--root", "{films}"],
+        ["audit", "{films}/metadata.csv", "--on", "PatientID"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(films, tmp_path, capsys, arguments):
-    """Options are checked before anything is read."""
+    """Options are checked before anything is read, and none is ignored."""
     assert main([a.format(films=films, tmp=tmp_path) for a in arguments]) == 2
-    assert "Error: Invalid value" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "Error: " in err
+    assert any(word in err for word in ("Invalid value", "is a folder", "is of no use"))
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path, films, capsys):
@@ -262,7 +349,7 @@ def test_an_interrupt_leaves_nothing_half_written(films, tmp_path):
     long = ["--set", "n_iter_no_change=100000", "--max-epochs", "100000"]
     arguments = ["train", films, "--out", out, *SMALL, *long]
     process = program(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert "trunk passes" in process.stdout.readline()
+    assert "trunk passes" in process.stderr.readline()
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -280,3 +281,20 @@ def test_broken_links_are_found(more, reported, tmp_path):
     if reported:
         assert done.stdout.startswith("a.html: ")
         assert reported in done.stdout
+
+
+def test_commands_in_the_documentation_exist():
+    """Every ``cxr-sklearn`` line of README and pages names a command and options that there are."""
+    from cxr_sklearn._cli import main as program
+
+    files = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    found = 0
+    for file in files:
+        text = file.read_text().replace("\\\n", " ")
+        for line in re.findall(r"^ *(?:\$ )?cxr-sklearn +([^#\n]*)", text, re.MULTILINE):
+            words = shlex.split(line)
+            command = program.commands[words[0]]
+            known = {option for parameter in command.params for option in parameter.opts}
+            assert {word for word in words if word.startswith("--")} <= known | {"--help"}, line
+            found += 1
+    assert found >= 10

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import pandas as pd
 from sklearn.base import clone
 from tqdm import tqdm
 
-from . import __version__
+from . import __version__, _preflight
 from ._files import replace_file
 from ._images import XRayLoader, all_unreadable
 from .datasets._audit import SEVERITIES
@@ -32,6 +31,7 @@ MODELS = {
     "single": "ResNetClassifier",
 }
 _READ_AT_ONCE = 256
+_STEPS = ("loader", "guard", "model")
 _EXIT_CODES = """
 \b
 Exit codes:
@@ -81,17 +81,61 @@ def main() -> None:
 
 # -- what several commands share ----------------------------------------------------------------
 
+# which options a form of DATA takes; any other that is given is a mistake
+_FORMS: dict[str, tuple[str, ...]] = {
+    "folder": (),
+    "table": ("root", "path", "label", "patient", "source", "label_map", "skip_missing"),
+    "nih": ("root", "label_map", "skip_missing"),
+    "covidx": ("root", "skip_missing"),
+    "dicom": ("labels", "label", "on"),
+}
+
+
+def _label_map(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict:
+    pairs = [text.rpartition("=") for text in values]
+    for text, (old, _, new) in zip(values, pairs, strict=True):
+        if not old or not new:
+            raise click.BadParameter(f"{text!r}; expected LABEL=CLASS")
+    return {old: new for old, _, new in pairs}
+
+
 _DATA = (
     click.argument("data", type=click.Path(exists=True)),
     click.option(
+        "--form",
+        type=click.Choice(list(_FORMS)),
+        help="What DATA is: class folders, a CSV file, the NIH's Data_Entry CSV, a COVIDx label "
+        "file, or a folder of DICOM files whose headers tell the rest.  [default: folder or table]",
+    ),
+    click.option(
         "--root",
         type=click.Path(exists=True, file_okay=False),
-        help="Folder of the files that a CSV names.  [default: that of the CSV]",
+        help="Folder of the files that a table names.  [default: that of the table]",
     ),
-    click.option("--path", "path_column", default="filename", show_default=True, help="In a CSV."),
-    click.option("--label", "label_column", default="label", show_default=True, help="In a CSV."),
-    click.option("--patient", "patient_column", help="Column of a CSV."),
-    click.option("--source", "source_column", help="Column of a CSV."),
+    click.option("--path", default="filename", show_default=True, help="Column of a CSV."),
+    click.option("--label", default="label", show_default=True, help="Column of a CSV."),
+    click.option("--patient", help="Column of a CSV."),
+    click.option("--source", help="Column of a CSV."),
+    click.option(
+        "--label-map",
+        multiple=True,
+        callback=_label_map,
+        metavar="LABEL=CLASS",
+        help="Rename or merge labels of a CSV; others are left out. May be repeated.",
+    ),
+    click.option("--skip-missing", is_flag=True, help="Leave out files that are not there."),
+    click.option(
+        "--labels",
+        type=click.Path(exists=True, dir_okay=False),
+        help="CSV of labels of DICOM files.  [default: their folders]",
+    ),
+    click.option(
+        "--on",
+        type=click.Choice(["path", "SOPInstanceUID", "StudyInstanceUID", "PatientID"]),
+        default="path",
+        show_default=True,
+        help="Column by which --labels finds DICOM files.",
+    ),
     click.option("--jobs", type=int, default=None, help="Threads that read files.  [default: 1]"),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
@@ -104,20 +148,52 @@ def _data_options(command: Callable) -> Callable:
 
 
 def _load(options: dict[str, Any]) -> Any:
-    """Return the Bunch of a folder or a CSV file."""
-    from .datasets import load_xray_folder, load_xray_table
-
+    """Return the Bunch of DATA, and say what was left out of it."""
     data = Path(options["data"])
-    if data.is_dir():
-        return load_xray_folder(data)
-    return load_xray_table(
+    form = options["form"] or ("folder" if data.is_dir() else "table")
+    _check_form(form, data)
+    bunch = _loaded_as(form, data, options)
+    for what, aside in (("missing", bunch.missing), ("set aside", bunch.ignored)):
+        if len(aside):
+            click.echo(f"{len(aside)} files {what}, the first {str(aside[0])!r}", err=True)
+    return bunch
+
+
+def _loaded_as(form: str, data: Path, options: dict[str, Any]) -> Any:
+    from . import datasets
+
+    on_missing = "list" if options["skip_missing"] else "raise"
+    root = options["root"] or data.parent
+    if form == "folder":
+        return datasets.load_xray_folder(data)
+    if form == "dicom":
+        names = {name: options[name] for name in ("labels", "label", "on")}
+        return datasets.load_dicom_folder(data, **names)
+    if form == "covidx":
+        return datasets.load_covidx(data, root, on_missing=on_missing)
+    columns = {name: options[name] for name in ("path", "label", "patient", "source")}
+    return datasets.load_xray_table(
         data,
-        root=options["root"] or data.parent,
-        path=options["path_column"],
-        label=options["label_column"],
-        patient=options["patient_column"],
-        source=options["source_column"],
+        root=root,
+        **({"preset": "nih"} if form == "nih" else columns),
+        label_map=options["label_map"] or None,
+        on_missing=on_missing,
     )
+
+
+def _check_form(form: str, data: Path) -> None:
+    """Refuse options that the form of DATA does not take, rather than ignore them."""
+    if (form in ("folder", "dicom")) != data.is_dir():
+        found, other = ("folder", "file") if data.is_dir() else ("file", "folder")
+        raise click.UsageError(f"--form {form}: DATA={str(data)!r} is a {found}, not a {other}")
+    context = click.get_current_context()
+    for name in dict.fromkeys(name for names in _FORMS.values() for name in names):
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and name not in _FORMS[form]:
+            forms = ", ".join(other for other, names in _FORMS.items() if name in names)
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} is of no use with --form {form}; it is for {forms}"
+            )
 
 
 def _check_place(file: str | None) -> None:
@@ -170,12 +246,13 @@ def _plain(value: Any) -> Any:
 def audit(html: str | None, fail_on: str | None, **options: Any) -> None:
     """Look for what lets a classifier succeed on DATA without seeing disease.
 
-    DATA is a folder of class folders, or a CSV file of file names and labels.
+    DATA is a folder of class folders, a CSV file of file names and labels, or what --form says.
     """
     from .datasets import audit as run
 
     _check_place(html)
     bunch = _load(options)
+    click.echo(_preflight.reading(bunch, options["jobs"]), err=True)
     with _progress(len(bunch.data), "reading") as step:
         result = run(bunch, n_jobs=options["jobs"], progress=step)
     if html:
@@ -246,6 +323,8 @@ def curate(out: str, dry_run: bool, link: bool, rules: dict, **options: Any) -> 
     from .datasets import curate as run
 
     bunch = _load(options)
+    copied_to = None if dry_run or link else out
+    click.echo(_preflight.reading(bunch, options["jobs"], copied_to), err=True)
     with _progress(len(bunch.data), "reading") as step:
         result = run(
             bunch,
@@ -313,9 +392,14 @@ def _setting(
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--verbose", "-v", is_flag=True, help="Print the loss of every epoch.")
 def train(out: str, test_fraction: float, **options: Any) -> None:
-    """Train a model on DATA, judge it on patients set apart, and save it."""
+    """Train a model on DATA, judge it on patients set apart, and save it.
+
+    The file is a pipeline: a loader of files, a guard that warns of images unlike the training set
+    (MeanRadiograph), and the model.
+    """
     from sklearn.pipeline import Pipeline
 
+    from .datasets import MeanRadiograph
     from .metrics import classification_table
 
     _check_place(out)
@@ -323,15 +407,16 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     model = _model(options)
     train_rows, test_rows = _split(bunch, test_fraction, options["seed"])
     loader = XRayLoader(image_size=options["image_size"], n_jobs=options["jobs"])
-    click.echo(preflight(bunch, train_rows, model), err=options["as_json"])
+    click.echo(_preflight.training(bunch, train_rows, model, loader, out), err=True)
     X = _read(loader, bunch.data)
+    guard = MeanRadiograph().fit(X[train_rows])
     model.fit(X[train_rows], bunch.target[train_rows], groups=bunch.groups[train_rows])
     summary: dict[str, Any] = {"model": str(out), "train_images": len(train_rows)}
     if len(test_rows):
         predicted = model.predict(X[test_rows])
         table = classification_table(bunch.target[test_rows], predicted)
         summary |= {"test_images": len(test_rows), "table": table}
-    pipeline = Pipeline([("loader", loader), ("model", model)])
+    pipeline = Pipeline(list(zip(_STEPS, (loader, guard, model), strict=True)))
     with replace_file(out) as stream:
         joblib.dump(pipeline, stream)
     if options["as_json"]:
@@ -406,64 +491,6 @@ def _split(bunch: Any, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarr
     return next(cv.split(rows, bunch.target, bunch.groups))
 
 
-def preflight(bunch: Any, rows: np.ndarray, model: Any) -> str:
-    """Return a line of what a fit will take.
-
-    Parameters
-    ----------
-    bunch : sklearn.utils.Bunch
-    rows : ndarray of int
-        Of the training images.
-    model : classifier of cxr_sklearn
-
-    Returns
-    -------
-    line : str
-        Images, classes, patients, trunk passes, estimated minutes, memory and disk.
-    """
-    n, k = len(rows), len(bunch.target_names)
-    units = {"ResNetClassifier": 1, "ResNetOvO": k - 1, "ResNetOvR": k}.get(type(model).__name__)
-    if units is None:  # stacking: one-versus-rest once per fold, and once more
-        units = k * (1 + (model.cv if isinstance(model.cv, int) else 5))
-    is_frozen = model.trainable != "all"
-    below, values, _ = _timed(model, model.trainable) if is_frozen else (0.0, 0, 0)
-    whole, _, n_bytes = _timed(model, "head")
-    views = 1 + (int(model.augment) if is_frozen else 0)
-    passes = n * views if is_frozen else 0
-    # a training step costs about three forward passes of what stands above the cut
-    above = max(0.0, whole - below)
-    minutes = (passes * below + 3 * above * n * units * model.max_epochs) / 60
-    pixels = len(bunch.data) * model.image_size**2
-    held = (pixels + n * views * values * 4) / 2**20
-    copies = 1 if model.trainable == "head" else 1 + k * (k - 1) // 2
-    return (
-        f"{n} images of {k} classes and {len(set(bunch.groups[rows]))} patients; {passes} trunk "
-        f"passes; about {max(1, round(minutes))} min; {held:.0f} MiB of memory; a model of up to "
-        f"{copies * n_bytes / 2**20:.0f} MiB"
-    )
-
-
-def _timed(model: Any, cut: str) -> tuple[float, int, int]:
-    """Return seconds and values per image below a cut, and the network's bytes."""
-    from ._trunk import ResNetFeatures
-
-    trunk = ResNetFeatures(
-        backbone=model.backbone,
-        weights=model.weights,
-        image_size=model.image_size,
-        device=model.device,
-        trainable=cut,
-    )
-    n_pixels = model.image_size**2
-    # other images each time, which no cache knows
-    blank, films = np.random.default_rng(0).integers(0, 256, (2, 8, n_pixels)).astype(np.uint8)
-    trunk.fit(blank).transform(blank)
-    start = time.perf_counter()
-    values = trunk.transform(films).shape[1]
-    seconds = (time.perf_counter() - start) / len(films)
-    return seconds, values, sum(p.nbytes for p in trunk.module_.parameters())
-
-
 @main.command(
     short_help="Write a model's probabilities for a folder of images.",
     epilog="\b\nExample:\n  cxr-sklearn predict model.joblib new_xrays/ --out predictions.csv",
@@ -479,9 +506,11 @@ def _timed(model: Any, cut: str) -> tuple[float, int, int]:
 def predict(model: str, folder: str, out: str, batch: int, jobs: int | None, as_json: bool) -> None:
     """Write the probabilities that MODEL gives the images in FOLDER, whatever its subfolders.
 
-    A row per file: path, probability of each class, prediction, and for a file that could not be
-    read an error instead. A model file is a pickle and can run any code: load none that you do not
-    trust.
+    A row per file: path, probability of each class, prediction, and likeness: the correlation with
+    the mean of the training images, below 0.3 for what is no upright chest film. For a file that
+    could not be read there is an error instead.
+
+    A model file is a pickle and can run any code: load none that you do not trust.
     """
     from ._decode import looks_like_image
     from .datasets._files import files_below
@@ -492,28 +521,40 @@ def predict(model: str, folder: str, out: str, batch: int, jobs: int | None, as_
             f"FOLDER={folder!r} holds no image; expected files such as .png, .jpg or .dcm"
         )
     _check_place(out)
-    loader, classifier = _loaded(model)
+    pipeline = _loaded(model)
+    loader, guard, classifier = (pipeline.named_steps[name] for name in _STEPS)
     loader.set_params(on_error="mask", n_jobs=jobs)
-    columns = [f"p_{name}" for name in classifier.classes_]
-    failed = 0
+
+    def predicted(some: list[str]) -> pd.DataFrame:
+        return _predictions(loader, guard, classifier, some)
+
+    click.echo(_preflight.predicting(paths, classifier, predicted, batch, out), err=True)
+    failed = unlike = 0
     with replace_file(out) as stream, _progress(len(paths), "predicting") as step:
         for start in range(0, len(paths), batch):
             part = paths[start : start + batch]
-            table = _predictions(loader, classifier, part, columns)
+            table = predicted(part)
             failed += int((table["error"] != "").sum())
+            unlike += int((table["likeness"] < guard.offset_).sum())
             text = table.to_csv(index=False, header=start == 0, float_format="%.6f")
             stream.write(text.encode("utf-8", "backslashreplace"))
             for _ in part:
                 step()
     if as_json:
-        _print_json({"out": out, "images": len(paths), "unreadable": failed})
+        _print_json({"out": out, "images": len(paths), "unreadable": failed, "unlike": unlike})
     else:
         click.echo(f"{len(paths) - failed} of {len(paths)} images predicted; written to {out}")
     if failed:
         click.echo(f"warning: {failed} files could not be read: see the column error", err=True)
+    if unlike:
+        click.echo(
+            f"warning: {unlike} images are unlike those of training (likeness below "
+            f"{guard.offset_:g}), and their predictions mean little: see the column likeness",
+            err=True,
+        )
 
 
-def _loaded(path: str) -> tuple[Any, Any]:
+def _loaded(path: str) -> Any:
     from sklearn.pipeline import Pipeline
 
     try:
@@ -525,28 +566,30 @@ def _loaded(path: str) -> tuple[Any, Any]:
             f"MODEL={path!r} could not be loaded ({type(error).__name__}); expected a file that "
             "cxr-sklearn train wrote"
         ) from error
-    if not isinstance(pipeline, Pipeline) or list(pipeline.named_steps) != ["loader", "model"]:
+    if not isinstance(pipeline, Pipeline) or tuple(pipeline.named_steps) != _STEPS:
         raise ValueError(
             f"MODEL={path!r} holds a {type(pipeline).__name__}; expected a file that cxr-sklearn "
             "train wrote"
         )
-    return pipeline.named_steps["loader"], pipeline.named_steps["model"]
+    return pipeline
 
 
-def _predictions(
-    loader: Any, classifier: Any, paths: list[str], columns: list[str]
-) -> pd.DataFrame:
+def _predictions(loader: Any, guard: Any, classifier: Any, paths: list[str]) -> pd.DataFrame:
     X = _rows(loader, [[path] for path in paths])
     readable = loader.readable_
+    columns = [f"p_{name}" for name in classifier.classes_]
     proba = np.full((len(paths), len(columns)), np.nan)
+    likeness = np.full(len(paths), np.nan)
     label = np.full(len(paths), "", dtype=object)
     if readable.any():
         proba[readable] = classifier.predict_proba(X[readable])
+        likeness[readable] = guard.score_samples(X[readable])
         label[readable] = classifier.classes_[proba[readable].argmax(axis=1)]
     errors = {failure.row: failure.reason for failure in loader.failures_}
     table = pd.DataFrame(proba, columns=columns)
     table.insert(0, "path", paths)
     table["prediction"] = label
+    table["likeness"] = likeness
     table["error"] = [errors.get(row, "") for row in range(len(paths))]
     return table
 

@@ -25,7 +25,7 @@ class UnreadableImageWarning(UserWarning):
 
 
 class OutOfDistributionWarning(UserWarning):
-    """Images are unlike those that a model was trained on, and what it says of them means little."""
+    """Images are unlike those of training, so that what a model says of them means little."""
 
 
 class CurationWarning(UserWarning):
