@@ -234,6 +234,19 @@ def test_weighted_auc_is_that_of_repeated_rows():
         assert value == pytest.approx(mann_whitney)
 
 
+def test_six_classes_have_fifteen_pairs(tmp_path):
+    """A figure for each class and each pair, none of which speaks where labels are drawn."""
+    bunch = make_chest_phantom_files(tmp_path, 120, random_state=0)
+    patients, codes = np.unique(bunch.groups, return_inverse=True)
+    drawn = np.random.default_rng(0).integers(0, 6, len(patients))[codes]
+    bunch.target = np.array([f"finding {code}" for code in drawn])
+    result = audit(bunch)
+    header = result.baselines.query("baseline == 'header' and metric == 'AUC'")
+    assert len(header) == 1 + 6 + 15
+    assert checks(result, "serious") == set()
+    assert result.plot().axes
+
+
 def test_figures_are_the_same_in_blocks(monkeypatch):
     """Large sets are resampled and judged some draws at a time, with the same result."""
 

@@ -358,6 +358,23 @@ def test_an_interrupt_leaves_nothing_half_written(films, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupt_while_python_still_imports(capsys, monkeypatch):
+    """It is no traceback either."""
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_cli, "main", interrupted)
+    assert main(["audit"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_help_and_audit_do_not_wait_for_pytorch():
+    """What needs no network does not import one."""
+    code = "import sys, cxr_sklearn.datasets, cxr_sklearn._cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
 def test_a_closed_pipe_is_no_traceback(films, tmp_path):
     """``cxr-sklearn curate … | head -0`` ends quietly."""

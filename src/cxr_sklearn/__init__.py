@@ -3,11 +3,15 @@
 For research only: nothing here is a medical device.
 """
 
-from ._cache import clear_cache
-from ._classifier import ResNetClassifier
-from ._combined import ResNetOvO, ResNetOvR, ResNetStacking
-from ._images import XRayLoader
-from ._trunk import ResNetFeatures
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._cache import clear_cache
+    from ._classifier import ResNetClassifier
+    from ._combined import ResNetOvO, ResNetOvR, ResNetStacking
+    from ._images import XRayLoader
+    from ._trunk import ResNetFeatures
 
 __version__ = "0.1.0.dev0"
 
@@ -20,3 +24,24 @@ __all__ = [
     "XRayLoader",  # image files -> pixel rows: a transformer
     "clear_cache",  # let go of the activations held in memory
 ]
+
+# imported when first asked for: auditing images, or asking for help, need not wait for PyTorch
+_HOMES = {
+    "ResNetClassifier": "_classifier",
+    "ResNetFeatures": "_trunk",
+    "ResNetOvO": "_combined",
+    "ResNetOvR": "_combined",
+    "ResNetStacking": "_combined",
+    "XRayLoader": "_images",
+    "clear_cache": "_cache",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

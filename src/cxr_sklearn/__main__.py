@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from ._cli import main as program
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the program.
@@ -22,7 +20,12 @@ def main(arguments: list[str] | None = None) -> int:
     """
     name = None if sys.argv[0].endswith("cxr-sklearn") else "python -m cxr_sklearn"
     try:
+        from ._cli import main as program
+
         program(arguments, prog_name=name)
+    except KeyboardInterrupt:  # before the program can say so itself
+        print("interrupted", file=sys.stderr)
+        return 130
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
