@@ -11,9 +11,11 @@ it.
 import io
 import warnings
 from contextlib import redirect_stdout
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import matplotlib.pyplot as plt
+import numpy as np
 from joblib import Parallel, delayed
 from sklearn.model_selection import cross_val_score
 
@@ -82,6 +84,19 @@ with TemporaryDirectory() as folder, Parallel(n_jobs=2) as workers:
     results = workers(delayed(evaluate)(candidate(lr=r, memory=folder)) for r in rates)
 counts["two processes, memory"] = [first, *(passes for passes, _ in results)]
 print(counts["two processes, memory"], {name for _, names in results for name in names})
+
+# %%
+# A damaged folder
+# ----------------
+# Whatever happens to the folder costs time and nothing else. Here a file in it is overwritten: it
+# is left where it is, another is begun beside it, and a
+# :class:`~cxr_sklearn.exceptions.CacheWarning` says so.
+with TemporaryDirectory() as folder:
+    expected = candidate(memory=folder).fit(X, y).predict_proba(X)
+    next(Path(folder).glob("*.sqlite")).write_bytes(b"not a database any more")
+    passes, warned = evaluate(candidate(memory=folder))
+    assert np.array_equal(candidate(memory=folder).fit(X, y).predict_proba(X), expected)
+print(passes, warned)
 
 # %%
 # Warnings as errors, or as nothing

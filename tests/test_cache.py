@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -15,13 +21,14 @@ from cxr_sklearn import (
     ResNetFeatures,
     ResNetOvO,
     ResNetStacking,
+    _cache,
     _classifier,
     _images,
     _trunk,
     clear_cache,
 )
 from cxr_sklearn._cache import ActivationCache, DiskCache, activation_cache
-from cxr_sklearn.exceptions import TrunkPassWarning
+from cxr_sklearn.exceptions import CacheWarning, TrunkPassWarning
 
 from .toys import IMAGES_SEEN, ToyResNet, spied_toy, toy
 
@@ -247,3 +254,207 @@ def test_equal_weights_with_another_setting_are_not_mixed_up(phantoms):
         for n in (False, True)
     )
     assert not np.allclose(one, two)
+
+
+# -- what may happen to a file -------------------------------------------------------------------
+
+
+ROWS = np.random.default_rng(0).standard_normal((40, 64)).astype(np.float32)
+KEYS = [bytes([i]) * 16 for i in range(40)]
+
+
+def spoil(path, where):
+    """Overwrite some bytes of a file: at its head, all over it, or cut its end off."""
+    data = bytearray(path.read_bytes())
+    if where == "head":
+        data[:100] = b"x" * 100
+    elif where == "pages":
+        for start in range(4096, len(data), 4096):
+            data[start : start + 64] = b"\xff" * 64
+    elif where == "end":
+        del data[len(data) // 2 :]
+    elif where == "text":
+        data = bytearray(b"no database at all, whatever its name")
+    path.write_bytes(data)
+
+
+def filled(folder):
+    """Return the only file of a folder with rows, its log taken in."""
+    DiskCache(folder).put("t", KEYS, ROWS)
+    (path,) = folder.glob("*.sqlite")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
+
+
+@pytest.mark.parametrize("where", ["head", "pages", "end", "text"])
+def test_a_damaged_file_is_replaced_by_another(where, tmp_path):
+    """It is named, left where it is, and what it held is kept anew; no wrong row comes of it."""
+    path = filled(tmp_path)
+    spoil(path, where)
+
+    def use():
+        found = DiskCache(tmp_path).get("t", KEYS)
+        DiskCache(tmp_path).put("t", KEYS, ROWS)
+        return found
+
+    with pytest.warns(CacheWarning, match=r"activations-v2.sqlite' cannot be used"):
+        found = use()
+    for row, expected in zip(found, ROWS, strict=True):
+        assert row is None or np.array_equal(row, expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(np.stack(DiskCache(tmp_path).get("t", KEYS)), ROWS)
+    assert path.exists()
+    assert len(list(tmp_path.glob("*.sqlite"))) == 2
+
+
+def test_a_changed_row_is_computed_again(tmp_path):
+    """SQLite does not notice a changed value; the checksum does."""
+    path = filled(tmp_path)
+    data = path.read_bytes()
+    value = ROWS[7].tobytes()
+    assert data.count(value) == 1
+    path.write_bytes(data.replace(value, ROWS[8].tobytes()))
+    with pytest.warns(CacheWarning, match="1 activations on disk do not match"):
+        found = DiskCache(tmp_path).get("t", KEYS)
+    assert [i for i, row in enumerate(found) if row is None] == [7]
+    DiskCache(tmp_path).put("t", KEYS[7:8], ROWS[7:8])
+    np.testing.assert_array_equal(np.stack(DiskCache(tmp_path).get("t", KEYS)), ROWS)
+
+
+def test_a_foreign_file_is_left_alone(tmp_path):
+    """A database of someone else under this name keeps its tables."""
+    path = tmp_path / "activations-v2.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE rows (theirs TEXT)")
+        connection.commit()
+    before = path.read_bytes()
+    with pytest.warns(CacheWarning, match="it is no file of cxr_sklearn"):
+        DiskCache(tmp_path).put("t", KEYS, ROWS)
+    assert path.read_bytes() == before
+    np.testing.assert_array_equal(np.stack(DiskCache(tmp_path).get("t", KEYS)), ROWS)
+
+
+def test_a_file_of_another_version_is_named(tmp_path):
+    """It is not used, and not deleted: another process may use it."""
+    (tmp_path / "activations-v1.sqlite").touch()
+    with pytest.warns(CacheWarning, match=r"activations-v1.sqlite' is of another version"):
+        DiskCache(tmp_path)
+    assert (tmp_path / "activations-v1.sqlite").exists()
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """Return a function that sets the room on the disk; memory is empty again afterwards."""
+
+    def room(free):
+        usage = SimpleNamespace(total=2**40, used=0, free=free)
+        monkeypatch.setattr(_cache.shutil, "disk_usage", lambda _: usage)
+
+    yield room
+    _cache._DEGRADED.clear()
+    clear_cache()
+
+
+def test_on_a_nearly_full_disk_other_trunks_make_room(disk, tmp_path):
+    """The one written longest ago goes first; a trunk's own rows never go."""
+    cache = DiskCache(tmp_path)
+    for trunk in ("a", "b", "c"):
+        cache.put(trunk, KEYS, ROWS)
+    disk(2**30 + 100)
+    cache.put("c", [b"new"], ROWS[:1])
+    assert all(row is None for row in cache.get("a", KEYS))
+    np.testing.assert_array_equal(np.stack(cache.get("b", KEYS)), ROWS)
+    np.testing.assert_array_equal(np.stack(cache.get("c", [*KEYS, b"new"])), ROWS[[*range(40), 0]])
+
+
+def test_a_full_disk_is_a_warning(disk, tmp_path):
+    """What finds no room is kept in memory; what is on the disk is still read."""
+    cache = DiskCache(tmp_path)
+    cache.put("t", KEYS[:20], ROWS[:20])
+    disk(0)
+    with pytest.warns(CacheWarning, match=r"cannot be written .*No space left on device"):
+        cache.put("t", KEYS[20:], ROWS[20:])
+    np.testing.assert_array_equal(np.stack(cache.get("t", KEYS)), ROWS)
+    clear_cache()
+    assert sum(row is None for row in DiskCache(tmp_path).get("t", KEYS)) == 20
+
+
+def test_sqlite_says_that_the_disk_is_full(disk, tmp_path, monkeypatch):
+    """The same when the room runs out between the look and the writing."""
+    cache = DiskCache(tmp_path)
+
+    class Full(_cache._Connection):
+        def __enter__(self):
+            connection = super().__enter__()
+            connection.execute("PRAGMA max_page_count = 4")
+            return connection
+
+    monkeypatch.setattr(_cache, "_Connection", Full)
+    with pytest.warns(CacheWarning, match=r"cannot be written .*full"):
+        cache.put("t", KEYS, ROWS)
+    np.testing.assert_array_equal(np.stack(cache.get("t", KEYS)), ROWS)
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+def test_a_model_predicts_where_its_folder_fails(disk, phantoms, tmp_path, monkeypatch):
+    """A fitted model needs its folder for speed only."""
+    X, y = phantoms
+    model = ResNetOvO(**SPIED, max_epochs=2, memory=tmp_path).fit(X, y)
+    expected = model.predict_proba(X)
+
+    def failing(*args, **options):
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(_cache, "_Connection", failing)
+    with pytest.warns(CacheWarning, match="the memory of the process is used"):
+        found = model.predict_proba(X)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    with pytest.raises(OSError, match="cannot hold the activations"):
+        model.fit(X, y)
+
+
+WRITER = """
+import sys
+import numpy as np
+from cxr_sklearn._cache import DiskCache
+cache = DiskCache(sys.argv[1])
+seed = int(sys.argv[2])
+for block in range(10_000):
+    ids = [f"{seed} {block} {i}" for i in range(8)]
+    rows = np.stack([np.random.default_rng(list(id.encode())).random(512) for id in ids])
+    cache.put("t", [id.encode() for id in ids], rows)
+    print(*ids, sep="\\n", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_killed_writers_leave_no_wrong_row_and_lose_none(tmp_path):
+    """Sixty processes, two at a time, each killed at a moment drawn at random."""
+    rng = np.random.default_rng(0)
+    told: list[str] = []
+    for round_ in range(30):
+        writers = [
+            subprocess.Popen(
+                [sys.executable, "-c", WRITER, str(tmp_path), str(2 * round_ + k)],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for k in range(2)
+        ]
+        first = [writer.stdout.readline() for writer in writers]  # they have begun
+        for writer, line in zip(writers, first, strict=True):
+            time.sleep(rng.uniform(0, 0.15))
+            writer.kill()
+            rest, _ = writer.communicate()
+            told += [line.strip(), *rest.split("\n")[:-1]]  # the last may be half a line
+    assert len(told) > 60 * 8
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = DiskCache(tmp_path).get("t", [id.encode() for id in told])
+    for id_, row in zip(told, found, strict=True):
+        assert row is not None, f"{id_} was kept, and is lost"
+        np.testing.assert_array_equal(row, np.random.default_rng(list(id_.encode())).random(512))
+    assert list(tmp_path.glob("*.unusable")) == []

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import os
+import shutil
 import sqlite3
 import threading
+import time
+import warnings
+import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from .exceptions import CacheWarning
+
 IN_PROCESS_BYTES = 2**30
-_FORMAT_VERSION = 1
+_STEM = "activations-v2"  # changes with the tables
+_APPLICATION_ID = 0x43585241  # in the header of the file
+# what a cache on disk leaves free: the lesser of the two
+_RESERVED_BYTES, _RESERVED_SHARE = 2**30, 0.05
+
+T = TypeVar("T")
 
 
 class ActivationCache:
@@ -73,7 +86,13 @@ class DiskCache:
     """Rows of activations in a folder, shared by every process that names it.
 
     One SQLite file: rows are written in transactions, so a killed process leaves whole rows or
-    none, and several processes may read and write at once.
+    none, and several processes may read and write at once. Every row has a checksum, and one that
+    does not match is computed again. A file that is damaged, or that this class did not make, is
+    left where it is, marked, and replaced by another beside it.
+
+    Where the disk is nearly full, rows of other trunks make room, those written longest ago first.
+    Where that is not enough, or the folder cannot be written to any more, rows are kept in the
+    memory of the process instead.
 
     Parameters
     ----------
@@ -81,45 +100,128 @@ class DiskCache:
         Made if it does not exist.
     """
 
-    max_bytes = float("inf")
-
     def __init__(self, folder: str | os.PathLike) -> None:
-        self.path = Path(folder) / f"activations-v{_FORMAT_VERSION}.sqlite"
+        self.folder = Path(folder)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._connect() as connection:
-                # readers and a writer at once; a setting of the file, not of the connection
-                with contextlib.suppress(sqlite3.OperationalError):  # another process sets it now
-                    connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS rows (trunk TEXT, key BLOB, dtype TEXT, "
-                    "shape TEXT, value BLOB, PRIMARY KEY (trunk, key)) WITHOUT ROWID"
-                )
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._choose_file()
         except (OSError, sqlite3.Error) as error:
             raise OSError(
                 f"memory={str(folder)!r} cannot hold the activations ({error}); expected a folder "
                 "that can be written to"
             ) from error
-
-    def _connect(self) -> _Connection:
-        return _Connection(self.path)
+        for other in sorted(self.folder.glob("activations-v*.sqlite")):
+            if not other.name.startswith(_STEM):
+                _warn(
+                    f"{str(other)!r} is of another version of cxr_sklearn and is not used; delete "
+                    "it if no other version is"
+                )
 
     def get(self, trunk: str, keys: Sequence[bytes]) -> list[np.ndarray | None]:
         """Return the rows of one trunk, None where a row is not held."""
-        query = "SELECT dtype, shape, value FROM rows WHERE trunk = ? AND key = ?"
-        with self._connect() as connection:
-            found = [connection.execute(query, (trunk, key)).fetchone() for key in keys]
-        return [None if row is None else _from_blob(*row) for row in found]
+        rows: list[np.ndarray | None] = [None] * len(keys)
+        try:
+            rows = self._guarded(lambda connection: _read(connection, trunk, keys), rows)
+        except (OSError, sqlite3.Error) as error:
+            self._degrade("read", error)
+        if self.folder in _DEGRADED:
+            held = _IN_PROCESS.get(trunk, keys)
+            rows = [other if row is None else row for row, other in zip(rows, held, strict=True)]
+        return rows
 
     def put(self, trunk: str, keys: Sequence[bytes], rows: np.ndarray) -> None:
         """Keep rows of one trunk."""
         shape = ",".join(map(str, rows.shape[1:]))
-        records = [
-            (trunk, key, rows.dtype.str, shape, np.ascontiguousarray(row).tobytes())
-            for key, row in zip(keys, rows, strict=True)
-        ]
-        with self._connect() as connection:
-            connection.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?)", records)
+        records = []
+        for key, row in zip(keys, rows, strict=True):
+            value = np.ascontiguousarray(row).tobytes()
+            records.append((trunk, key, rows.dtype.str, shape, value, zlib.crc32(value)))
+
+        def write(connection: sqlite3.Connection) -> None:
+            self._make_room(connection, trunk, rows.nbytes)
+            connection.execute("INSERT OR REPLACE INTO trunks VALUES (?, ?)", (trunk, time.time()))
+            connection.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?)", records)
+
+        try:
+            self._guarded(write, None)
+        except (OSError, sqlite3.Error) as error:
+            self._degrade("written", error)
+            _IN_PROCESS.put(trunk, keys, rows)
+
+    # -- the file ---------------------------------------------------------------------------------
+
+    def _connect(self) -> _Connection:
+        return _Connection(self.path)
+
+    def _choose_file(self) -> None:
+        """Take the first file that is not marked as unusable, and make its tables."""
+        for number in itertools.count():
+            self.path = self.folder / f"{_STEM}{f'-{number}' if number else ''}.sqlite"
+            if self._mark.exists():
+                continue
+            try:
+                with self._connect() as connection:
+                    problem = _prepared(connection)
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                problem = str(error)
+            if not problem:
+                return
+            self._set_aside(problem)
+
+    @property
+    def _mark(self) -> Path:
+        return self.path.with_suffix(".unusable")
+
+    def _set_aside(self, problem: str) -> None:
+        """Mark the file: nothing is deleted that another process may have open."""
+        self._mark.touch()
+        _warn(
+            f"{str(self.path)!r} cannot be used ({problem}); another file is begun beside it, and "
+            "its activations are computed again: delete it when no process uses it"
+        )
+
+    def _guarded(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """Return what `work` makes of a connection; begin another file if this one is damaged."""
+        try:
+            with self._connect() as connection:
+                return work(connection)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            self._set_aside(str(error))
+            self._choose_file()
+            return otherwise
+
+    def _make_room(self, connection: sqlite3.Connection, trunk: str, n_bytes: int) -> None:
+        """Drop other trunks' rows, oldest first, until there is room; raise if there is none."""
+        disk = shutil.disk_usage(self.folder)
+        spare = disk.free - min(_RESERVED_BYTES, _RESERVED_SHARE * disk.total)
+        # SQLite needs the pages once more, for its log
+        if spare >= 3 * n_bytes:
+            return
+        query = "SELECT trunk FROM trunks WHERE trunk != ? ORDER BY written"
+        for (other,) in connection.execute(query, (trunk,)).fetchall():
+            if _unused(connection) >= 2 * n_bytes and spare > 0:
+                return
+            connection.execute("DELETE FROM rows WHERE trunk = ?", (other,))
+            connection.execute("DELETE FROM trunks WHERE trunk = ?", (other,))
+        if _unused(connection) < 2 * n_bytes:
+            connection.commit()  # what was dropped stays dropped
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _degrade(self, what: str, error: Exception) -> None:
+        _DEGRADED.add(self.folder)
+        _warn(
+            f"memory={str(self.folder)!r}: activations cannot be {what} ({error}), and are kept in "
+            "the memory of the process; expected a folder with room that can be read and written "
+            "to: free some, or name another"
+        )
+
+
+# folders whose rows this process has in memory, in part, for want of a better place
+_DEGRADED: set[Path] = set()
 
 
 class _Connection:
@@ -129,7 +231,11 @@ class _Connection:
         self._connection = sqlite3.connect(path, timeout=60)
 
     def __enter__(self) -> sqlite3.Connection:
-        self._connection.execute("PRAGMA synchronous=NORMAL")
+        try:
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+        except BaseException:
+            self._connection.close()
+            raise
         return self._connection
 
     def __exit__(self, kind: type | None, *_: Any) -> None:
@@ -140,9 +246,70 @@ class _Connection:
             self._connection.close()
 
 
+def _prepared(connection: sqlite3.Connection) -> str:
+    """Make the tables of a new file, and return what is wrong with one that is there, or ``""``."""
+
+    def found() -> tuple[int, int]:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (n_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return application, n_tables
+
+    if found() == (0, 0):
+        # readers and a writer at once; a setting of the file, not of the connection
+        with contextlib.suppress(sqlite3.OperationalError):  # another process sets it now
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        if found() == (0, 0):
+            connection.execute(
+                "CREATE TABLE rows (trunk TEXT, key BLOB, dtype TEXT, shape TEXT, value BLOB, "
+                "checksum INTEGER, PRIMARY KEY (trunk, key)) WITHOUT ROWID"
+            )
+            connection.execute("CREATE TABLE trunks (trunk TEXT PRIMARY KEY, written REAL)")
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.commit()
+    application, _ = found()
+    return "" if application == _APPLICATION_ID else "it is no file of cxr_sklearn"
+
+
+def _read(
+    connection: sqlite3.Connection, trunk: str, keys: Sequence[bytes]
+) -> list[np.ndarray | None]:
+    query = "SELECT dtype, shape, value, checksum FROM rows WHERE trunk = ? AND key = ?"
+    rows: list[np.ndarray | None] = []
+    damaged = []
+    for key in keys:
+        record = connection.execute(query, (trunk, key)).fetchone()
+        if record is not None and zlib.crc32(record[2]) != record[3]:
+            damaged.append((trunk, key))
+            record = None
+        rows.append(None if record is None else _from_blob(*record[:3]))
+    if damaged:
+        _warn(f"{len(damaged)} activations on disk do not match their checksums; computed again")
+        connection.executemany("DELETE FROM rows WHERE trunk = ? AND key = ?", damaged)
+    return rows
+
+
 def _from_blob(dtype: str, shape: str, value: bytes) -> np.ndarray:
     sizes = [int(size) for size in shape.split(",") if size]
     return np.frombuffer(value, dtype=np.dtype(dtype)).reshape(sizes)
+
+
+def _unused(connection: sqlite3.Connection) -> int:
+    """Return the bytes of the file that hold nothing."""
+    (pages,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    return pages * size
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether a file is what is wrong, rather than the disk, a lock or a permission."""
+    # without tables, or with others, a statement is an SQLITE_ERROR
+    damage = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in damage
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, CacheWarning, stacklevel=2)
 
 
 _IN_PROCESS = ActivationCache()
@@ -166,7 +333,13 @@ def activation_cache(memory: Any, *, create: bool) -> ActivationCache | DiskCach
     folder = memory if isinstance(memory, (str, os.PathLike, type(None))) else memory.location
     if folder is None or not (create or Path(folder).is_dir()):
         return _IN_PROCESS
-    return DiskCache(folder)
+    try:
+        return DiskCache(folder)
+    except OSError as error:
+        if create:
+            raise
+        _warn(f"{error}; the memory of the process is used")
+        return _IN_PROCESS
 
 
 def clear_cache() -> None:

@@ -16,6 +16,10 @@ class TrunkPassWarning(UserWarning):
     """Images pass the frozen trunk more often than once, and a parameter would prevent it."""
 
 
+class CacheWarning(UserWarning):
+    """Activations on disk are damaged or cannot be kept, and are computed again."""
+
+
 class DeviceWarning(UserWarning):
     """The device asked for is not the one used, or is shared to no purpose."""
 
