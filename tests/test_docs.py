@@ -222,7 +222,7 @@ def messages():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not node.args:
                 continue
-            if re.search(r"(Error|^warnings\.warn)$", ast.unparse(node.func)):
+            if re.search(r"(Error|^warnings\.warn|^_warn)$", ast.unparse(node.func)):
                 parts = getattr(node.args[0], "values", [node.args[0]])  # of an f-string
                 text = "".join(
                     str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts
