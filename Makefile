@@ -11,9 +11,8 @@ MIN_READY = $(MIN_VENV)/.installed
 SLOW ?= tests
 # where the built wheel is unpacked to be tested, before the sources on the path
 WHEEL = $(CURDIR)/build/wheel
-# the tests of what a wheel could lack: modules, the command line, what workers and pickles import
-WHEEL_TESTS = tests/test_demo.py tests/test_cli.py tests/test_persistence.py \
-	tests/test_images.py tests/test_dicom.py tests/test_edges.py
+# the tests of what a wheel could lack: modules, and what workers and pickles import
+WHEEL_TESTS = tests/test_demo.py tests/test_persistence.py tests/test_images.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-min coverage wheel docs lint format clean
@@ -59,7 +58,7 @@ wheel: $(READY)  ## Build the distributions, check what they hold, and test the 
 	$(BIN)/python -m pip install --quiet --no-deps --target "$(WHEEL)" dist/*.whl
 	PYTHONPATH="$(WHEEL)" $(BIN)/python -c "import cxr_sklearn as c; print(c.__file__); \
 		assert c.__file__.startswith('$(WHEEL)')"
-	PYTHONPATH="$(WHEEL)" $(BIN)/python -m cxr_sklearn demo --help
+	PYTHONPATH="$(WHEEL)" $(BIN)/python -m cxr_sklearn --help
 	PYTHONPATH="$(WHEEL)" $(BIN)/python -m pytest -n auto $(WHEEL_TESTS)
 
 docs: $(READY)  ## Build the pages into docs/_build/html, running the examples, and check their links
