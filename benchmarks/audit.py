@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import collections
 import os
+import resource
 import tempfile
 import time
 from pathlib import Path
@@ -79,6 +80,8 @@ def speed(options: argparse.Namespace) -> None:
         for name, seconds in steps.items():
             share = f"{decode / seconds:.0%} of it decoding"
             print(f"{name}: {seconds:.0f} s, {len(paths) / seconds:.0f} images/s, {share}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory of the process: {peak:.0f} MiB")
 
 
 def timed(function) -> float:
