@@ -61,6 +61,18 @@ def test_an_image_passes_once_however_it_is_asked_for(phantoms, passes):
 
 
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+def test_a_fitted_model_tells_hits_and_misses(phantoms, passes):
+    """What it counts is what the network saw; without a trunk there is nothing to count."""
+    X, y = phantoms
+    first = ResNetOvO(**SPIED, max_epochs=2).fit(X[:30], y[:30])
+    assert first.cache_info_ == (0, passes()) == (0, 30)
+    second = ResNetStacking(**SPIED, max_epochs=2, cv=2).fit(X, y)
+    assert second.cache_info_ == (30, passes()) == (30, len(X) - 30)
+    whole = ResNetOvO(**{**SPIED, "backbone": toy}, trainable="all", max_epochs=2).fit(X, y)
+    assert whole.cache_info_ == (0, 0)
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 @pytest.mark.parametrize("trainable", ["layer4", "layer1"])
 def test_a_search_at_a_middle_cut_passes_each_image_once(trainable, phantoms, passes):
     """Below the head, too, folds and candidates share one pass."""

@@ -15,7 +15,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,21 @@ _APPLICATION_ID = 0x43585241  # in the header of the file
 _RESERVED_BYTES, _RESERVED_SHARE = 2**30, 0.05
 
 T = TypeVar("T")
+
+
+class CacheInfo(NamedTuple):
+    """How often activations were asked for in a fit.
+
+    Attributes
+    ----------
+    hits : int
+        Images whose activations were there: passes of the trunk that were saved.
+    misses : int
+        Images that passed the trunk.
+    """
+
+    hits: int
+    misses: int
 
 
 class ActivationCache:

@@ -19,7 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_is_fitted
 
 from ._backbones import Backbone
-from ._cache import IN_PROCESS_BYTES, ActivationCache, activation_cache
+from ._cache import IN_PROCESS_BYTES, ActivationCache, CacheInfo, activation_cache
 from ._checks import check_callbacks, check_layer_sizes, check_none_missing, class_weights
 from ._device import resolve_device, warn_shared_gpu
 from ._inputs import Images, check_images
@@ -117,6 +117,9 @@ classes_ : ndarray of shape (n_classes,)
         The labels.
     trunk_ : ResNetFeatures
         The frozen part, fitted.
+    cache_info_ : (hits, misses)
+        A named tuple: images whose activations ``fit`` found in the cache, each a pass saved, and
+        images that passed the trunk. Workers' own passes are not counted.
     n_features_in_ : int
         Pixels per image, or 1 for a column of paths.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -279,12 +282,14 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
                 codes, group_codes, self.validation_fraction, self._names, int(seeds[0])
             )
             self.validation_indices_ = kept[held]
-        rows = self._training_rows(images, codes, weight, held)
-        try:
-            self._fit_tails(rows, group_codes, seeds[1:])
-            predicted = self._predicted_codes(rows)
-        finally:
-            rows.release()
+        with self.trunk_._counting() as tally:
+            rows = self._training_rows(images, codes, weight, held)
+            try:
+                self._fit_tails(rows, group_codes, seeds[1:])
+                predicted = self._predicted_codes(rows)
+            finally:
+                rows.release()
+        self.cache_info_ = CacheInfo(tally.images - tally.passes, tally.passes)
         self._warn_never_predicted(predicted)
         self._record_training()
 

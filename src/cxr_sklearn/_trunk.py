@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import time
@@ -263,12 +264,22 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._channels = network.in_channels
         self._fingerprint = network.fingerprint
         activation_cache(self.memory, create=True)  # a folder that cannot be had fails here
+        self._fit_tally: _Tally | None = None
         self._row_shape: tuple[int, ...] | None = None
         if self.trainable == "head":
             self._row_shape = (network.head_width,)
         elif self.trainable == "all":
             self._row_shape = (1, self.image_size, self.image_size)
         return self
+
+    @contextlib.contextmanager
+    def _counting(self) -> Iterator[_Tally]:
+        """Count the images and passes of a fit."""
+        self._fit_tally = tally = _Tally(self)
+        try:
+            yield tally
+        finally:
+            self._fit_tally = None
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -325,8 +336,9 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             part_keys = [keys[i] for i in part]
             new.update(zip(part_keys, rows, strict=True))
             cache.put(context, part_keys, rows)
-        if tally is not None:
-            tally.add(len(images), len(todo))
+        for counter in (tally, self._fit_tally):
+            if counter is not None:
+                counter.add(len(images), len(todo))
         if len(todo) and isinstance(cache, ActivationCache) and in_worker():
             _warn_worker()
         rows = np.stack([new[keys[i]] if row is None else row for i, row in enumerate(found)])
