@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -321,18 +322,74 @@ def test_a_damaged_file_is_replaced_by_another(where, tmp_path):
     assert len(list(tmp_path.glob("*.sqlite"))) == 2
 
 
-def test_a_changed_row_is_computed_again(tmp_path):
-    """SQLite does not notice a changed value; the checksum does."""
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (ROWS[7].tobytes(), ROWS[8].tobytes()),  # a row in the place of another
+        (ROWS[7].tobytes(), ROWS[7].byteswap().tobytes()),
+        (KEYS[7], b"\x07" * 15 + b"\x06"),  # a key, so that SQLite may find its neighbour
+        (b"<f464", b">f464"),
+        (b"<f464", b"<f463"),
+        (b"<f464", b",f464"),
+    ],
+    ids=["value", "swapped", "key", "byte order", "shape", "dtype"],
+)
+def test_a_changed_row_is_computed_again(old, new, tmp_path):
+    """SQLite does not notice a changed byte; the checksum does. No wrong row is ever returned."""
     path = filled(tmp_path)
     data = path.read_bytes()
-    value = ROWS[7].tobytes()
-    assert data.count(value) == 1
-    path.write_bytes(data.replace(value, ROWS[8].tobytes()))
-    with pytest.warns(CacheWarning, match="1 activations on disk do not match"):
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         found = DiskCache(tmp_path).get("t", KEYS)
-    assert [i for i, row in enumerate(found) if row is None] == [7]
-    DiskCache(tmp_path).put("t", KEYS[7:8], ROWS[7:8])
+        DiskCache(tmp_path).put("t", KEYS, ROWS)
+        again = DiskCache(tmp_path).get("t", KEYS)
+    assert all(row is None or np.array_equal(row, r) for row, r in zip(found, ROWS, strict=True))
+    assert any(row is None for row in found)
+    np.testing.assert_array_equal(np.stack(again), ROWS)
+    assert {w.category for w in caught} <= {CacheWarning}
+
+
+def test_no_flipped_bit_returns_a_wrong_row(tmp_path):
+    """Bits drawn from the whole file, keys and headers of rows among them."""
+    rows, keys = ROWS[:12, :8], KEYS[:12]
+    DiskCache(tmp_path / "whole").put("t", keys, rows)
+    (path,) = (tmp_path / "whole").glob("*.sqlite")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    used = np.flatnonzero(data)
+    rng = np.random.default_rng(0)
+    damaged = tmp_path / "damaged"
+    missed = 0
+    for _ in range(300):
+        shutil.rmtree(damaged, ignore_errors=True)
+        damaged.mkdir()
+        changed = data.copy()
+        changed[rng.choice(used)] ^= 1 << rng.integers(8)
+        (damaged / path.name).write_bytes(changed.tobytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CacheWarning)
+            found = DiskCache(damaged).get("t", keys)
+        for row, expected in zip(found, rows, strict=True):
+            assert row is None or np.array_equal(row, expected)
+        missed += any(row is None for row in found)
+    assert missed > 100
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_is_no_file_is_left_alone(kind, tmp_path):
+    """A folder or a link of that name is not written through."""
+    place = tmp_path / "activations-v2.sqlite"
+    if kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(tmp_path / "elsewhere")
+    with pytest.warns(CacheWarning, match="it is no regular file"):
+        DiskCache(tmp_path).put("t", KEYS, ROWS)
     np.testing.assert_array_equal(np.stack(DiskCache(tmp_path).get("t", KEYS)), ROWS)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_foreign_file_is_left_alone(tmp_path):
@@ -417,7 +474,9 @@ def test_a_model_predicts_where_its_folder_fails(disk, phantoms, tmp_path, monke
     expected = model.predict_proba(X)
 
     def failing(*args, **options):
-        raise sqlite3.OperationalError("attempt to write a readonly database")
+        error = sqlite3.OperationalError("attempt to write a readonly database")
+        error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+        raise error
 
     monkeypatch.setattr(_cache, "_Connection", failing)
     with pytest.warns(CacheWarning, match="the memory of the process is used"):

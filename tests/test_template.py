@@ -78,9 +78,26 @@ def test_rows_then_paths_is_an_error(phantoms):
         guard.predict([["film.png"]])  # which is not even opened
 
 
-def test_what_is_no_square_is_an_error():
-    """Rows must be square images, or their columns could not be told."""
-    with pytest.raises(ValueError, match="X has 10 values per row"):
+def test_images_of_every_form_are_alike(phantoms):
+    """Rows, stacks, colour and floats give the same, as they do to the classifiers."""
+    stack = phantoms.reshape(-1, 64, 64)
+    expected = MeanRadiograph().fit(phantoms).score_samples(phantoms)
+    for X in (stack, np.repeat(stack[..., None], 3, axis=3), phantoms / np.float32(255)):
+        found = MeanRadiograph().fit(X).score_samples(X)
+        np.testing.assert_allclose(found, expected, atol=1e-2)
+    wide = stack[:, 8:56]
+    assert (MeanRadiograph().fit(wide).predict(wide) == 1).mean() > 0.95
+
+
+def test_a_guarded_pipeline_can_put_out_frames(phantoms):
+    """As without a guard."""
+    pipeline = make_pipeline(MeanRadiograph()).set_output(transform="pandas")
+    assert pipeline.fit_transform(phantoms[:5]).shape == (5, 4096)
+
+
+def test_what_is_too_small_is_an_error():
+    """A row whose length is no square is an image of one line."""
+    with pytest.raises(ValueError, match="X holds images of 1×10 pixels"):
         MeanRadiograph().fit(np.zeros((4, 10)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import os
 import shutil
@@ -11,7 +12,6 @@ import sqlite3
 import threading
 import time
 import warnings
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -101,9 +101,9 @@ class DiskCache:
     """Rows of activations in a folder, shared by every process that names it.
 
     One SQLite file: rows are written in transactions, so a killed process leaves whole rows or
-    none, and several processes may read and write at once. Every row has a checksum, and one that
-    does not match is computed again. A file that is damaged, or that this class did not make, is
-    left where it is, marked, and replaced by another beside it.
+    none, and several processes may read and write at once. Every row has a checksum. A file with a
+    row that does not match it, one that is damaged otherwise, or one that this class did not make,
+    is left where it is, marked, and replaced by another beside it.
 
     Where the disk is nearly full, rows of other trunks make room, those written longest ago first.
     Where that is not enough, or the folder cannot be written to any more, rows are kept in the
@@ -149,13 +149,13 @@ class DiskCache:
         shape = ",".join(map(str, rows.shape[1:]))
         records = []
         for key, row in zip(keys, rows, strict=True):
-            value = np.ascontiguousarray(row).tobytes()
-            records.append((trunk, key, rows.dtype.str, shape, value, zlib.crc32(value)))
+            what = (trunk, key, rows.dtype.str, shape, np.ascontiguousarray(row).tobytes())
+            records.append((*what, _checksum(*what)))
 
         def write(connection: sqlite3.Connection) -> None:
             self._make_room(connection, trunk, rows.nbytes)
             connection.execute("INSERT OR REPLACE INTO trunks VALUES (?, ?)", (trunk, time.time()))
-            connection.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?)", records)
+            connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", records)
 
         try:
             self._guarded(write, None)
@@ -174,10 +174,13 @@ class DiskCache:
             self.path = self.folder / f"{_STEM}{f'-{number}' if number else ''}.sqlite"
             if self._mark.exists():
                 continue
+            if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
+                self._set_aside("it is no regular file")
+                continue
             try:
                 with self._connect() as connection:
                     problem = _prepared(connection)
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 if not _is_damage(error):
                     raise
                 problem = str(error)
@@ -202,7 +205,7 @@ class DiskCache:
         try:
             with self._connect() as connection:
                 return work(connection)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not _is_damage(error):
                 raise
             self._set_aside(str(error))
@@ -237,6 +240,10 @@ class DiskCache:
 
 # folders whose rows this process has in memory, in part, for want of a better place
 _DEGRADED: set[Path] = set()
+
+
+class _Damage(sqlite3.DatabaseError):
+    """What is in the file is not what was written to it."""
 
 
 class _Connection:
@@ -277,7 +284,7 @@ def _prepared(connection: sqlite3.Connection) -> str:
         if found() == (0, 0):
             connection.execute(
                 "CREATE TABLE rows (trunk TEXT, key BLOB, dtype TEXT, shape TEXT, value BLOB, "
-                "checksum INTEGER, PRIMARY KEY (trunk, key)) WITHOUT ROWID"
+                "checksum BLOB, PRIMARY KEY (trunk, key)) WITHOUT ROWID"
             )
             connection.execute("CREATE TABLE trunks (trunk TEXT PRIMARY KEY, written REAL)")
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -291,17 +298,21 @@ def _read(
 ) -> list[np.ndarray | None]:
     query = "SELECT dtype, shape, value, checksum FROM rows WHERE trunk = ? AND key = ?"
     rows: list[np.ndarray | None] = []
-    damaged = []
     for key in keys:
         record = connection.execute(query, (trunk, key)).fetchone()
-        if record is not None and zlib.crc32(record[2]) != record[3]:
-            damaged.append((trunk, key))
-            record = None
+        if record is not None and _checksum(trunk, key, *record[:3]) != record[3]:
+            raise _Damage("a row does not match its checksum")
         rows.append(None if record is None else _from_blob(*record[:3]))
-    if damaged:
-        _warn(f"{len(damaged)} activations on disk do not match their checksums; computed again")
-        connection.executemany("DELETE FROM rows WHERE trunk = ? AND key = ?", damaged)
     return rows
+
+
+def _checksum(trunk: str, key: bytes, dtype: Any, shape: Any, value: Any) -> bytes:
+    """Return a checksum of a row, and of what it was asked for by: damage may be in the index."""
+    if not isinstance(value, bytes):
+        return b""
+    digest = hashlib.blake2b(repr((trunk, key, dtype, shape)).encode(), digest_size=8)
+    digest.update(value)
+    return digest.digest()
 
 
 def _from_blob(dtype: str, shape: str, value: bytes) -> np.ndarray:
@@ -316,11 +327,13 @@ def _unused(connection: sqlite3.Connection) -> int:
     return pages * size
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def _is_damage(error: Exception) -> bool:
     """Whether a file is what is wrong, rather than the disk, a lock or a permission."""
-    # without tables, or with others, a statement is an SQLITE_ERROR
+    code = getattr(error, "sqlite_errorcode", None)
+    # without a code Python found it: text that is none, or a checksum; without tables, or with
+    # others, a statement is an SQLITE_ERROR
     damage = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in damage
+    return code is None or code & 0xFF in damage
 
 
 def _warn(message: str) -> None:

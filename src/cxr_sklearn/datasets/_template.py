@@ -9,17 +9,19 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 from scipy.stats import rankdata
-from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, OutlierMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .._images import XRayLoader, as_paths
+from .._inputs import check_images
 from ..exceptions import OutOfDistributionWarning
 from ._films import THUMBNAIL_SIDE
 
 TURNED, UNLIKE = 0.0, 0.3
 _NAMED = 5
+_LEAST_SIDE = 8
 
 
 def equalised(thumbnails: np.ndarray) -> np.ndarray:
@@ -63,7 +65,7 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / length if length > 0 else vector
 
 
-class MeanRadiograph(OutlierMixin, TransformerMixin, BaseEstimator):
+class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseEstimator):
     """Find images that are no upright chest radiographs: those unlike the mean of a set.
 
     Images are reduced to 32 by 32 pixels whose grey levels are replaced by their ranks, so that
@@ -105,6 +107,10 @@ class MeanRadiograph(OutlierMixin, TransformerMixin, BaseEstimator):
     ... )
     """
 
+    # what check_images asks of an estimator
+    image_size: ClassVar[int] = THUMBNAIL_SIDE
+    image_shape: ClassVar[None] = None
+    n_jobs: ClassVar[None] = None
     _parameter_constraints: ClassVar[dict] = {"threshold": [Interval(Real, -1, 1, closed="both")]}
 
     def __init__(self, *, threshold: float = UNLIKE) -> None:
@@ -115,8 +121,9 @@ class MeanRadiograph(OutlierMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, h * w) or (n_samples, 1)
-            Rows of pixels of square images of 8 by 8 pixels or more, or paths.
+        X : array-like of shape (n_samples, h * w), (n_samples, h, w), (n_samples, h, w, 3) or \
+                (n_samples, 1)
+            Images of 8 by 8 pixels or more as the classifiers take them, or a column of paths.
         y : ignored
 
         Returns
@@ -133,7 +140,7 @@ class MeanRadiograph(OutlierMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, h * w) or (n_samples, 1)
+        X : array-like
             As in ``fit``.
 
         Returns
@@ -149,7 +156,7 @@ class MeanRadiograph(OutlierMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, h * w) or (n_samples, 1)
+        X : array-like
             As in ``fit``.
 
         Returns
@@ -163,7 +170,7 @@ class MeanRadiograph(OutlierMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, h * w) or (n_samples, 1)
+        X : array-like
             As in ``fit``.
 
         Returns
@@ -177,7 +184,7 @@ class MeanRadiograph(OutlierMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, h * w) or (n_samples, 1)
+        X : array-like
             As in ``fit``.
         y : ignored
         **params : ignored
@@ -195,7 +202,7 @@ class MeanRadiograph(OutlierMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, h * w) or (n_samples, 1)
+        X : array-like
             As in ``fit``.
 
         Returns
@@ -225,22 +232,26 @@ class MeanRadiograph(OutlierMixin, TransformerMixin, BaseEstimator):
             self._check_n_features(1, reset)
             rows = XRayLoader(image_size=THUMBNAIL_SIDE, resize="stretch").fit_transform(X)
             return rows.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-        X = validate_data(self, X, reset=reset, dtype="numeric")
-        side = round(X.shape[1] ** 0.5)
-        if side**2 != X.shape[1] or side < 8:
+        images = check_images(self, X, reset=reset)
+        height, width = images.image_shape
+        if min(height, width) < _LEAST_SIDE:
             raise ValueError(
-                f"X has {X.shape[1]} values per row; expected the pixels of square images of 8×8 "
+                f"X holds images of {height}×{width} pixels; expected {_LEAST_SIDE}×{_LEAST_SIDE} "
                 "or more, or one column of paths: load files with XRayLoader"
             )
-        images = X.reshape(-1, side, side).astype(np.float32)
         size = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
         return np.stack(
-            [np.asarray(Image.fromarray(im).resize(size, Image.Resampling.BOX)) for im in images]
+            [
+                np.asarray(
+                    Image.fromarray(pixels.astype(np.float32)).resize(size, Image.Resampling.BOX)
+                )
+                for pixels in images.pixels(np.arange(len(images)))
+            ]
         )
 
     def _check_n_features(self, found: int, reset: bool) -> None:
         if reset:
-            self.n_features_in_ = found
+            self.n_features_in_, self._takes_paths = found, True
         elif self.n_features_in_ != found:
             raise ValueError(
                 f"X is a column of paths, but MeanRadiograph was fitted on {self.n_features_in_} "
