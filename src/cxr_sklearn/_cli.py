@@ -31,6 +31,7 @@ MODELS = {
     "single": "ResNetClassifier",
 }
 _READ_AT_ONCE = 256
+_LISTED = 20
 _STEPS = ("loader", "guard", "model")
 _EXIT_CODES = """
 \b
@@ -81,13 +82,28 @@ def main() -> None:
 
 # -- what several commands share ----------------------------------------------------------------
 
+
+class _Jobs(click.ParamType):
+    """A number of threads; -1 for all cores."""
+
+    name = "integer"
+
+    def convert(self, value: Any, parameter: Any, context: Any) -> int:
+        n = click.INT.convert(value, parameter, context)
+        if n == 0:
+            self.fail("0; expected 1 or more, or -1 for all cores", parameter, context)
+        return n
+
+
+_JOBS = _Jobs()
+
 # which options a form of DATA takes; any other that is given is a mistake
 _FORMS: dict[str, tuple[str, ...]] = {
     "folder": (),
     "table": ("root", "path", "label", "patient", "source", "label_map", "skip_missing"),
     "nih": ("root", "label_map", "skip_missing"),
     "covidx": ("root", "skip_missing"),
-    "dicom": ("labels", "label", "on"),
+    "dicom": ("labels", "label", "on", "salt"),
 }
 
 
@@ -96,6 +112,8 @@ def _label_map(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     for text, (old, _, new) in zip(values, pairs, strict=True):
         if not old or not new:
             raise click.BadParameter(f"{text!r}; expected LABEL=CLASS")
+        if sum(old == other for other, _, _ in pairs) > 1:
+            raise click.BadParameter(f"{old!r} twice; expected one class for it")
     return {old: new for old, _, new in pairs}
 
 
@@ -136,7 +154,13 @@ _DATA = (
         show_default=True,
         help="Column by which --labels finds DICOM files.",
     ),
-    click.option("--jobs", type=int, default=None, help="Threads that read files.  [default: 1]"),
+    click.option(
+        "--salt",
+        envvar="CXR_SKLEARN_SALT",
+        show_envvar=True,
+        help="Secret that makes the pseudonyms of DICOM patients the same each time.",
+    ),
+    click.option("--jobs", type=_JOBS, default=None, help="Threads that read files.  [default: 1]"),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
 
@@ -153,9 +177,7 @@ def _load(options: dict[str, Any]) -> Any:
     form = options["form"] or ("folder" if data.is_dir() else "table")
     _check_form(form, data)
     bunch = _loaded_as(form, data, options)
-    for what, aside in (("missing", bunch.missing), ("set aside", bunch.ignored)):
-        if len(aside):
-            click.echo(f"{len(aside)} files {what}, the first {str(aside[0])!r}", err=True)
+    click.echo(bunch.DESCR, err=True)
     return bunch
 
 
@@ -167,7 +189,7 @@ def _loaded_as(form: str, data: Path, options: dict[str, Any]) -> Any:
     if form == "folder":
         return datasets.load_xray_folder(data)
     if form == "dicom":
-        names = {name: options[name] for name in ("labels", "label", "on")}
+        names = {name: options[name] for name in ("labels", "label", "on", "salt")}
         return datasets.load_dicom_folder(data, **names)
     if form == "covidx":
         return datasets.load_covidx(data, root, on_missing=on_missing)
@@ -194,13 +216,18 @@ def _check_form(form: str, data: Path) -> None:
             raise click.UsageError(
                 f"--{name.replace('_', '-')} is of no use with --form {form}; it is for {forms}"
             )
+        if given and form == "dicom" and name in ("label", "on") and not context.params["labels"]:
+            raise click.UsageError(f"--{name} is of no use without --labels")
 
 
-def _check_place(file: str | None) -> None:
-    """Find out before the work whether its result can be written."""
+def _check_place(file: str | None, *inputs: str | None) -> None:
+    """Find out before the work whether its result can be written, and is none of its inputs."""
     if file is None:
         return
-    folder = Path(file).parent
+    for given in inputs:
+        if given is not None and os.path.exists(file) and os.path.samefile(file, given):
+            raise OSError(f"{file!r} is what is to be read; expected another file for the result")
+    folder = Path(os.path.realpath(file)).parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         found = "a folder that cannot be written to" if folder.is_dir() else "no such folder"
         raise OSError(
@@ -250,7 +277,7 @@ def audit(html: str | None, fail_on: str | None, **options: Any) -> None:
     """
     from .datasets import audit as run
 
-    _check_place(html)
+    _check_place(html, options["data"], options["labels"])
     bunch = _load(options)
     click.echo(_preflight.reading(bunch, options["jobs"]), err=True)
     with _progress(len(bunch.data), "reading") as step:
@@ -271,6 +298,10 @@ def audit(html: str | None, fail_on: str | None, **options: Any) -> None:
         )
     else:
         click.echo(str(result))
+        for path, reason in result.unreadable.to_numpy()[:_LISTED]:
+            click.echo(f"unreadable: {path}: {reason}")
+        if len(result.unreadable) > _LISTED:
+            click.echo(f"and {len(result.unreadable) - _LISTED} more: see --json")
     if fail_on is not None:
         failing = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
         if any(finding.severity in failing for finding in result.findings):
@@ -345,6 +376,18 @@ def curate(out: str, dry_run: bool, link: bool, rules: dict, **options: Any) -> 
 # -- train and predict --------------------------------------------------------------------------
 
 
+_WITH_OPTIONS = {
+    "backbone": "--backbone",
+    "weights": "--weights",
+    "trainable": "--trainable",
+    "image_size": "--image-size",
+    "max_epochs": "--max-epochs",
+    "memory": "--memory",
+    "random_state": "--seed",
+    "verbose": "--verbose",
+}
+
+
 def _setting(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -353,6 +396,10 @@ def _setting(
         name, equals, value = text.partition("=")
         if not equals:
             raise click.BadParameter(f"{text!r}; expected NAME=VALUE")
+        if name in _WITH_OPTIONS:
+            raise click.BadParameter(
+                f"{text!r}; {name} has an option of its own, {_WITH_OPTIONS[name]}"
+            )
         found = _literal(value)
         settings[name] = tuple(found) if isinstance(found, list) else found
     return settings
@@ -371,8 +418,8 @@ def _setting(
     "--weights", default="imagenet", show_default=True, help="imagenet, none, or a state dict."
 )
 @click.option("--trainable", default="head", show_default=True, help="First trained stage.")
-@click.option("--image-size", type=int, default=224, show_default=True)
-@click.option("--max-epochs", type=int, help="[default: the model's]")
+@click.option("--image-size", type=click.IntRange(8), default=224, show_default=True)
+@click.option("--max-epochs", type=click.IntRange(1), help="[default: the model's]")
 @click.option(
     "--set",
     "settings",
@@ -397,14 +444,15 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     The file is a pipeline: a loader of files, a guard that warns of images unlike the training set
     (MeanRadiograph), and the model.
     """
+    from sklearn.metrics import classification_report
     from sklearn.pipeline import Pipeline
 
     from .datasets import MeanRadiograph
     from .metrics import classification_table
 
-    _check_place(out)
-    bunch = _load(options)
+    _check_place(out, options["data"], options["labels"], _file(options["weights"]))
     model = _model(options)
+    bunch = _load(options)
     train_rows, test_rows = _split(bunch, test_fraction, options["seed"])
     loader = XRayLoader(image_size=options["image_size"], n_jobs=options["jobs"])
     click.echo(_preflight.training(bunch, train_rows, model, loader, out), err=True)
@@ -415,7 +463,10 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     if len(test_rows):
         predicted = model.predict(X[test_rows])
         table = classification_table(bunch.target[test_rows], predicted)
-        summary |= {"test_images": len(test_rows), "table": table}
+        figures = classification_report(
+            bunch.target[test_rows], predicted, output_dict=True, zero_division=np.nan
+        )
+        summary |= {"test_images": len(test_rows), "figures": figures}
     pipeline = Pipeline(list(zip(_STEPS, (loader, guard, model), strict=True)))
     with replace_file(out) as stream:
         joblib.dump(pipeline, stream)
@@ -426,6 +477,10 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
         n_patients = len(set(bunch.groups[test_rows]))
         click.echo(f"\n{len(test_rows)} images of {n_patients} patients set apart:\n{table}")
     click.echo(f"\nsaved {out} ({Path(out).stat().st_size / 2**20:.0f} MiB)")
+
+
+def _file(name: str) -> str | None:
+    return name if os.path.isfile(name) else None
 
 
 def _read(loader: Any, paths: np.ndarray) -> np.ndarray:
@@ -466,7 +521,7 @@ def _model(options: dict[str, Any]) -> Any:
             )
     if options["max_epochs"] is not None:
         settings["max_epochs"] = options["max_epochs"]
-    return kind(
+    model = kind(
         **{
             "backbone": options["backbone"],
             "weights": None if options["weights"].lower() == "none" else options["weights"],
@@ -478,17 +533,33 @@ def _model(options: dict[str, Any]) -> Any:
             **settings,
         }
     )
+    model._validate_params()  # now, rather than when all files have been read
+    return model
 
 
 def _split(bunch: Any, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Set patients apart, in the shares of the classes."""
+    """Set patients apart, in the shares of the classes, each of them in both parts."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     rows = np.arange(len(bunch.data))
     if not fraction:
         return rows, rows[:0]
-    cv = StratifiedGroupKFold(max(2, round(1 / fraction)), shuffle=True, random_state=seed)
-    return next(cv.split(rows, bunch.target, bunch.groups))
+    n = max(2, round(1 / fraction))
+    if len(set(bunch.groups)) >= n:
+        cv = StratifiedGroupKFold(n, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of scarce classes; see below
+            with contextlib.suppress(ValueError):
+                for parts in cv.split(rows, bunch.target, bunch.groups):
+                    if all(set(bunch.target[part]) == set(bunch.target) for part in parts):
+                        return parts
+    patients = pd.Series(bunch.groups).groupby(np.asarray(bunch.target)).nunique()
+    counts = ", ".join(f"{label} {count}" for label, count in patients.items())
+    raise ValueError(
+        f"--test-fraction {fraction:g}: no part of the patients has every class and leaves some of "
+        f"each to learn from (patients per class: {counts}); expected 2 or more patients of each: "
+        "add some, give another fraction, or 0 for no test"
+    )
 
 
 @main.command(
@@ -501,7 +572,7 @@ def _split(bunch: Any, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarr
 @click.option(
     "--batch", type=click.IntRange(1), default=_READ_AT_ONCE, show_default=True, help="Files read."
 )
-@click.option("--jobs", type=int, default=None, help="Threads that read files.  [default: 1]")
+@click.option("--jobs", type=_JOBS, default=None, help="Threads that read files.  [default: 1]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def predict(model: str, folder: str, out: str, batch: int, jobs: int | None, as_json: bool) -> None:
     """Write the probabilities that MODEL gives the images in FOLDER, whatever its subfolders.
@@ -515,12 +586,13 @@ def predict(model: str, folder: str, out: str, batch: int, jobs: int | None, as_
     from ._decode import looks_like_image
     from .datasets._files import files_below
 
-    paths = [str(path) for path in files_below(folder) if looks_like_image(path)]
+    found = [str(path) for path in files_below(folder)]
+    paths = [path for path in found if looks_like_image(path)]
     if not paths:
         raise OSError(
             f"FOLDER={folder!r} holds no image; expected files such as .png, .jpg or .dcm"
         )
-    _check_place(out)
+    _check_place(out, model)
     pipeline = _loaded(model)
     loader, guard, classifier = (pipeline.named_steps[name] for name in _STEPS)
     loader.set_params(on_error="mask", n_jobs=jobs)
@@ -544,6 +616,8 @@ def predict(model: str, folder: str, out: str, batch: int, jobs: int | None, as_
         _print_json({"out": out, "images": len(paths), "unreadable": failed, "unlike": unlike})
     else:
         click.echo(f"{len(paths) - failed} of {len(paths)} images predicted; written to {out}")
+    if len(found) > len(paths):
+        click.echo(f"files that are no images, left out: {len(found) - len(paths)}", err=True)
     if failed:
         click.echo(f"warning: {failed} files could not be read: see the column error", err=True)
     if unlike:
@@ -566,7 +640,8 @@ def _loaded(path: str) -> Any:
             f"MODEL={path!r} could not be loaded ({type(error).__name__}); expected a file that "
             "cxr-sklearn train wrote"
         ) from error
-    if not isinstance(pipeline, Pipeline) or tuple(pipeline.named_steps) != _STEPS:
+    is_ours = isinstance(pipeline, Pipeline) and tuple(pipeline.named_steps) == _STEPS
+    if not is_ours or not hasattr(pipeline.named_steps["model"], "classes_"):
         raise ValueError(
             f"MODEL={path!r} holds a {type(pipeline).__name__}; expected a file that cxr-sklearn "
             "train wrote"

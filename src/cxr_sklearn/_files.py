@@ -17,13 +17,17 @@ def replace_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     Parameters
     ----------
     path : str or path
-        Replaced if it is there. Its folder must exist.
+        Replaced if it is there; of a link, the file that it leads to. Its folder must exist.
 
     Yields
     ------
     stream : binary file
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise OSError(
+            f"{str(path)!r} is no regular file; expected one, or a name that is not taken"
+        )
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:

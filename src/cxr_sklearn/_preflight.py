@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ def reading(bunch: Any, n_jobs: int | None, out: Any = None) -> str:
             _what(bunch, np.arange(len(paths))),
             "no trunk passes",
             f"{_minutes(len(paths) * seconds)} of reading",
-            f"{size(len(paths) * _BYTES_PER_FILM)} of memory",
+            f"{size(_in_use() + len(paths) * _BYTES_PER_FILM)} of memory",
             "nothing copied"
             if out is None
             else f"copies of up to {size(_bytes_of(paths))}{_room(out, _bytes_of(paths))}",
@@ -105,7 +106,7 @@ def training(bunch: Any, rows: np.ndarray, model: Any, loader: Any, out: Any) ->
             _what(bunch, rows),
             f"{passes} trunk passes",
             _minutes(seconds),
-            f"{size(held)} of memory",
+            f"{size(_in_use() + held)} of memory",
             f"a model of up to {size(n_copies * n_bytes)}{_room(out, n_copies * n_bytes)}",
         ]
     )
@@ -139,7 +140,7 @@ def predicting(
             f"{len(paths)} images, {k} classes",
             f"{len(paths) if classifier.trainable != 'all' else 'no'} trunk passes",
             _minutes(len(paths) * _per_file(predict, paths)),
-            f"{size(batch * classifier.image_size**2)} of memory beside the model",
+            f"{size(_in_use() + batch * classifier.image_size**2)} of memory",
             f"a table of about {size(written)}{_room(out, written)}",
         ]
     )
@@ -154,9 +155,20 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes / 1024:.1f} GiB"
 
 
+def _in_use() -> int:
+    """Return the bytes of the process at its largest so far, Python and PyTorch among them."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
 def _what(bunch: Any, rows: np.ndarray) -> str:
     patients = len(set(bunch.groups[rows]))
-    return f"{len(rows)} images of {len(bunch.target_names)} classes and {patients} patients"
+    n_classes = len(set(bunch.target[rows]))
+    return f"{len(rows)} images of {n_classes} classes and {patients} patients"
 
 
 def _minutes(seconds: float) -> str:

@@ -52,7 +52,13 @@ def check_out(out: Any, paths: list[str]) -> Path:
             f"out={str(folder)!r}: found files that no curation wrote; expected an empty folder or "
             "one begun by curate: give another"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"out={str(folder)!r} cannot be made ({error.strerror}); expected a folder that can: "
+            "give another"
+        ) from error
     return folder
 
 
