@@ -257,6 +257,8 @@ class Malicious:
     [
         (b"", "no readable state dict"),
         (b"not a checkpoint", "no readable state dict"),
+        (b"a,b\n", "no readable state dict"),
+        (b"1.5\n2.5\n", "no readable state dict"),
         ({"a": 1}, "not a state dict"),
         ([1, 2], "holds list"),
         (Malicious(), "no readable state dict"),

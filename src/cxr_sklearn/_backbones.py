@@ -6,7 +6,6 @@ import copy
 import functools
 import hashlib
 import os
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 import safetensors.torch
 import torch
 import torchvision
-from safetensors import SafetensorError
 from torch import nn
 
 from ._device import cuda_devices
@@ -360,8 +358,11 @@ def read_state(weights: str | os.PathLike) -> dict[str, torch.Tensor]:
             state = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a file of anything else can make the unpickler raise anything
+        # PyTorch goes on to advise weights_only=False, which would run code from the file
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0].split(". ")[0]
         raise ValueError(
             f"weights={str(weights)!r} is no readable state dict ({reason}); expected what "
             "torch.save(net.state_dict(), path) or safetensors' save_file writes"
