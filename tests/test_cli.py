@@ -400,10 +400,13 @@ def test_an_interrupt_leaves_nothing_half_written(films, tmp_path):
     long = ["--set", "n_iter_no_change=100000", "--max-epochs", "100000"]
     arguments = ["train", films, "--out", out, *SMALL, *long]
     process = program(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert any("trunk passes" in line for line in process.stderr)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        assert any("trunk passes" in line for line in process.stderr)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     assert "interrupted" in err
     assert list(tmp_path.iterdir()) == []
