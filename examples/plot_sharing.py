@@ -21,7 +21,7 @@ from sklearn.model_selection import cross_val_score
 
 from cxr_sklearn import ResNetOvO, clear_cache
 from cxr_sklearn.datasets import make_chest_phantoms
-from cxr_sklearn.exceptions import DeviceWarning, TrunkPassWarning
+from cxr_sklearn.exceptions import CacheWarning, DeviceWarning, TrunkPassWarning
 
 X, y = make_chest_phantoms(240, image_size=64, random_state=0)
 model = ResNetOvO(backbone="resnet18", weights=None, image_size=64, max_epochs=5, random_state=0)
@@ -95,6 +95,7 @@ with TemporaryDirectory() as folder:
     expected = candidate(memory=folder).fit(X, y).predict_proba(X)
     next(Path(folder).glob("*.sqlite")).write_bytes(b"not a database any more")
     passes, warned = evaluate(candidate(memory=folder))
+    assert warned == [CacheWarning.__name__]
     assert np.array_equal(candidate(memory=folder).fit(X, y).predict_proba(X), expected)
 print(passes, warned)
 
