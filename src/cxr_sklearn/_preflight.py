@@ -18,8 +18,9 @@ from ._images import read_image
 from ._quiet import quiet
 
 _TIMED = 8  # files or images that are timed
-# bytes that measure_films keeps of an image: thumbnails, statistics, hashes, a row of a table
-_BYTES_PER_FILM = 4096
+# bytes per image of what is measured (thumbnails, statistics, hashes, a row of a table) and
+# resampled, and those of forests and resamples at work: benchmarks/audit.py speed
+_BYTES_PER_FILM, _BYTES_AT_WORK = 2**14, 2**28
 
 
 def reading(bunch: Any, n_jobs: int | None, out: Any = None) -> str:
@@ -47,7 +48,7 @@ def reading(bunch: Any, n_jobs: int | None, out: Any = None) -> str:
             _what(bunch, np.arange(len(paths))),
             "no trunk passes",
             f"{_minutes(len(paths) * seconds)} of reading",
-            f"{size(_in_use() + len(paths) * _BYTES_PER_FILM)} of memory",
+            f"{size(_in_use() + len(paths) * _BYTES_PER_FILM + _BYTES_AT_WORK)} of memory",
             "nothing copied"
             if out is None
             else f"copies of up to {size(_bytes_of(paths))}{_room(out, _bytes_of(paths))}",
