@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageFile
 
@@ -57,6 +58,16 @@ FORMATS = {"png": "PNG", "tif": "TIFF", "bmp": "BMP", "webp": "WEBP", "jpg": "JP
 OPTIONS = {"webp": {"lossless": True}, "jpg": {"quality": 100}}
 
 
+def _pillow_reads(path: Path) -> bool:
+    """Whether this Pillow reads a file; of YCbCr TIFF files, some before 13 do not."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize(
     ("suffix", "mode"), [(suffix, mode) for suffix, modes in MODES.items() for mode in modes]
 )
@@ -65,6 +76,10 @@ def test_every_format_and_mode_keeps_its_grey_levels(tmp_path, suffix, mode):
     source = Image.fromarray(GREY).convert(mode)
     expected = np.asarray(source.convert("L"))
     path = save(source, tmp_path / f"x.{suffix}", **OPTIONS.get(suffix, {}))
+    if mode == "YCbCr" and int(PIL.__version__.split(".")[0]) < 13 and not _pillow_reads(path):
+        with pytest.raises(OSError, match="truncated"):  # said, rather than read wrongly
+            read_film(path)
+        return
     film = read_film(path)
     assert isinstance(film, Film)
     assert film.header.format == FORMATS[suffix]

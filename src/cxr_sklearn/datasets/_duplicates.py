@@ -50,7 +50,8 @@ def find_duplicates(films: Films, others: Films | None = None) -> pd.DataFrame:
             values |= {"distance": distance, "correlation": correlation}
             found.append(pd.DataFrame(values)[correlation >= MIN_CORRELATION])
     # what is equal is near too, and a symmetric image is its own mirror image
-    pairs = pd.concat(found).drop_duplicates(["first", "second"])
+    pairs = pd.concat([some for some in found if len(some)] or found[:1])
+    pairs = pairs.drop_duplicates(["first", "second"])
     return pairs.sort_values(["first", "second"], ignore_index=True)
 
 
