@@ -1,0 +1,137 @@
+"""Grid search over one-versus-one ResNet50s: ours against the composition that users write today.
+
+    python benchmarks/tuning.py [--images 120] [--image-size 64] [--epochs 5] [--repeats 1]
+
+Both search 6 learning rates in 5 folds by GridSearchCV, over three binary problems.
+*Composition*: a skorch NeuralNetClassifier of torchvision's ResNet50 whose layers below the head
+are frozen by skorch's Freezer (their batch statistics still move, as is usual), inside
+scikit-learn's OneVsOneClassifier. *Ours*: ResNetOvO(trainable="head"). The networks start from the
+same weights, and have the same optimiser, batch size, epochs and folds. The two take turns, and the
+table gives the medians and their ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+import skorch
+import torch
+import torchvision
+from sklearn.metrics import f1_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
+from sklearn.multiclass import OneVsOneClassifier
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Freezer
+
+from cxr_sklearn import ResNetOvO, clear_cache
+from cxr_sklearn.datasets import make_chest_phantoms
+
+RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class RowsToResNet50(torch.nn.Module):
+    """ResNet50 with a head for two classes, for rows: OneVsOneClassifier takes no images."""
+
+    def __init__(self, weights: str) -> None:
+        super().__init__()
+        self.net = torchvision.models.resnet50()
+        self.net.load_state_dict(torch.load(weights, weights_only=True))
+        self.net.fc = torch.nn.Linear(2048, 2)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Scale, standardise and repeat over the channels, and pass the network."""
+        side = round(X.shape[1] ** 0.5)
+        unit = X.reshape(-1, 1, side, side).float() / 255
+        mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (MEAN, STD))
+        return self.net((unit - mean) / std)
+
+
+def composition(weights: str, epochs: int) -> Any:
+    """Return what users write today."""
+    net = NeuralNetClassifier(
+        RowsToResNet50,
+        module__weights=weights,
+        criterion=torch.nn.CrossEntropyLoss,
+        optimizer=torch.optim.AdamW,
+        batch_size=32,
+        max_epochs=epochs,
+        callbacks=[Freezer(lambda name: not name.startswith("net.fc"))],
+        train_split=None,
+        verbose=0,
+    )
+    return OneVsOneClassifier(net), "estimator__lr"
+
+
+def ours(weights: str, epochs: int, image_size: int) -> Any:
+    """Return the same as one estimator."""
+    model = ResNetOvO(
+        weights=weights,
+        image_size=image_size,
+        max_epochs=epochs,
+        early_stopping=False,
+        random_state=0,
+    )
+    return model, "lr"
+
+
+def timed(model: Any, name: str, X: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Return the seconds of the search, and the macro F1 of its best candidate in other folds."""
+    clear_cache()
+    torch.manual_seed(0)
+    start = time.perf_counter()
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    search = GridSearchCV(model, {name: RATES}, scoring="f1_macro", cv=folds, error_score="raise")
+    search.fit(X, y)
+    seconds = time.perf_counter() - start
+    others = StratifiedKFold(3, shuffle=True, random_state=1)
+    predicted = cross_val_predict(search.best_estimator_, X, y, cv=others)
+    return seconds, f1_score(y, predicted, average="macro")
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=120)
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=1)
+    options = parser.parse_args()
+    X, y = make_chest_phantoms(options.images, image_size=options.image_size, random_state=0)
+    measured: dict[str, list[tuple[float, float]]] = {"composition": [], "ResNetOvO": []}
+    with tempfile.TemporaryDirectory() as folder:
+        weights = str(Path(folder) / "resnet50.pth")
+        torch.manual_seed(0)
+        torch.save(torchvision.models.resnet50().state_dict(), weights)
+        for _ in range(options.repeats):
+            model, name = ours(weights, options.epochs, options.image_size)
+            measured["ResNetOvO"].append(timed(model, name, X, y))
+            model, name = composition(weights, options.epochs)
+            measured["composition"].append(timed(model, name, np.asarray(X), np.asarray(y)))
+    medians = {name: np.median(values, axis=0) for name, values in measured.items()}
+    print(
+        f"{options.images} images of {options.image_size} pixels, {len(RATES)} candidates, 5 "
+        f"folds, {options.epochs} epochs, medians of {options.repeats}"
+    )
+    for name, (seconds, f1) in medians.items():
+        print(f"{name:12} {seconds:9.1f} s   macro F1 {f1:.3f}")
+    print(f"ratio {medians['composition'][0] / medians['ResNetOvO'][0]:.0f}")
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}, torch {torch.__version__}, scikit-learn "
+        f"{sklearn.__version__}, skorch {skorch.__version__}"
+    )
+
+
+if __name__ == "__main__":
+    main()
