@@ -19,7 +19,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.model_selection import cross_val_score
 
-from cxr_sklearn import ResNetOvO, clear_cache
+from cxr_sklearn import CacheFolder, ResNetOvO, clear_cache
 from cxr_sklearn.datasets import make_chest_phantoms
 from cxr_sklearn.exceptions import CacheWarning, DeviceWarning, TrunkPassWarning
 
@@ -84,6 +84,17 @@ with TemporaryDirectory() as folder, Parallel(n_jobs=2) as workers:
     results = workers(delayed(evaluate)(candidate(lr=r, memory=folder)) for r in rates)
 counts["two processes, memory"] = [first, *(passes for passes, _ in results)]
 print(counts["two processes, memory"], {name for _, names in results for name in names})
+
+# %%
+# A bounded folder
+# ----------------
+# A :class:`~cxr_sklearn.CacheFolder` bounds what is kept. Other trunks' activations make room for
+# those that are wanted now; what finds no room still is kept in the memory of the process, and a
+# ``CacheWarning`` says so.
+with TemporaryDirectory() as folder:
+    passes, warned = evaluate(candidate(memory=CacheFolder(folder, bytes_limit="100K")))
+    assert warned == [CacheWarning.__name__]
+print(passes, warned)
 
 # %%
 # A damaged folder

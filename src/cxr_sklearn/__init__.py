@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._cache import clear_cache
+    from ._cache import CacheFolder, clear_cache
     from ._classifier import ResNetClassifier
     from ._combined import ResNetOvO, ResNetOvR, ResNetStacking
     from ._images import XRayLoader
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "CacheFolder",  # a bounded folder for activations
     "ResNetClassifier",  # one multi-class ResNet50
     "ResNetFeatures",  # the trunk on its own: a transformer
     "ResNetOvO",  # one ResNet50 per pair of classes
@@ -27,6 +28,7 @@ __all__ = [
 
 # imported when first asked for: auditing images, or asking for help, need not wait for PyTorch
 _HOMES = {
+    "CacheFolder": "_cache",
     "ResNetClassifier": "_classifier",
     "ResNetFeatures": "_trunk",
     "ResNetOvO": "_combined",

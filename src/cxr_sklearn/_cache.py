@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import itertools
+import operator
 import os
 import shutil
 import sqlite3
@@ -14,10 +15,12 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from joblib.disk import memstr_to_bytes
 
 from .exceptions import CacheWarning
 
@@ -36,21 +39,76 @@ class CacheInfo(NamedTuple):
     Attributes
     ----------
     hits : int
-        Images whose activations were there: passes of the trunk that were saved.
+        Images whose activations were there before.
     misses : int
         Images that passed the trunk.
+    passes_saved : int
+        How often the tails used an image, in every epoch of every one of them and for predictions,
+        less the misses: passes that networks which share nothing would have made besides.
     """
 
     hits: int
     misses: int
+    passes_saved: int
+
+
+@dataclass(frozen=True)
+class CacheFolder:
+    """A folder for activations, with a bound: what ``memory`` takes besides a path.
+
+    Parameters
+    ----------
+    location : str or path
+        Made at ``fit`` if it does not exist.
+    bytes_limit : int or str
+        Bound on what is kept, in bytes, or with a suffix as in ``"500M"`` or ``"20G"`` (powers of
+        1,024). Beyond it rows of other trunks make room, those written longest ago first; rows
+        for which there is no room still are kept in the memory of the process, up to 1 GiB there.
+        SQLite's log, some batches of activations, comes on top.
+
+    Raises
+    ------
+    ValueError
+        If `bytes_limit` is no positive number of bytes.
+
+    See Also
+    --------
+    clear_cache : Lets go of what the process holds in memory.
+
+    Examples
+    --------
+    >>> from cxr_sklearn import CacheFolder, ResNetOvO
+    >>> model = ResNetOvO(memory=CacheFolder("activations", bytes_limit="20G"))
+    """
+
+    location: str | os.PathLike
+    bytes_limit: int | str
+
+    def __post_init__(self) -> None:
+        if self.n_bytes is None:
+            raise ValueError(
+                f"bytes_limit={self.bytes_limit!r}; expected a positive number of bytes, or a text "
+                "such as '500M' or '20G'"
+            )
+
+    @property
+    def n_bytes(self) -> int | None:
+        """The bound as a number, None where it is none."""
+        try:
+            limit = self.bytes_limit
+            bound = memstr_to_bytes(limit) if isinstance(limit, str) else operator.index(limit)
+        except (ValueError, KeyError, IndexError, TypeError):
+            return None
+        return bound if bound > 0 else None
 
 
 class ActivationCache:
     """Rows of activations in memory, shared by every estimator of the process.
 
-    Full, it makes room by dropping other trunks' rows, oldest trunk first. A trunk's own rows are
-    never dropped for its newer ones: folds scan the same rows in the same order, and a cache that
-    drops the least recently used would then hold none of them when they are asked for.
+    Full, it makes room by dropping other trunks' rows, one for one: of the trunk written to longest
+    ago, the last rows first. A trunk's own rows are never dropped for its newer ones: folds scan
+    the same rows in the same order, and a cache that drops the least recently used would then hold
+    none of them when they are asked for.
 
     Parameters
     ----------
@@ -79,8 +137,11 @@ class ActivationCache:
                 if key in held:
                     continue
                 while self._bytes + row.nbytes > self.max_bytes and len(self._trunks) > 1:
-                    _, dropped = self._trunks.popitem(last=False)
-                    self._bytes -= sum(r.nbytes for r in dropped.values())
+                    oldest, others = next(iter(self._trunks.items()))
+                    if others:
+                        self._bytes -= others.popitem()[1].nbytes
+                    if not others:
+                        del self._trunks[oldest]
                 if self._bytes + row.nbytes > self.max_bytes:
                     return
                 held[key] = row.copy()
@@ -113,10 +174,13 @@ class DiskCache:
     ----------
     folder : path
         Made if it does not exist.
+    max_bytes : int, default=None
+        Bound on the pages of the file that hold something.
     """
 
-    def __init__(self, folder: str | os.PathLike) -> None:
+    def __init__(self, folder: str | os.PathLike, max_bytes: int | None = None) -> None:
         self.folder = Path(folder)
+        self.max_bytes = max_bytes
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._choose_file()
@@ -153,7 +217,7 @@ class DiskCache:
             records.append((*what, _checksum(*what)))
 
         def write(connection: sqlite3.Connection) -> None:
-            self._make_room(connection, trunk, rows.nbytes)
+            self._make_room(connection, trunk, len(rows) * _row_bytes(rows[0].nbytes))
             connection.execute("INSERT OR REPLACE INTO trunks VALUES (?, ?)", (trunk, time.time()))
             connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", records)
 
@@ -214,20 +278,30 @@ class DiskCache:
 
     def _make_room(self, connection: sqlite3.Connection, trunk: str, n_bytes: int) -> None:
         """Drop other trunks' rows, oldest first, until there is room; raise if there is none."""
+        query = "SELECT trunk FROM trunks WHERE trunk != ? ORDER BY written"
+        for (other,) in connection.execute(query, (trunk,)).fetchall():
+            while lacking := self._lack(connection, n_bytes)[0]:
+                if not _drop(connection, other, lacking):
+                    break
+            else:
+                return
+        lacking, reason = self._lack(connection, n_bytes)
+        if lacking:
+            connection.commit()  # what was dropped stays dropped
+            raise OSError(reason)
+
+    def _lack(self, connection: sqlite3.Connection, n_bytes: int) -> tuple[int, str]:
+        """Return how many bytes of rows must go before others of `n_bytes` are written, and why."""
+        unused, used = _pages(connection)
+        over = 0 if self.max_bytes is None else used + n_bytes - self.max_bytes
+        if over > 0:
+            return over, f"bytes_limit={self.max_bytes} is reached"
         disk = shutil.disk_usage(self.folder)
         spare = disk.free - min(_RESERVED_BYTES, _RESERVED_SHARE * disk.total)
         # SQLite needs the pages once more, for its log
-        if spare >= 3 * n_bytes:
-            return
-        query = "SELECT trunk FROM trunks WHERE trunk != ? ORDER BY written"
-        for (other,) in connection.execute(query, (trunk,)).fetchall():
-            if _unused(connection) >= 2 * n_bytes and spare > 0:
-                return
-            connection.execute("DELETE FROM rows WHERE trunk = ?", (other,))
-            connection.execute("DELETE FROM trunks WHERE trunk = ?", (other,))
-        if _unused(connection) < 2 * n_bytes:
-            connection.commit()  # what was dropped stays dropped
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if spare >= 3 * n_bytes or (unused >= 2 * n_bytes and spare > 0):
+            return 0, ""
+        return max(1, 2 * n_bytes - unused), os.strerror(errno.ENOSPC)
 
     def _degrade(self, what: str, error: Exception) -> None:
         _DEGRADED.add(self.folder)
@@ -320,11 +394,37 @@ def _from_blob(dtype: str, shape: str, value: bytes) -> np.ndarray:
     return np.frombuffer(value, dtype=np.dtype(dtype)).reshape(sizes)
 
 
-def _unused(connection: sqlite3.Connection) -> int:
-    """Return the bytes of the file that hold nothing."""
-    (pages,) = connection.execute("PRAGMA freelist_count").fetchone()
-    (size,) = connection.execute("PRAGMA page_size").fetchone()
-    return pages * size
+def _pages(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return the bytes of the file that hold nothing, and those that hold something."""
+    names = ("page_size", "freelist_count", "page_count")
+    size, unused, pages = (connection.execute(f"PRAGMA {n}").fetchone()[0] for n in names)
+    return unused * size, (pages - unused) * size
+
+
+def _row_bytes(n_bytes: int) -> int:
+    """Return the most that a row of some bytes takes in the file.
+
+    SQLite keeps short rows in pages that are half full at worst, and the most of a longer one in
+    pages of its own (sqlite.org/fileformat2.html, "Cell Payload Overflow Pages").
+    """
+    if n_bytes < 900:
+        return 2 * (n_bytes + 100)
+    return 4096 * -(-n_bytes // 4092) + 1200
+
+
+def _drop(connection: sqlite3.Connection, trunk: str, n_bytes: int) -> bool:
+    """Delete as many rows of a trunk as make up some bytes; return whether it had any."""
+    query = "SELECT length(value) FROM rows WHERE trunk = ? LIMIT 1"
+    (size,) = connection.execute(query, (trunk,)).fetchone() or (0,)
+    if not size:
+        connection.execute("DELETE FROM trunks WHERE trunk = ?", (trunk,))
+        return False
+    connection.execute(  # the rows of a trunk are of one size
+        "DELETE FROM rows WHERE trunk = ? AND key IN "
+        "(SELECT key FROM rows WHERE trunk = ? LIMIT ?)",
+        (trunk, trunk, -(-n_bytes // size)),
+    )
+    return True
 
 
 def _is_damage(error: Exception) -> bool:
@@ -352,7 +452,7 @@ def activation_cache(memory: Any, *, create: bool) -> ActivationCache | DiskCach
 
     Parameters
     ----------
-    memory : None, path or joblib.Memory
+    memory : None, path, CacheFolder or joblib.Memory
         None is the cache of this process.
     create : bool
         Whether to make a missing folder. A fitted model does not: it may have come from another
@@ -362,7 +462,7 @@ def activation_cache(memory: Any, *, create: bool) -> ActivationCache | DiskCach
     if folder is None or not (create or Path(folder).is_dir()):
         return _IN_PROCESS
     try:
-        return DiskCache(folder)
+        return DiskCache(folder, memory.n_bytes if isinstance(memory, CacheFolder) else None)
     except OSError as error:
         if create:
             raise

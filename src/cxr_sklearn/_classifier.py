@@ -19,7 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_is_fitted
 
 from ._backbones import Backbone
-from ._cache import IN_PROCESS_BYTES, ActivationCache, CacheInfo, activation_cache
+from ._cache import IN_PROCESS_BYTES, ActivationCache, activation_cache
 from ._checks import check_callbacks, check_layer_sizes, check_none_missing, class_weights
 from ._device import resolve_device, warn_shared_gpu
 from ._inputs import Images, check_images
@@ -101,7 +101,11 @@ backbone : str or callable, default="resnet50"
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Type of the matrix products. ``"auto"`` is float32 but on CUDA, where it is bfloat16 (or
         float16 on cards without).
-    memory : str, path or joblib.Memory, default=None
+    engine : {"auto", "torch", "onnxruntime"}, default="auto"
+        What runs the trunk. ``"auto"`` is onnxruntime where the extra ``cpu`` is installed, in
+        float32 on the CPU and for a backbone given by name, and PyTorch otherwise. Activations of
+        the two differ by a rounding error and are cached apart.
+    memory : str, path, CacheFolder or joblib.Memory, default=None
         Folder where activations are kept between processes. By default they are kept in memory,
         up to 1 GiB for the process, and nothing is written to disk.
     n_jobs : int, default=None
@@ -117,9 +121,10 @@ classes_ : ndarray of shape (n_classes,)
         The labels.
     trunk_ : ResNetFeatures
         The frozen part, fitted.
-    cache_info_ : (hits, misses)
-        A named tuple: images whose activations ``fit`` found in the cache, each a pass saved, and
-        images that passed the trunk. Workers' own passes are not counted.
+    cache_info_ : (hits, misses, passes_saved)
+        A named tuple: images whose activations ``fit`` found in the cache, images that passed the
+        trunk, and how much more often the tails used an image, in every epoch of every one of
+        them and to predict. What workers do is not counted.
     n_features_in_ : int
         Pixels per image, or 1 for a column of paths.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -167,6 +172,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
     callbacks: Sequence[Any] | None = None
     device: str = "auto"
     precision: str = "auto"
+    engine: str = "auto"
     memory: Any = None
     n_jobs: int | None = None
     random_state: Any = None
@@ -289,7 +295,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
                 predicted = self._predicted_codes(rows)
             finally:
                 rows.release()
-        self.cache_info_ = CacheInfo(tally.images - tally.passes, tally.passes)
+        self.cache_info_ = tally.info(rows.n_uses)
         self._warn_never_predicted(predicted)
         self._record_training()
 
@@ -556,8 +562,8 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         running = {"device": self.device, "precision": self.precision, "verbose": self.verbose}
         for tail in self._tails:
             tail.set_params(**running)
-        storing = {"memory": self.memory, "n_jobs": self.n_jobs, "batch_size": self.batch_size}
-        self.trunk_.set_params(**running, **storing)
+        names = ("engine", "memory", "n_jobs", "batch_size")
+        self.trunk_.set_params(**running, **{name: getattr(self, name) for name in names})
         blocks = [self._log_probabilities(block) for _, block in self.trunk_._blocks(images)]
         return np.concatenate(blocks)
 

@@ -64,6 +64,11 @@ class TrainingRows:
         Augmented views per training row.
     whole : ndarray or None
         All activations, where they stand in memory as one array.
+
+    Attributes
+    ----------
+    n_uses : int
+        How often tails of this process used a row, to train or to predict.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class TrainingRows:
         self.codes = codes
         self.names = names
         self.n_views = n_views
+        self.n_uses = 0
         self.whole = whole
         self._resident: torch.Tensor | None = None
         self._owner = os.getpid()

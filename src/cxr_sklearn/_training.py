@@ -188,6 +188,7 @@ class RowDataset(Dataset):
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Return activations with their weights, and labels, on the device."""
         ids = self.ids[positions] + views * self.rows.n_rows
+        self.rows.n_uses += len(ids)
         if self._resident is not None:
             x = self._resident[torch.from_numpy(ids).to(self.device)]
         else:

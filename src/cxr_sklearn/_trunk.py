@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from ._augment import augmented_view
 from ._backbones import ARCHITECTURES, Backbone, Network, build_network
-from ._cache import ActivationCache, DiskCache, activation_cache
+from ._cache import ActivationCache, CacheFolder, CacheInfo, DiskCache, activation_cache
 from ._device import (
     PRECISIONS,
     autocast,
@@ -32,6 +32,7 @@ from ._device import (
     resolve_device,
     to_device,
 )
+from ._engine import ENGINES, resolve_engine, run_onnx
 from ._images import N_JOBS
 from ._inputs import Images, check_images
 from .exceptions import TrunkPassWarning
@@ -48,7 +49,8 @@ TRUNK_CONSTRAINTS: dict[str, list] = {
     "batch_size": [Interval(Integral, 1, None, closed="left")],
     "device": [str],
     "precision": [StrOptions(set(PRECISIONS))],
-    "memory": [str, os.PathLike, HasMethods("cache"), None],
+    "engine": [StrOptions(set(ENGINES))],
+    "memory": [str, os.PathLike, CacheFolder, HasMethods("cache"), None],
     "n_jobs": N_JOBS,
     "random_state": ["random_state"],
     "verbose": ["verbose"],
@@ -126,7 +128,11 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Type of the matrix products. ``"auto"`` is float32 but on CUDA, where it is bfloat16 (or
         float16 on cards without).
-    memory : str, path or joblib.Memory, default=None
+    engine : {"auto", "torch", "onnxruntime"}, default="auto"
+        What runs the trunk. ``"auto"`` is onnxruntime where the extra ``cpu`` is installed, in
+        float32 on the CPU and for a backbone given by name, and PyTorch otherwise. Activations of
+        the two differ by a rounding error and are cached apart.
+    memory : str, path, CacheFolder or joblib.Memory, default=None
         Folder where activations are kept between processes. By default they are kept in memory,
         up to 1 GiB for the process, and nothing is written to disk.
     n_jobs : int, default=None
@@ -183,6 +189,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         batch_size: int = 32,
         device: str = "auto",
         precision: str = "auto",
+        engine: str = "auto",
         memory: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -196,6 +203,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.batch_size = batch_size
         self.device = device
         self.precision = precision
+        self.engine = engine
         self.memory = memory
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -222,6 +230,8 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If X, a parameter or the weights do not fit; the message says which and what would.
         OSError
             If the weights cannot be had.
+        ImportError
+            If `engine` is not installed.
         """
         self._validate_params()
         check_images(self, X, reset=True)
@@ -255,6 +265,10 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         network = build_network(self.backbone, self.weights, seed)
         trunk, _ = network.cut(self.trainable)
         device = resolve_device(self.device)
+        dtype = autocast_dtype(self.precision, device)
+        resolve_engine(
+            self.engine, self.backbone, device, dtype
+        )  # one that is not there fails here
         if device.type != "cpu":  # the network is shared by the process, on the CPU
             trunk = copy.deepcopy(trunk)
         self.module_ = place(trunk, device).eval()
@@ -293,11 +307,17 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _n_features_out(self) -> int:
         return int(np.prod(self._shape))
 
-    def _context(self) -> str:
-        """Name everything but the image that the activations depend on."""
+    def _running(self) -> tuple[torch.device, torch.dtype | None, str]:
+        """Return the device, the type of the matrix products and the engine of this machine."""
         device = resolve_device(self.device, fitted=True)
         dtype = autocast_dtype(self.precision, device)
-        parts = (self._fingerprint, self.trainable, self.image_size, dtype, device.type, "torch")
+        engine = resolve_engine(self.engine, self.backbone, device, dtype, fitted=True)
+        return device, dtype, engine
+
+    def _context(self) -> str:
+        """Name everything but the image that the activations depend on."""
+        device, dtype, engine = self._running()
+        parts = (self._fingerprint, self.trainable, self.image_size, dtype, device.type, engine)
         return "|".join(map(str, parts))
 
     def _blocks(self, images: Images) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -356,23 +376,24 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return network_images(unit, self._channels, images.standardised)
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
-        device = resolve_device(self.device, fitted=True)
+        device, dtype, engine = self._running()
         place(self.module_, device)
         batch = batch.to(device)
         if batch.shape[1] != self._channels and self.trainable != "all":
             batch = batch.expand(-1, self._channels, -1, -1)
-        context = autocast(device, autocast_dtype(self.precision, device))
-        with torch.inference_mode(), context:
-            try:
+        try:
+            with torch.inference_mode(), autocast(device, dtype):
                 if self._unchecked is not None:
                     network, self._unchecked = self._unchecked, None
-                    if device.type == "cpu":
+                    if device.type == "cpu" and engine == "torch":
                         return network.check_cut(self.trainable, batch)
                     with torch.autocast(device.type, enabled=False):
                         network.check_cut(self.trainable, batch[:2].cpu())
-                return self.module_(batch)
-            except RuntimeError as error:
-                raise _explained(error, self.image_size) from error
+                if engine == "torch":
+                    return self.module_(batch)
+            return run_onnx(self.module_, (self._fingerprint, self.trainable), batch)
+        except RuntimeError as error:
+            raise _explained(error, self.image_size) from error
 
     @staticmethod
     def _as_float(rows: np.ndarray) -> np.ndarray:
@@ -428,6 +449,17 @@ class _Tally:
     def add(self, images: int, passes: int) -> None:
         self.images += images
         self.passes += passes
+
+    def info(self, uses: int) -> CacheInfo:
+        """Return what a fit was saved, whose tails used images so many times; print it too."""
+        saved = max(0, uses - self.passes) if self.images else 0
+        info = CacheInfo(self.images - self.passes, self.passes, saved)
+        if self.verbose and self.images:
+            print(
+                f"cache: {info.hits} hits, {info.misses} misses; the tails used images {uses} "
+                f"times: {saved} passes saved"
+            )
+        return info
 
     def report(self) -> None:
         if self.verbose and self.images:
