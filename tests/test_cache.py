@@ -7,10 +7,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import joblib
@@ -28,6 +30,7 @@ from cxr_sklearn import (
     _cache,
     _classifier,
     _images,
+    _inputs,
     _trunk,
     clear_cache,
 )
@@ -152,6 +155,47 @@ def test_files_are_decoded_once_per_fit(grouped_files, monkeypatch):
     monkeypatch.setattr(_images, "read_image", lambda p, *a: read.append(p) or original(p, *a))
     ResNetStacking(**{**SPIED, "backbone": toy}, cv=2, max_epochs=2).fit(paths, y)
     assert sorted(read) == sorted(paths[:, 0])
+
+
+class Waiting(ToyResNet):
+    """Go on with the first batch only when a file of the second is being read."""
+
+    second_is_read: threading.Event
+
+    def forward(self, x):
+        assert self.second_is_read.wait(60), "nothing was decoded while the trunk ran"
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("trainable", ["head", "layer2"])
+def test_files_are_decoded_while_the_trunk_runs(trainable, grouped_files, monkeypatch):
+    """The next batch is read ahead, and results come in order."""
+    paths, _ = grouped_files
+    options = {"weights": None, "image_size": 16, "trainable": trainable, "batch_size": 20}
+    expected = ResNetFeatures(**options, backbone=ToyResNet).fit_transform(paths)
+    clear_cache()
+    _inputs._FILE_DIGESTS.clear()
+    Waiting.second_is_read = threading.Event()
+    original = _images.read_image
+
+    def read(path, *args):
+        if path == paths[20, 0]:
+            Waiting.second_is_read.set()
+        return original(path, *args)
+
+    monkeypatch.setattr(_images, "read_image", read)
+    found = ResNetFeatures(**options, backbone=Waiting).fit_transform(paths)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_file_that_cannot_be_read_ends_the_reading(grouped_files):
+    """An error met ahead is told as any other, and leaves no thread behind."""
+    paths, _ = grouped_files
+    Path(paths[45, 0]).write_bytes(b"no image")
+    features = ResNetFeatures(**{**SPIED, "backbone": toy}, batch_size=20)
+    with pytest.raises(OSError, match=r"1 of \d+ image files could not be read: .*45.png"):
+        features.fit_transform(paths)
+    assert not [t for t in threading.enumerate() if t.name.startswith("cxr_sklearn")]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from joblib.parallel import get_active_backend
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names, validate_data
@@ -93,6 +94,11 @@ class Images:
         self._is_decoded[todo] = True
         return self._decoded[index].reshape(-1, side, side)
 
+    def decode(self, index: np.ndarray) -> None:
+        """Read files now that are wanted soon."""
+        if self.values is None and len(index):
+            self.pixels(index)
+
     def digests(self) -> list[bytes]:
         """Return one digest per image, equal exactly where the pixels are."""
         if self.values is not None:
@@ -157,7 +163,9 @@ def check_images(estimator: BaseEstimator, X: Any, *, reset: bool) -> Images:
             estimator._takes_paths = True
         elif not estimator._takes_paths:
             raise _other_form(estimator, "a column of file paths", "pixels")
-        return Images(None, paths, (side, side), n_jobs=estimator.n_jobs)
+        # threads of ours know nothing of joblib's configuration
+        n_jobs = estimator.n_jobs or get_active_backend(require="sharedmem")[1]
+        return Images(None, paths, (side, side), n_jobs=n_jobs)
     X, stacked_shape = _flatten_stack(X)
     if not reset and estimator._takes_paths and len(shape := np.shape(X)) == 2:
         if shape[1] == 1:

@@ -7,9 +7,10 @@ import copy
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -39,6 +40,9 @@ from .exceptions import TrunkPassWarning
 
 # ImageNet's mean and standard deviation, what torchvision's weights were trained with
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 TRUNK_CONSTRAINTS: dict[str, list] = {
     "backbone": [StrOptions(set(ARCHITECTURES)), callable],
@@ -324,10 +328,30 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Yield (index, activations) of all images, batch by batch."""
         cache = activation_cache(self.memory, create=False)
         tally = _Tally(self)
-        for start in range(0, len(images), self.batch_size):
-            index = np.arange(start, min(start + self.batch_size, len(images)))
-            yield index, self._rows(images.take(index), cache, tally=tally)
+        n = len(images)
+        batches = [
+            np.arange(start, min(start + self.batch_size, n))
+            for start in range(0, n, self.batch_size)
+        ]
+
+        def look_up(index: np.ndarray) -> tuple[Images, _Found | None]:
+            some = images.take(index)
+            if self.trainable != "all":
+                return some, self._look_up(some, cache)
+            some.decode(np.arange(len(some)))
+            return some, None
+
+        for index, (some, found) in zip(batches, _one_ahead(look_up, batches), strict=True):
+            yield index, self._rows(some, cache, tally=tally, found=found)
         tally.report()
+
+    def _look_up(self, images: Images, cache: ActivationCache | DiskCache, view: int = 0) -> _Found:
+        """Find what the cache has of some images, and decode the others."""
+        keys = [digest + view.to_bytes(2, "little") for digest in images.digests()]
+        rows = cache.get(self._context(), keys)
+        found = _Found(keys, rows)
+        images.decode(np.array(list(found.missing.values()), dtype=int))
+        return found
 
     def _rows(
         self,
@@ -335,21 +359,27 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         cache: ActivationCache | DiskCache,
         view: int = 0,
         tally: _Tally | None = None,
+        found: _Found | None = None,
     ) -> np.ndarray:
-        """Return the activations of a few images, from the cache where it has them."""
+        """Return the activations of a few images, from the cache where it has them.
+
+        What was found before may be less than there is by now.
+        """
         index = np.arange(len(images))
         if self.trainable == "all":
             pixels = images.pixels(index)
             if view == 0 and pixels.shape[1:] == (self.image_size, self.image_size):
                 return pixels[:, None]  # uint8 stays so until it is on the device
             return self._prepared(images, index, view).cpu().numpy()
-        keys = [digest + view.to_bytes(2, "little") for digest in images.digests()]
         context = self._context()
-        found = cache.get(context, keys)
-        # the same image twice in a batch passes once
-        missing = {key: i for i, key in enumerate(keys) if found[i] is None}
-        todo = np.array(list(missing.values()), dtype=int)
         new: dict[bytes, np.ndarray] = {}
+        if found is None:
+            found = self._look_up(images, cache, view)
+        elif found.missing:
+            since = zip(found.missing, cache.get(context, list(found.missing)), strict=True)
+            new = {key: row for key, row in since if row is not None}
+        keys = found.keys
+        todo = np.array([i for key, i in found.missing.items() if key not in new], dtype=int)
         for start in range(0, len(todo), self.batch_size):
             part = todo[start : start + self.batch_size]
             rows = self._forward(self._prepared(images, part, view)).float().cpu().numpy()
@@ -361,7 +391,9 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 counter.add(len(images), len(todo))
         if len(todo) and isinstance(cache, ActivationCache) and in_worker():
             _warn_worker()
-        rows = np.stack([new[keys[i]] if row is None else row for i, row in enumerate(found)])
+        rows = np.stack(
+            [new[k] if row is None else row for k, row in zip(keys, found.rows, strict=True)]
+        )
         self._row_shape = rows.shape[1:]
         return rows
 
@@ -436,6 +468,37 @@ def _warn_worker() -> None:
         TrunkPassWarning,
         stacklevel=3,
     )
+
+
+class _Found:
+    """What the cache has of some images.
+
+    Attributes
+    ----------
+    keys : list of bytes
+    rows : list of ndarray or None
+    missing : dict of bytes to int
+        One place of each image that is not there: the same image twice passes once.
+    """
+
+    def __init__(self, keys: list[bytes], rows: list[np.ndarray | None]) -> None:
+        self.keys = keys
+        self.rows = rows
+        self.missing = {key: i for i, key in enumerate(keys) if rows[i] is None}
+
+
+def _one_ahead(work: Callable[[T], U], tasks: Sequence[T]) -> Iterator[U]:
+    """Yield the results in order, the next one being worked on in a thread meanwhile."""
+    if len(tasks) < 2:
+        yield from map(work, tasks)
+        return
+    with ThreadPoolExecutor(1, "cxr_sklearn-ahead") as thread:
+        ahead = thread.submit(work, tasks[0])
+        for task in tasks[1:]:
+            done = ahead.result()
+            ahead = thread.submit(work, task)
+            yield done
+        yield ahead.result()
 
 
 class _Tally:
