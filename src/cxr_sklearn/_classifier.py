@@ -559,11 +559,11 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         images = check_images(self, X, reset=False)
         # set_params after fit acts on predictions
-        running = {"device": self.device, "precision": self.precision, "verbose": self.verbose}
-        for tail in self._tails:
-            tail.set_params(**running)
+        shared = ("device", "precision", "verbose")
+        for part in (self.trunk_, *self._tails):
+            part.__dict__.update({name: getattr(self, name) for name in shared})
         names = ("engine", "memory", "n_jobs", "batch_size")
-        self.trunk_.set_params(**running, **{name: getattr(self, name) for name in names})
+        self.trunk_.__dict__.update({name: getattr(self, name) for name in names})
         blocks = [self._log_probabilities(block) for _, block in self.trunk_._blocks(images)]
         return np.concatenate(blocks)
 

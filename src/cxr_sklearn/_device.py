@@ -101,6 +101,9 @@ def place(module: nn.Module, device: torch.device) -> nn.Module:
     first = next(iter(module.parameters()), None)
     if first is not None and first.device != torch.empty(0, device=device).device:
         module.to(device)
+    kernel = next((p for p in module.parameters() if p.ndim == 4), None)
+    if kernel is None or kernel.is_contiguous(memory_format=torch.channels_last):
+        return module  # looking at every layer takes milliseconds, and this is asked for each batch
     return module.to(memory_format=torch.channels_last)
 
 

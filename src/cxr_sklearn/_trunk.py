@@ -76,9 +76,13 @@ def unit_images(pixels: torch.Tensor, image_size: int) -> torch.Tensor:
         uint8 is scaled to [0, 1]; floats keep their scale. Images of another size are resized,
         bilinear and antialiased; those that are not square are stretched.
     """
-    images = pixels.unsqueeze(1).float()
-    if pixels.dtype == torch.uint8:
-        images = images / 255
+    images = pixels.unsqueeze(1)
+    if pixels.dtype == torch.uint8 and pixels.device.type == "cpu":
+        # by numpy: after a step as short PyTorch's threads spin for milliseconds, and onnxruntime's
+        # wait for the cores
+        images = torch.from_numpy(np.divide(images.numpy(), 255, dtype=np.float32))
+    elif pixels.dtype == torch.uint8:
+        images = images.float() / 255
     if images.shape[-2:] != (image_size, image_size):
         size = (image_size, image_size)
         images = functional.interpolate(images, size, mode="bilinear", antialias=True)
@@ -90,12 +94,18 @@ def network_images(unit: torch.Tensor, channels: int, standardised: bool) -> tor
 
     Standardised images keep their values.
     """
-    images = unit.expand(-1, channels, -1, -1)
     if standardised:
-        return images.contiguous(memory_format=torch.channels_last)
-    mean = unit.new_tensor(_MEAN if channels == 3 else [sum(_MEAN) / 3]).view(1, -1, 1, 1)
-    std = unit.new_tensor(_STD if channels == 3 else [sum(_STD) / 3]).view(1, -1, 1, 1)
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+        return unit.expand(-1, channels, -1, -1).contiguous()
+    means, stds = (_MEAN, _STD) if channels == 3 else ([sum(_MEAN) / 3], [sum(_STD) / 3])
+    images = unit.new_empty(len(unit), channels, *unit.shape[2:])
+    for channel, mean, std in zip(range(channels), means, stds, strict=True):
+        one = images[:, channel]
+        if unit.device.type == "cpu":  # by numpy, as above
+            np.subtract(unit[:, 0].numpy(), np.float32(mean), out=one.numpy())
+            np.divide(one.numpy(), np.float32(std), out=one.numpy())
+        else:
+            torch.sub(unit[:, 0], mean, out=one).div_(std)
+    return images
 
 
 class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -422,7 +432,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     with torch.autocast(device.type, enabled=False):
                         network.check_cut(self.trainable, batch[:2].cpu())
                 if engine == "torch":
-                    return self.module_(batch)
+                    return self.module_(batch.contiguous(memory_format=torch.channels_last))
             return run_onnx(self.module_, (self._fingerprint, self.trainable), batch)
         except RuntimeError as error:
             raise _explained(error, self.image_size) from error

@@ -1,0 +1,166 @@
+"""Training of tails beside a loop written by hand, and predictions beside the bare forward pass.
+
+    python benchmarks/tails.py [--repeats 5] [--image-size 64]
+
+*Heads*: a linear head on 2,048 activations, 2,000 rows in batches of 32 (here Python rules), and a
+dense chain of 256. *Layer4*: ResNet50's last stage and a head. *All*: the whole ResNet50. The loop
+by hand slices the tensors, calls the same module, loss and optimiser, and does nothing else: no
+history, callbacks, weights or seeds. Both take turns on the same rows, for as many epochs.
+
+*predict*: one image, and many, by a fitted ResNetOvO whose cache is empty, beside the trunk alone
+on tensors that are ready, run by the same engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from measuring import in_turns, machine
+from torch import nn
+
+from cxr_sklearn import ResNetOvO, clear_cache
+from cxr_sklearn._backbones import build_network
+from cxr_sklearn._device import resolve_device
+from cxr_sklearn._engine import run_onnx
+from cxr_sklearn._rows import Blueprint, TrainingRows
+from cxr_sklearn._tail import Tail
+from cxr_sklearn._training import TailModule
+from cxr_sklearn.datasets import make_chest_phantoms
+
+BATCH = 32
+
+
+def tail_and_rows(
+    trainable: str, n: int, image_size: int, hidden: tuple[int, ...], epochs: int
+) -> tuple[Tail, np.ndarray]:
+    """Return an unfitted tail with drawn activations, and drawn labels."""
+    network = build_network("resnet50", None, 0)
+    rng = np.random.default_rng(0)
+    frozen = trainable != "all"
+    side = -(-image_size // 16)
+    shapes = {"head": (2048,), "layer4": (1024, side, side), "all": (1, image_size, image_size)}
+    values = rng.random((n, *shapes[trainable]), dtype=np.float32)
+    codes = rng.integers(0, 2, n)
+    rows = TrainingRows(
+        values.__getitem__,
+        values.shape[1:],
+        sample_weight=np.ones(n),
+        is_validation=np.zeros(n, bool),
+        blueprint=Blueprint(network.body(trainable), network.head_width, 0 if frozen else 3),
+        codes=codes,
+        names=("Normal", "Pneumonia"),
+        whole=values,
+    )
+    tail = Tail(rows, hidden_layer_sizes=hidden, max_epochs=epochs, n_iter_no_change=epochs + 1)
+    return tail, codes
+
+
+def by_hand(tail: Tail, y: np.ndarray, device: torch.device) -> Callable[[], object]:
+    """Return the same training as a loop over tensors."""
+    rows = tail.rows
+    x, labels = torch.from_numpy(rows.whole).to(device), torch.from_numpy(y).to(device)
+    plan = rows.blueprint
+
+    def work() -> float:
+        module = TailModule(
+            Blueprint(copy.deepcopy(plan.body).requires_grad_(True), plan.width, plan.channels),
+            rows.shape,
+            np.full(2, 0.5),
+            hidden_layer_sizes=tuple(tail.hidden_layer_sizes),
+            dropout=0.0,
+            augment=None,
+            mixup=0.0,
+            device=device,
+            dtype=None,
+        )
+        module = module.to(device, memory_format=torch.channels_last).train()
+        optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3, fused=True)
+        criterion = nn.CrossEntropyLoss()
+        total = 0.0
+        for _ in range(tail.max_epochs):
+            losses = []
+            for part in torch.randperm(len(x), device=device).split(BATCH):
+                optimizer.zero_grad()
+                loss = criterion(module(x[part]), labels[part])
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.detach())
+            total = float(torch.stack(losses).mean())
+        return total
+
+    return work
+
+
+def training(device: torch.device, repeats: int, image_size: int) -> None:
+    """Print rows/s of training by a tail and by hand."""
+    settings = [
+        ("linear head", "head", 2000, (), 10),
+        ("dense chain of 256", "head", 2000, (256,), 10),
+        (f"layer4 at {image_size} px", "layer4", 128, (), 2),
+        (f"all at {image_size} px", "all", 64, (), 2),
+    ]
+    print(f"{'training, rows/s':24}  {'by hand':>9}  {'tail':>9}  ratio")
+    for name, trainable, n, hidden, epochs in settings:
+        tail, y = tail_and_rows(trainable, n, image_size, hidden, epochs)
+        tail.set_params(device=str(device), precision="fp32", class_weight=None)
+        ids = np.arange(n)[:, None]
+        candidates = {
+            "hand": by_hand(tail, y, device),
+            "tail": lambda tail=tail, ids=ids, y=y: tail.fit(ids, y),
+        }
+        seconds = in_turns(candidates, repeats)
+        hand, ours = (n * epochs / seconds[key] for key in ("hand", "tail"))
+        print(f"{name:24}  {hand:9.0f}  {ours:9.0f}  {ours / hand:5.2f}")
+
+
+def predicting(device: torch.device, repeats: int) -> None:
+    """Print how long predictions take beside the trunk alone, at 224 pixels."""
+    X, y = make_chest_phantoms(64, image_size=224, random_state=0)
+    model = ResNetOvO(weights=None, max_epochs=2, device=str(device), random_state=0)
+    model.fit(X[:30], y[:30])
+    trunk = model.trunk_
+    engine = trunk._running()[2]
+    images = torch.rand(BATCH, 3, 224, 224, device=device)
+
+    def bare(n: int) -> object:
+        if engine == "onnxruntime":
+            return run_onnx(trunk.module_, (trunk._fingerprint, trunk.trainable), images[:n])
+        with torch.inference_mode():
+            out = trunk.module_(images[:n].contiguous(memory_format=torch.channels_last))
+            return out.cpu()
+
+    def ours(n: int) -> object:
+        clear_cache()
+        return model.predict(X[:n])
+
+    print(f"\n{'predict, ms, ' + engine:24}  {'trunk':>9}  {'predict':>9}  ratio")
+    for n in (1, BATCH):
+        more = 10 if n == 1 else 1
+        seconds = in_turns(
+            {"bare": lambda n=n: bare(n), "ours": lambda n=n: ours(n)}, more * repeats
+        )
+        one, other = 1e3 * seconds["bare"], 1e3 * seconds["ours"]
+        print(f"{f'{n} images':24}  {one:9.1f}  {other:9.1f}  {other / one:5.2f}")
+
+
+def main() -> None:
+    """Measure, and print two tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    device = resolve_device(options.device)
+    training(device, options.repeats, options.image_size)
+    predicting(device, options.repeats)
+    print(machine("torch", "skorch", "numpy"))
+
+
+if __name__ == "__main__":
+    main()
