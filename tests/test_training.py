@@ -364,27 +364,30 @@ def test_divergence_is_an_error_that_names_lr(phantoms):
 
 def test_ctrl_c_is_not_swallowed(phantoms):
     """An interrupt in the middle of an epoch ends fit; it returns no half-trained model."""
-    calls = []
-    original = RowDataset.batch
+    original = RowDataset.batches
 
-    def interrupt(self, positions, views=0):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return original(self, positions, views)
+    def interrupt(self, order, views, bounds):
+        yield next(original(self, order, views, bounds))
+        raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RowDataset, "batch", interrupt)
+        patch.setattr(RowDataset, "batches", interrupt)
         model = ResNetOvO(**SMALL)
         with pytest.raises(KeyboardInterrupt):
             model.fit(*phantoms)
     assert not hasattr(model, "estimators_")
 
 
-@pytest.mark.parametrize("defer", [True, False])
-def test_losses_are_recorded_by_batch_and_epoch(defer, phantoms):
-    """Reading losses once an epoch, or at every batch for a callback, records the same."""
-    callbacks = None if defer else [Callback()]
+class Listening(Callback):
+    """Listen to every batch."""
+
+    def on_batch_end(self, net, **_):
+        pass
+
+
+@pytest.mark.parametrize("callbacks", [None, [Callback()], [Listening()]])
+def test_losses_are_recorded_by_batch_and_epoch(callbacks, phantoms):
+    """Reading losses once an epoch, or at every batch for a callback that listens, is the same."""
     model = ResNetClassifier(**SMALL, callbacks=callbacks).fit(*phantoms)
     reference = ResNetClassifier(**SMALL).fit(*phantoms)
     assert model.loss_curve_ == reference.loss_curve_
