@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -462,6 +463,8 @@ def test_problems_fitted_in_two_workers_are_the_same(data, one_thread, kind):
     two = kind(**TOY, n_jobs=2).fit(X, y)
     np.testing.assert_array_equal(one.predict_proba(X_test), two.predict_proba(X_test))
     assert one.loss_curve_ == two.loss_curve_
+    saved = pickle.dumps(two)  # nothing of the workers' copies has stayed
+    assert not any(row.tobytes() in saved for row in two.trunk_.transform(X))
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import combinations
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
+from joblib import parallel_config
 from scipy.special import expit, log_expit, log_softmax, logsumexp
 from sklearn import config_context
 from sklearn.ensemble import StackingClassifier
@@ -17,6 +19,7 @@ from sklearn.utils._param_validation import Interval
 from ._checks import check_layer_sizes
 from ._classifier import BaseResNet, documented, training_record
 from ._coupling import couple_probabilities
+from ._device import in_worker
 from ._rows import TrainingRows
 from ._splits import stacking_folds
 from ._tail import Chain, Tail
@@ -40,8 +43,11 @@ class BaseCombined(BaseResNet):
 
     def _fit_combiner(self, combiner: Any, rows: TrainingRows) -> None:
         """Fit scikit-learn's meta-estimator on row ids."""
+        # a worker of Dask would send the problems on to other workers, activations and all
+        nested = self.n_jobs is None and in_worker()
+        alone = parallel_config(backend="sequential") if nested else nullcontext()
         # nothing is routed inside: weights and validation part stand in the rows
-        with config_context(enable_metadata_routing=False):
+        with config_context(enable_metadata_routing=False), alone:
             self.combiner_ = combiner.fit(np.arange(rows.n_rows)[:, None], rows.codes)
 
     @property
@@ -295,6 +301,8 @@ class ResNetStacking(BaseCombined):
             n_jobs=self.n_jobs,
         )
         self._fit_combiner(combiner, rows)
+        # one fitted in another process came back with rows of its own
+        self.combiner_.estimators_[0].estimator = tail
         self._adopt(list(self.combiner_.estimators_[0].estimators_), rows)
         self.combiner_.cv = None  # the splits are row numbers of a training set now gone
         self.final_estimator_ = self.combiner_.final_estimator_

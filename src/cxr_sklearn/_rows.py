@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -96,6 +98,8 @@ class TrainingRows:
         self.whole = whole
         self._resident: torch.Tensor | None = None
         self._owner = os.getpid()
+        self._name = uuid.uuid4().hex
+        _LIVE[self._name] = self
 
     @property
     def n_rows(self) -> int:
@@ -175,8 +179,41 @@ class TrainingRows:
     def __sklearn_clone__(self) -> TrainingRows:
         return self
 
+    def for_fitted(self) -> TrainingRows | _RowsElsewhere:
+        """Return what a fitted tail takes along when it is pickled.
+
+        On the way back from a worker that is their name: whoever waits for the tail has the rows.
+        Tails to be fitted take them, from one worker to another too, as Dask passes them on.
+        """
+        at_home = os.getpid() == self._owner or not self.is_live
+        return self if at_home else _RowsElsewhere(self._name)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.is_live:
+            _LIVE[self._name] = self
+
     def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_resident": None}
-        if os.getpid() != self._owner:  # on the way back from a worker: the owner has the rows
-            state.update(self._without_rows())
-        return state
+        return {**self.__dict__, "_resident": None}
+
+
+# rows of the fits under way, those that came from other processes too
+_LIVE: WeakValueDictionary[str, TrainingRows] = WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class _RowsElsewhere:
+    """Training rows by name, found again where they are."""
+
+    name: str
+
+    def __reduce__(self) -> tuple:
+        return _found_again, (self.name,)
+
+
+def _found_again(name: str) -> TrainingRows:
+    rows = _LIVE.get(name)
+    if rows is None:  # the fit is over
+        rows = object.__new__(TrainingRows)
+        rows.release()
+    return rows

@@ -311,6 +311,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         state = dict(super().__getstate__())
         if "net_" in state:
             state["net_"] = _net_on_cpu(state["net_"])
+            state["rows"] = state["rows"].for_fitted()
         return state
 
 
