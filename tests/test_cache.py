@@ -269,6 +269,12 @@ def test_two_trunks_by_turns_keep_what_fits(share):
     assert set(hits[2:]) == {int(share * 80) - 40}
 
 
+@pytest.fixture
+def small_pages(monkeypatch):
+    """Give files pages of the size of a few toys' rows."""
+    monkeypatch.setattr(_cache, "_PAGE", 4096)
+
+
 def used_bytes(folder):
     """Return the bytes of the pages in use of the only file of a folder."""
     (path,) = folder.glob("*.sqlite")
@@ -277,7 +283,7 @@ def used_bytes(folder):
 
 
 @pytest.mark.parametrize("n_values", [64, 2048, 50_000])
-def test_a_folder_with_a_bound_keeps_to_it(n_values, tmp_path):
+def test_a_folder_with_a_bound_keeps_to_it(n_values, small_pages, tmp_path):
     """Other trunks make room, as much as is needed; a bound that lacks a little costs a little."""
     rows = np.random.default_rng(0).random((40, n_values)).astype(np.float32)
     keys = [bytes([i]) * 16 for i in range(40)]
@@ -294,8 +300,16 @@ def test_a_folder_with_a_bound_keeps_to_it(n_values, tmp_path):
             assert row is None or np.array_equal(row, expected)
 
 
+def test_a_bound_holds_with_rows_of_a_middle_cut(tmp_path):
+    """The same with pages and rows of the sizes that files have."""
+    rows = np.random.default_rng(0).random((12, 200_704)).astype(np.float32)
+    bound = 15 * _cache._row_bytes(rows[0].nbytes)
+    in_turns(DiskCache(tmp_path, bound), rows, [bytes([i]) * 16 for i in range(12)], turns=2)
+    assert 0.7 * bound < used_bytes(tmp_path) <= bound
+
+
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
-def test_rows_beyond_a_folders_bound_are_kept_in_memory(phantoms, passes, tmp_path):
+def test_rows_beyond_a_folders_bound_are_kept_in_memory(phantoms, passes, small_pages, tmp_path):
     """A warning names the bound, and an image passes once still."""
     X, y = phantoms
     memory = CacheFolder(tmp_path, bytes_limit="24K")
@@ -554,7 +568,7 @@ def disk(monkeypatch):
     clear_cache()
 
 
-def test_on_a_nearly_full_disk_other_trunks_make_room(disk, tmp_path):
+def test_on_a_nearly_full_disk_other_trunks_make_room(disk, small_pages, tmp_path):
     """The one written longest ago goes first, as far as is needed; its own rows never go."""
     cache = DiskCache(tmp_path)
     for trunk in ("a", "b", "c"):
@@ -578,7 +592,7 @@ def test_a_full_disk_is_a_warning(disk, tmp_path):
     assert sum(row is None for row in DiskCache(tmp_path).get("t", KEYS)) == 20
 
 
-def test_sqlite_says_that_the_disk_is_full(disk, tmp_path, monkeypatch):
+def test_sqlite_says_that_the_disk_is_full(disk, small_pages, tmp_path, monkeypatch):
     """The same when the room runs out between the look and the writing."""
     cache = DiskCache(tmp_path)
 
