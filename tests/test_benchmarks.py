@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import (
     balanced_accuracy_score,
@@ -127,3 +130,77 @@ def test_a_stopped_comparison_goes_on(compare_models, tmp_path, capsys, monkeypa
     assert (out / "comparison.png").stat().st_size > 1000
     with pytest.raises(SystemExit, match="begun with other trainable, set"):
         compare_models.main([*command, "--trainable", "all", "--set", "lr=0.1"])
+
+
+# -- the other scripts ---------------------------------------------------------------------------
+
+
+SCRIPTS = sorted(
+    path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")
+)
+
+
+def run_script(*arguments):
+    """Run a script as a user does, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *map(str, arguments)],
+        cwd=BENCHMARKS.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_candidates_take_turns(monkeypatch):
+    """Each is measured as often, in another order each time, and the median is what counts."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import measuring
+
+    order = []
+    seconds = {"one": [9.0, 1.0, 2.0, 3.0], "two": [9.0, 30.0, 20.0, 10.0]}
+    monkeypatch.setattr(measuring, "seconds_of", lambda work: work())
+    candidates = {
+        name: lambda name=name: order.append(name) or seconds[name].pop(0) for name in seconds
+    }
+    assert measuring.in_turns(candidates, 3) == {"one": 2.0, "two": 20.0}
+    assert order == ["one", "two", *("one", "two"), *("two", "one"), *("one", "two")]
+    assert re.search(r"\d+ cores, .*Python 3\.\d+.*, numpy \d", measuring.machine("numpy"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_the_gpu_benchmark_says_so():
+    """It is no failure."""
+    assert run_script(BENCHMARKS / "gpu.py") == "no CUDA device here: nothing was measured\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_tells_how_it_is_run(name):
+    """Its options are there, and its docstring names the command that the pages quote."""
+    arguments = [BENCHMARKS / name]
+    text = arguments[0].read_text(encoding="utf-8")
+    assert f"python benchmarks/{name}" in text
+    if "argparse" in text:
+        assert "usage:" in run_script(*arguments, "--help")
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_runs_where_there_is_none():
+    """Its logic is tried on the CPU, small."""
+    small = [
+        "--repeats",
+        "1",
+        "--search-images",
+        "30",
+        "--search-size",
+        "32",
+        "--epochs",
+        "1",
+        "--image-size",
+        "32",
+    ]
+    printed = run_script(BENCHMARKS / "gpu.py", "--device", "cpu", *small, "--parts", "search")
+    assert re.search(r"^composition +\d+\.\d +1 ", printed, re.MULTILINE)
+    assert re.search(r"^ResNetOvO +\d+\.\d +\d+ ", printed, re.MULTILINE)
