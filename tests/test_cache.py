@@ -37,7 +37,7 @@ from cxr_sklearn import (
 from cxr_sklearn._cache import ActivationCache, DiskCache, activation_cache
 from cxr_sklearn.exceptions import CacheWarning, TrunkPassWarning
 
-from .toys import IMAGES_SEEN, ToyResNet, spied_toy, toy
+from .toys import IMAGES_SEEN, Noted, ToyResNet, noted, spied_toy, toy
 
 SPIED = {"backbone": spied_toy, "weights": None, "image_size": 16, "random_state": 0}
 
@@ -312,11 +312,11 @@ def test_a_bound_holds_with_rows_of_a_middle_cut(tmp_path):
 def test_rows_beyond_a_folders_bound_are_kept_in_memory(phantoms, passes, small_pages, tmp_path):
     """A warning names the bound, and an image passes once still."""
     X, y = phantoms
-    memory = CacheFolder(tmp_path, bytes_limit="24K")
-    with pytest.warns(CacheWarning, match=r"\(bytes_limit=24576 is reached\)"):
+    memory = CacheFolder(tmp_path, bytes_limit="32K")
+    with pytest.warns(CacheWarning, match=r"\(bytes_limit=32768 is reached\)"):
         model = ResNetOvO(**SPIED, memory=memory, batch_size=8, max_epochs=2).fit(X, y)
     assert passes() == len(X)
-    assert used_bytes(tmp_path) <= 24576
+    assert used_bytes(tmp_path) <= 32768
     clear_cache()
     ResNetFeatures(**SPIED, memory=tmp_path).fit_transform(X)
     assert 0 < passes() < len(X)
@@ -409,6 +409,102 @@ def test_equal_weights_with_another_setting_are_not_mixed_up(phantoms):
         for n in (False, True)
     )
     assert not np.allclose(one, two)
+
+
+# -- several processes ---------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+@pytest.mark.parametrize("cuts", [["head"], ["head", "layer4"]])
+def test_a_search_by_two_workers_passes_each_image_once_in_all(cuts, phantoms, tmp_path):
+    """Both begin with the same images at the same time; each leaves to the other what it does."""
+    X, y = phantoms
+    model = ResNetOvO(
+        backbone=Noted(tmp_path),
+        weights=None,
+        image_size=16,
+        batch_size=8,
+        max_epochs=2,
+        random_state=0,
+        memory=tmp_path / "memory",
+    )
+    grid = {"lr": [1e-4, 1e-3, 1e-2], "trainable": cuts}
+    search = GridSearchCV(model, grid, cv=5, n_jobs=2, error_score="raise").fit(X, y)
+    search.predict(X)
+    passes = noted(tmp_path)
+    assert sum(passes.values()) == len(cuts) * len(X)
+    assert len(passes) >= 2
+    assert not list((tmp_path / "memory").glob("*.lock"))
+
+
+OTHER = """
+import sys
+import numpy as np
+from cxr_sklearn._cache import DiskCache
+keys = [bytes([i]) * 16 for i in range(10)]
+cache = DiskCache(sys.argv[1])
+with cache.turn("t", keys) as (ready, mine):
+    print(len(ready), len(mine), flush=True)
+    sys.stdin.readline()
+    cache.put("t", keys[:5], np.ones((5, 4), np.float32))
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Start a process that computes ten rows."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OTHER, tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "0 10\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def taken(folder, keys, **options):
+    """Return which rows are ready, and which are this process's to compute."""
+    with DiskCache(folder).turn("t", keys, **options) as (ready, mine):
+        return [keys.index(key) for key in ready], [keys.index(key) for key in mine]
+
+
+def test_what_another_process_computes_is_left_to_it(other, tmp_path):
+    """Its rows are there when it has put them, and the others are free when it has ended."""
+    keys = KEYS[:12]
+    assert taken(tmp_path, keys) == ([], [10, 11])
+    assert taken(tmp_path, keys, patient=False)[1] == list(range(12))
+    other.stdin.write("\n")
+    other.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not taken(tmp_path, keys)[0] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert sorted(taken(tmp_path, keys)[0]) == list(range(5))
+    other.communicate("\n")
+    ready, mine = taken(tmp_path, keys)
+    assert (sorted(ready), mine) == (list(range(5)), list(range(5, 12)))
+
+
+def test_what_a_killed_process_was_computing_is_free(other, tmp_path):
+    """Nobody waits for the dead, and their locks are cleared away."""
+    assert taken(tmp_path, KEYS[:10]) == ([], [])
+    other.kill()
+    other.wait()
+    assert taken(tmp_path, KEYS[:10]) == ([], list(range(10)))
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_threads_of_a_process_pass_an_image_once(phantoms, passes):
+    """They take turns."""
+    features = ResNetFeatures(**SPIED, batch_size=10).fit(phantoms[0])
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(features.transform, [phantoms[0]] * 4))
+    assert passes() == len(phantoms[0])
+    for result in results:
+        np.testing.assert_array_equal(result, results[0])
 
 
 # -- what may happen to a file -------------------------------------------------------------------

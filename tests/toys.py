@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -82,3 +85,34 @@ def same(a: dict, b: dict) -> bool:
         return False
     arrays = [(a[key], b[key]) for key in a if key != "frame"]
     return all(np.array_equal(left, right) for left, right in arrays)
+
+
+class _Noting(nn.Conv2d):
+    """Write down how many images pass, in a file per process, and take a moment over them."""
+
+    folder = ""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with open(Path(self.folder) / f"{os.getpid()}.passes", "a", encoding="utf-8") as file:
+            file.write(f"{len(x)}\n")
+        time.sleep(0.05)
+        return super().forward(x)
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A backbone whose passes are written down, for all processes."""
+
+    folder: Path
+
+    def __call__(self) -> nn.Module:
+        net = ToyResNet()
+        net.conv1 = _Noting(3, 8, 3, stride=2, padding=1, bias=False)
+        net.conv1.folder = str(self.folder)
+        return net
+
+
+def noted(folder: Path) -> dict[str, int]:
+    """Return how many images passed in each process."""
+    files = sorted(folder.glob("*.passes"))
+    return {path.stem: sum(map(int, path.read_text().split())) for path in files}

@@ -12,14 +12,16 @@ import shutil
 import sqlite3
 import threading
 import time
+import uuid
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from filelock import FileLock, Timeout
 from joblib.disk import memstr_to_bytes
 
 from .exceptions import CacheWarning
@@ -104,6 +106,21 @@ class CacheFolder:
         return bound if bound > 0 else None
 
 
+class Turn(NamedTuple):
+    """What a process is to do about rows that it misses.
+
+    Attributes
+    ----------
+    ready : dict of bytes to ndarray
+        Rows that have come meanwhile.
+    mine : list of bytes
+        Keys of those to be computed and put now.
+    """
+
+    ready: dict[bytes, np.ndarray]
+    mine: list[bytes]
+
+
 class ActivationCache:
     """Rows of activations in memory, shared by every estimator of the process.
 
@@ -148,6 +165,17 @@ class ActivationCache:
                     return
                 held[key] = row.copy()
                 self._bytes += row.nbytes
+
+    @contextlib.contextmanager
+    def turn(self, trunk: str, keys: Sequence[bytes], patient: bool = True) -> Iterator[Turn]:
+        """Give the rows that have come meanwhile, and the keys of those to be computed now.
+
+        Threads take turns, so that two that miss the same row do not both compute it.
+        """
+        with _TURN:
+            rows = dict(zip(keys, self.get(trunk, keys), strict=True))
+            ready = {key: row for key, row in rows.items() if row is not None}
+            yield Turn(ready, [key for key in keys if key not in ready])
 
     def __reduce__(self) -> tuple:
         # another process has a cache, and locks, of its own
@@ -228,6 +256,37 @@ class DiskCache:
         except (OSError, sqlite3.Error) as error:
             self._degrade("written", error)
             _IN_PROCESS.put(trunk, keys, rows)
+
+    @contextlib.contextmanager
+    def turn(self, trunk: str, keys: Sequence[bytes], patient: bool = True) -> Iterator[Turn]:
+        """Give the rows that have come meanwhile, and the keys of those to be computed now.
+
+        What another process that lives is computing is neither: ask again. The rows given are this
+        process's to compute until the block ends.
+
+        Parameters
+        ----------
+        trunk : str
+        keys : sequence of bytes
+        patient : bool
+            Whether to leave to others what they are computing.
+        """
+        with _TURN, _claimant(self.folder) as name:
+            there: set[bytes] = set()
+            mine = list(keys)
+            # where nothing can be kept there is nothing to share
+            with contextlib.suppress(OSError, sqlite3.Error):
+                there, mine = self._guarded(
+                    lambda connection: _claim(connection, trunk, keys, name, patient),
+                    (there, mine),
+                )
+            rows = dict(zip(there, self.get(trunk, list(there)), strict=True))
+            ready = {key: row for key, row in rows.items() if row is not None}
+            try:
+                yield Turn(ready, [*mine, *(key for key in rows if key not in ready)])
+            finally:
+                with contextlib.suppress(OSError, sqlite3.Error):
+                    self._guarded(lambda c: _disclaim(c, name), None)
 
     # -- the file ---------------------------------------------------------------------------------
 
@@ -312,6 +371,94 @@ class DiskCache:
             "the memory of the process; expected a folder with room that can be read and written "
             "to: free some, or name another"
         )
+
+
+# one thread of a process computes at a time: the others would compute the same, on the same cores
+_TURN = threading.RLock()
+
+_CLAIMANT = "computing-"
+
+
+def _new_lock() -> None:
+    global _TURN
+    _TURN = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # a thread that held it does not live on in the child
+    os.register_at_fork(after_in_child=_new_lock)
+
+
+@contextlib.contextmanager
+def _claimant(folder: Path) -> Iterator[str]:
+    """Give a name for claims, whose file is locked until the block or the process ends."""
+    name = uuid.uuid4().hex
+    path = folder / f"{_CLAIMANT}{name}.lock"
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except (OSError, NotImplementedError):  # no folder, or one without locks: claims count for dead
+        yield name
+        return
+    try:
+        yield name
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _lives(folder: Path, name: str) -> bool:
+    """Whether a claimant's process holds its lock."""
+    path = folder / f"{_CLAIMANT}{name}.lock"
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return False
+    lock.release()
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+    return False
+
+
+def _claim(
+    connection: sqlite3.Connection, trunk: str, keys: Sequence[bytes], name: str, patient: bool
+) -> tuple[set[bytes], list[bytes]]:
+    """Return the keys whose rows are there, and those that are this claimant's from now on."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS claims "
+        "(trunk TEXT, key BLOB, name TEXT, PRIMARY KEY (trunk, key)) WITHOUT ROWID"
+    )
+    (path,) = (row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main")
+    lives: dict[str, bool] = {}
+    there, mine = set(), []
+    for key in keys:
+        wanted = (trunk, key)
+        query = "SELECT 1 FROM rows WHERE trunk = ? AND key = ?"
+        if connection.execute(query, wanted).fetchone():
+            there.add(key)
+            continue
+        query = "SELECT name FROM claims WHERE trunk = ? AND key = ?"
+        for (other,) in connection.execute(query, wanted).fetchall():
+            if other not in lives:
+                lives[other] = patient and _lives(Path(path).parent, other)
+            if lives[other]:
+                break
+        else:
+            mine.append(key)
+    connection.executemany(
+        "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", [(trunk, key, name) for key in mine]
+    )
+    return there, mine
+
+
+def _disclaim(connection: sqlite3.Connection, name: str) -> None:
+    connection.execute("DELETE FROM claims WHERE name = ?", (name,))
 
 
 # folders whose rows this process has in memory, in part, for want of a better place

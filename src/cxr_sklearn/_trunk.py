@@ -41,6 +41,9 @@ from .exceptions import TrunkPassWarning
 # ImageNet's mean and standard deviation, what torchvision's weights were trained with
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+# seconds that a process which computes the same images is waited for, while it lives
+_PATIENCE = 600
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -382,27 +385,29 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 return pixels[:, None]  # uint8 stays so until it is on the device
             return self._prepared(images, index, view).cpu().numpy()
         context = self._context()
-        new: dict[bytes, np.ndarray] = {}
         if found is None:
             found = self._look_up(images, cache, view)
-        elif found.missing:
-            since = zip(found.missing, cache.get(context, list(found.missing)), strict=True)
-            new = {key: row for key, row in since if row is not None}
-        keys = found.keys
-        todo = np.array([i for key, i in found.missing.items() if key not in new], dtype=int)
-        for start in range(0, len(todo), self.batch_size):
-            part = todo[start : start + self.batch_size]
-            rows = self._forward(self._prepared(images, part, view)).float().cpu().numpy()
-            part_keys = [keys[i] for i in part]
-            new.update(zip(part_keys, rows, strict=True))
-            cache.put(context, part_keys, rows)
+        new: dict[bytes, np.ndarray] = {}
+        n_passes, start = 0, time.monotonic()
+        while wanted := [key for key in found.missing if key not in new][: self.batch_size]:
+            patient = time.monotonic() - start < _PATIENCE
+            with cache.turn(context, wanted, patient) as (ready, mine):
+                new.update(ready)
+                if mine:
+                    part = np.array([found.missing[key] for key in mine])
+                    rows = self._forward(self._prepared(images, part, view)).float().cpu().numpy()
+                    new.update(zip(mine, rows, strict=True))
+                    cache.put(context, mine, rows)
+                    n_passes += len(mine)
+            if not ready and not mine:
+                time.sleep(0.05)  # another process is computing these
         for counter in (tally, self._fit_tally):
             if counter is not None:
-                counter.add(len(images), len(todo))
-        if len(todo) and isinstance(cache, ActivationCache) and in_worker():
+                counter.add(len(images), n_passes)
+        if n_passes and isinstance(cache, ActivationCache) and in_worker():
             _warn_worker()
         rows = np.stack(
-            [new[k] if row is None else row for k, row in zip(keys, found.rows, strict=True)]
+            [new[k] if row is None else row for k, row in zip(found.keys, found.rows, strict=True)]
         )
         self._row_shape = rows.shape[1:]
         return rows
