@@ -1,6 +1,6 @@
 """Which store for activations on disk: ours beside SQLite alone, LMDB, files, and diskcache.
 
-    python benchmarks/store.py [--rows-small 2000] [--rows-large 96] [--repeats 3]
+    python benchmarks/store.py [--rows-small 1000] [--rows-large 96] [--repeats 3]
         [--folder FOLDER]
 
 Rows of 8 KiB (what is kept for ``trainable="head"``: 2,048 float32) and of 784 KiB (``"layer4"`` at
@@ -8,19 +8,20 @@ Rows of 8 KiB (what is kept for ``trainable="head"``: 2,048 float32) and of 784 
 same each time, under other keys; none of the stores compresses or compares values.
 
 - *DiskCache* is ours: SQLite with a checksum per row, a connection per call.
-- *SQLite* is the table alone, without checksums, with a connection that stays open, or one per call
-  as ours. The last connection that closes carries the log over into the file and waits for the
-  disk, so a connection per call does that for every batch.
+- *SQLite* is the table alone, without checksums, in pages of the size that ours have or, of 4 KiB,
+  that SQLite has by default; with a connection that stays open, or one per call as ours. The last
+  connection that closes carries the log over into the file and waits for the disk, so a connection
+  per call does that for every batch.
 - *LMDB* waits for the disk at each commit; with ``metasync=False`` for all but its last page, so a
   power cut may undo the last commit; with ``sync=False`` for nothing.
 - *npy files* have a temporary name until they are whole. Nothing waits for the disk.
 - *diskcache* keeps a connection, and puts values of 32 KiB or more in files.
 
 A killed process leaves whole rows or none in all of them. A power cut does not damage DiskCache,
-SQLite and LMDB, except with ``sync=False``; it may leave empty or partial rows of the files. In
-WAL mode with ``synchronous=NORMAL`` it may undo the last commits. *Written* is up to the closing of
-the store, *on disk* up to the end of an ``os.sync()`` after it, which waits for what other programs
-wrote too.
+SQLite and LMDB, except with ``sync=False``; it may leave empty or partial files, diskcache's too.
+In WAL mode with ``synchronous=NORMAL`` it may undo the last commits. *Written* is up to the closing
+of the store, *on disk* up to the end of an ``os.sync()`` after it, which waits for what other
+programs wrote too.
 
 Reading gives an array of 32 rows, each store by its shortest way. The pages are in the memory of
 the system by then: this is not the speed of the disk. In random order is how training reads. Of two
@@ -55,7 +56,7 @@ from typing import Any
 import numpy as np
 from measuring import in_turns, machine, peak_mib, seconds_of
 
-from cxr_sklearn._cache import DiskCache
+from cxr_sklearn._cache import _PAGE, DiskCache
 from cxr_sklearn.exceptions import CacheWarning
 
 BATCH = 32
@@ -90,12 +91,15 @@ class Bare:
     folder : Path
     per_call : bool
         Whether each call opens a connection, as ours do.
+    page : int
+        Bytes of a page.
     """
 
-    def __init__(self, folder: Path, per_call: bool = False) -> None:
+    def __init__(self, folder: Path, per_call: bool = False, page: int = _PAGE) -> None:
         self._path, self._per_call = folder / "rows.sqlite", per_call
         self._kept = None if per_call else self._connect()
         with self._connection() as connection:
+            connection.execute(f"PRAGMA page_size={page}")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS rows "
@@ -221,6 +225,7 @@ Make = Callable[[Path], Any]
 STORES: dict[str, tuple[str, Make]] = {  # by name: the package it needs, and how it is opened
     OURS: ("cxr_sklearn", Ours),
     "SQLite, connection kept": ("sqlite3", Bare),
+    "SQLite, pages of 4 KiB, kept": ("sqlite3", functools.partial(Bare, page=4096)),
     "SQLite, connection per call": ("sqlite3", functools.partial(Bare, per_call=True)),
     "LMDB": ("lmdb", Lmdb),
     "LMDB, metasync=False": ("lmdb", functools.partial(Lmdb, metasync=False)),
@@ -480,7 +485,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows-small", type=int, default=2000)
+    parser.add_argument("--rows-small", type=int, default=1000)
     parser.add_argument("--rows-large", type=int, default=96)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", help="where the stores are made; a temporary folder by default")

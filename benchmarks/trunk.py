@@ -1,6 +1,6 @@
 """Images/s of the trunk: ResNetFeatures beside what else could run it, and beside the hardware.
 
-    python benchmarks/trunk.py [--images 64] [--image-size 224] [--repeats 5]
+    python benchmarks/trunk.py [--images 32] [--image-size 224] [--repeats 5]
 
 Everything runs ResNet50 below the head, in float32, in batches of 32, on the same images and with
 the same threads, and takes turns. The candidates are given images that are normalised already;
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
