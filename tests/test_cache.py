@@ -282,7 +282,7 @@ def used_bytes(folder):
         return _cache._pages(connection)[1]
 
 
-@pytest.mark.parametrize("n_values", [64, 2048, 50_000])
+@pytest.mark.parametrize("n_values", [256, 2048, 50_000])
 def test_a_folder_with_a_bound_keeps_to_it(n_values, small_pages, tmp_path):
     """Other trunks make room, as much as is needed; a bound that lacks a little costs a little."""
     rows = np.random.default_rng(0).random((40, n_values)).astype(np.float32)
@@ -549,7 +549,7 @@ def test_a_damaged_file_is_replaced_by_another(where, tmp_path):
         DiskCache(tmp_path).put("t", KEYS, ROWS)
         return found
 
-    with pytest.warns(CacheWarning, match=r"activations-v2.sqlite' cannot be used"):
+    with pytest.warns(CacheWarning, match=r"activations-v3.sqlite' cannot be used"):
         found = use()
     for row, expected in zip(found, ROWS, strict=True):
         assert row is None or np.array_equal(row, expected)
@@ -619,7 +619,7 @@ def test_no_flipped_bit_returns_a_wrong_row(tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "link"])
 def test_what_is_no_file_is_left_alone(kind, tmp_path):
     """A folder or a link of that name is not written through."""
-    place = tmp_path / "activations-v2.sqlite"
+    place = tmp_path / "activations-v3.sqlite"
     if kind == "folder":
         place.mkdir()
     else:
@@ -632,7 +632,7 @@ def test_what_is_no_file_is_left_alone(kind, tmp_path):
 
 def test_a_foreign_file_is_left_alone(tmp_path):
     """A database of someone else under this name keeps its tables."""
-    path = tmp_path / "activations-v2.sqlite"
+    path = tmp_path / "activations-v3.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE rows (theirs TEXT)")
         connection.commit()

@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 from imblearn.over_sampling import RandomOverSampler
 from joblib import delayed, parallel_config
-from sklearn.model_selection import GridSearchCV
+from PIL import Image
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from cxr_sklearn import ResNetFeatures, ResNetOvO, ResNetStacking, clear_cache
+from cxr_sklearn.datasets import make_chest_phantoms
 
 from .toys import Noted, noted, toy
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 TOY = {
@@ -49,7 +52,7 @@ def client(tmp_path_factory):
             n_workers=2,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             local_directory=str(tmp_path_factory.mktemp("dask")),
             env={"PYTHONPATH": path},
         )
@@ -74,9 +77,10 @@ def on_dask(client):
         yield client
 
 
-def searched(model, X, y, **options):
+def searched(model, X, y, cv=2, **options):
     """Return what a search finds, without what a clock adds to it."""
-    search = GridSearchCV(model, GRID, cv=2, error_score="raise", **options).fit(X, y)
+    options = {"cv": cv, "scoring": "neg_log_loss", "error_score": "raise", **options}
+    search = GridSearchCV(model, GRID, **options).fit(X, y)
     scores = {k: v for k, v in search.cv_results_.items() if not k.endswith("_time")}
     return scores, search.best_params_, search.predict_proba(X)
 
@@ -122,12 +126,73 @@ def test_features_are_extracted_by_workers(phantoms, on_dask, tmp_path):
     np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-5)
 
 
+def extracted(part, memory):
+    """Run the trunk over some images, in a worker."""
+    options = {k: v for k, v in TOY.items() if k != "max_epochs"}
+    return ResNetFeatures(**options, memory=memory).fit_transform(part)
+
+
+def test_features_are_extracted_by_a_function(phantoms, client, tmp_path):
+    """A function that loads the network in the worker sends no network."""
+    X, _ = phantoms
+    parts = client.gather(client.map(extracted, np.array_split(X, 4), memory=tmp_path))
+    clear_cache()
+    np.testing.assert_allclose(np.concatenate(parts), extracted(X, None), atol=1e-5)
+
+
 def test_workers_share_passes_through_a_folder(phantoms, on_dask, tmp_path):
     """An image passes once in all, though the workers begin together."""
     X, y = phantoms
     model = ResNetOvO(**{**TOY, "backbone": Noted(tmp_path)}, memory=tmp_path / "memory")
     searched(model, X, y, n_jobs=-1)
     assert sum(noted(tmp_path).values()) == len(X)
+
+
+def fitted_problems(dask_scheduler=None):
+    """Return how many tasks so far have fitted a binary problem."""
+    prefixes = dask_scheduler.task_prefixes.values()
+    return sum(p.state_counts["memory"] for p in prefixes if "fit_ovo_binary" in str(p.name))
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1])
+def test_workers_keep_the_problems_of_their_models(n_jobs, phantoms, on_dask, tmp_path):
+    """Dask heeds no n_jobs, and would send each pair, with its rows, to another worker."""
+    X, y = phantoms
+    before = on_dask.run_on_scheduler(fitted_problems)
+    model = ResNetOvO(**TOY, memory=tmp_path, n_jobs=n_jobs)
+    GridSearchCV(model, GRID, cv=2, refit=False, n_jobs=-1, error_score="raise").fit(X, y)
+    assert on_dask.run_on_scheduler(fitted_problems) == before
+
+
+def test_one_job_is_this_process(phantoms, on_dask):
+    """A model told to use one job fits its pairs where it is."""
+    before = on_dask.run_on_scheduler(fitted_problems)
+    ResNetOvO(**TOY, n_jobs=1).fit(*phantoms)
+    assert on_dask.run_on_scheduler(fitted_problems) == before
+
+
+def fitted_in_a_worker(X, y):
+    """Fit a model whose pairs go from this worker to others."""
+    with warnings.catch_warnings(), parallel_config(backend="dask"):
+        warnings.simplefilter("ignore")
+        return ResNetOvO(**TOY, n_jobs=2).fit(X, y).predict_proba(X)
+
+
+def test_rows_pass_a_scheduler_that_is_another_process(phantoms, client):
+    """It unpickles what is to be fitted, and pickles it again."""
+    X, y = phantoms
+    found = client.submit(fitted_in_a_worker, X, y).result(timeout=60)
+    np.testing.assert_allclose(found, ResNetOvO(**TOY).fit(X, y).predict_proba(X), atol=1e-6)
+
+
+def test_activations_go_to_each_worker_once(on_dask):
+    """They do not go with every problem: Dask warns of tasks of more than 10 MB."""
+    X, y = make_chest_phantoms(1500, image_size=32, random_state=0)
+    model = ResNetOvO(**{**TOY, "image_size": 32, "max_epochs": 1}, trainable="layer2", n_jobs=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    assert not [str(w.message) for w in caught if "large graph" in str(w.message)]
 
 
 class Deadly(RandomOverSampler):
@@ -147,17 +212,25 @@ class Deadly(RandomOverSampler):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_worker_costs_a_retry(phantoms, on_dask, tmp_path):
-    """Dask starts another worker, its tasks are done again, and the result is the same."""
+    """Dask starts another worker, its tasks are done again, and the result is the same.
+
+    Lists travel with every task. Of arrays joblib keeps one copy, on some worker, and a search
+    whose copy has died is over.
+    """
     X, y = phantoms
+    paths = [str(tmp_path / f"{i}.png") for i in range(len(X))]
+    for path, row in zip(paths, X, strict=True):
+        Image.fromarray(row.reshape(16, 16)).save(path)
+    folds = [(a.tolist(), b.tolist()) for a, b in StratifiedKFold(4).split(X, y)]
+    model = ResNetOvO(**TOY, memory=tmp_path / "memory", sampler=Deadly(str(tmp_path / "marker")))
+    on_dask.wait_for_workers(2, timeout=60)
     before = set(on_dask.scheduler_info()["workers"])
-    options = {**TOY, "memory": tmp_path / "memory"}
-    marker = tmp_path / "marker"
-    found = searched(ResNetOvO(**options, sampler=Deadly(str(marker))), X, y, n_jobs=-1)
-    assert marker.exists()
+    found = searched(model, paths, y.tolist(), cv=folds, n_jobs=-1)
+    assert (tmp_path / "marker").exists()
     on_dask.wait_for_workers(2, timeout=60)
     assert set(on_dask.scheduler_info()["workers"]) != before
     with parallel_config(backend="sequential"):
-        assert_equal(found, searched(ResNetOvO(**options, sampler=Deadly(str(marker))), X, y))
+        assert_equal(found, searched(model, paths, y.tolist(), cv=folds))
 
 
 def threads():
@@ -169,4 +242,36 @@ def threads():
 
 def test_workers_share_the_cores(client):
     """Dask's workers have one thread each unless they are given more."""
-    assert set(client.run(threads).values()) == {1}
+    client.wait_for_workers(2, timeout=60)
+    with parallel_config(backend="dask"):
+        found = joblib.Parallel(n_jobs=2)(delayed(threads)() for _ in range(4))
+    assert set(found) == {1}
+    assert sum(client.nthreads().values()) * max(found) <= max(2, os.cpu_count())
+
+
+def test_workers_may_be_given_more_threads(tmp_path, monkeypatch):
+    """Dask's configuration sets them before a worker starts; MKL's variable has the last word."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    for name in names:  # the environment's come first, which Dask's first cluster sets for good
+        monkeypatch.setenv(name, "1")
+        monkeypatch.delenv(name)
+    with (
+        dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": 2 for name in names}),
+        distributed.LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            dashboard_address=":0",
+            local_directory=str(tmp_path),
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        assert client.submit(threads).result(timeout=60) == 2
+
+
+def test_workers_may_have_more_than_one_thread(phantoms, tmp_path):
+    """PyTorch's generators are the process's: fits in two threads do not disturb each other."""
+    X, y = phantoms
+    model = ResNetOvO(**{**TOY, "max_epochs": 10}, dropout=0.5, memory=tmp_path)
+    expected = searched(model, X, y)
+    with parallel_config(backend="threading"):
+        assert_equal(searched(model, X, y, n_jobs=2), expected)

@@ -9,14 +9,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
 import torchvision
 from torch import nn
 
-from ._device import cuda_devices
+from ._device import seeded
 
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4", "fc")
@@ -225,7 +224,8 @@ def build_network(backbone: Backbone, weights: str | os.PathLike | None, seed: i
             "weights='imagenet' are torchvision's, for backbones given by name; with a callable "
             "backbone pass weights=None to keep the weights that it sets, or a path to a file"
         )
-    net = _seeded(backbone, seed)
+    with seeded(seed):
+        net = backbone()
     if not isinstance(net, nn.Module):
         raise TypeError(
             f"backbone() returned {type(net).__name__}; expected a torch.nn.Module with the "
@@ -239,7 +239,8 @@ def build_network(backbone: Backbone, weights: str | os.PathLike | None, seed: i
 
 @functools.lru_cache(maxsize=4)
 def _named_network(backbone: str, weights: tuple[str, ...] | None, seed: int) -> Network:
-    net = _seeded(getattr(torchvision.models, backbone), seed)
+    with seeded(seed):
+        net = getattr(torchvision.models, backbone)()
     if weights is not None:
         if weights == ("imagenet",):
             net.load_state_dict(_imagenet_state(backbone))
@@ -255,12 +256,6 @@ def _weights_version(weights: str | os.PathLike | None) -> tuple[str, ...] | Non
     path = _existing_weights(weights)
     status = path.stat()
     return str(path), str(status.st_size), str(status.st_mtime_ns)
-
-
-def _seeded(build: Callable[[], Any], seed: int) -> Any:
-    with torch.random.fork_rng(devices=cuda_devices()):
-        torch.manual_seed(seed)
-        return build()
 
 
 def _frozen(net: nn.Module, stages: tuple[str, ...]) -> Network:

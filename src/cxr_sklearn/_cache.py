@@ -27,7 +27,7 @@ from joblib.disk import memstr_to_bytes
 from .exceptions import CacheWarning
 
 IN_PROCESS_BYTES = 2**30
-_STEM = "activations-v2"  # changes with the tables
+_STEM = "activations-v3"  # changes with the tables
 _APPLICATION_ID = 0x43585241  # in the header of the file
 # SQLite's greatest: rows below the head are some 100 KB, and are read three times as fast
 _PAGE = 65536
@@ -506,10 +506,13 @@ def _prepared(connection: sqlite3.Connection) -> str:
             connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("BEGIN IMMEDIATE")
         if found() == (0, 0):
+            # values stand in the order in which they come, and only the index by the digests:
+            # in their order each row would change a page of its own
             connection.execute(
-                "CREATE TABLE rows (trunk TEXT, key BLOB, dtype TEXT, shape TEXT, value BLOB, "
-                "checksum BLOB, PRIMARY KEY (trunk, key)) WITHOUT ROWID"
+                "CREATE TABLE rows "
+                "(trunk TEXT, key BLOB, dtype TEXT, shape TEXT, value BLOB, checksum BLOB)"
             )
+            connection.execute("CREATE UNIQUE INDEX rows_by_key ON rows (trunk, key)")
             connection.execute("CREATE TABLE trunks (trunk TEXT PRIMARY KEY, written REAL)")
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.commit()
@@ -554,12 +557,13 @@ def _pages(connection: sqlite3.Connection) -> tuple[int, int]:
 def _row_bytes(n_bytes: int) -> int:
     """Return the most that a row of some bytes takes in the file.
 
-    SQLite keeps short rows in pages that are half full at worst, and the most of a longer one in
-    pages of its own (sqlite.org/fileformat2.html, "Cell Payload Overflow Pages").
+    SQLite keeps whole rows in a page, or the most of one in pages of its own
+    (sqlite.org/fileformat2.html, "Cell Payload Overflow Pages"). The index comes on top.
     """
-    if n_bytes < _PAGE // 4 - 512:
-        return 2 * (n_bytes + 100)
-    return _PAGE * -(-n_bytes // (_PAGE - 4)) + _PAGE // 2
+    size = n_bytes + 200
+    per_page = (_PAGE - 100) // size
+    pages = _PAGE // per_page if per_page else _PAGE * (1 + -(-size // (_PAGE - 4)))
+    return pages + 400
 
 
 def _drop(connection: sqlite3.Connection, trunk: str, n_bytes: int) -> bool:
@@ -570,9 +574,8 @@ def _drop(connection: sqlite3.Connection, trunk: str, n_bytes: int) -> bool:
         connection.execute("DELETE FROM trunks WHERE trunk = ?", (trunk,))
         return False
     connection.execute(  # the rows of a trunk are of one size
-        "DELETE FROM rows WHERE trunk = ? AND key IN "
-        "(SELECT key FROM rows WHERE trunk = ? LIMIT ?)",
-        (trunk, trunk, -(-n_bytes // size)),
+        "DELETE FROM rows WHERE rowid IN (SELECT rowid FROM rows WHERE trunk = ? LIMIT ?)",
+        (trunk, -(-n_bytes // size)),
     )
     return True
 

@@ -43,9 +43,10 @@ class BaseCombined(BaseResNet):
 
     def _fit_combiner(self, combiner: Any, rows: TrainingRows) -> None:
         """Fit scikit-learn's meta-estimator on row ids."""
-        # a worker of Dask would send the problems on to other workers, activations and all
-        nested = self.n_jobs is None and in_worker()
-        alone = parallel_config(backend="sequential") if nested else nullcontext()
+        # Dask heeds no n_jobs: one of its workers, too, would send the problems on to others,
+        # activations and all
+        stay = self.n_jobs == 1 or (self.n_jobs is None and in_worker())
+        alone = parallel_config(backend="sequential") if stay else nullcontext()
         # nothing is routed inside: weights and validation part stand in the rows
         with config_context(enable_metadata_routing=False), alone:
             self.combiner_ = combiner.fit(np.arange(rows.n_rows)[:, None], rows.codes)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +16,17 @@ from torch import nn
 from .exceptions import DeviceWarning
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+# PyTorch's global generators are the process's: what draws from them runs in one thread at a time
+_GENERATORS = threading.RLock()
+
+
+def _new_lock() -> None:
+    global _GENERATORS
+    _GENERATORS = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # a thread that held it does not live on in the child
+    os.register_at_fork(after_in_child=_new_lock)
 
 
 def resolve_device(device: str, *, fitted: bool = False) -> torch.device:
@@ -114,8 +127,11 @@ def cuda_devices() -> list[int]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed PyTorch's global generators, and leave them as they were found."""
-    with torch.random.fork_rng(devices=cuda_devices()):
+    """Seed PyTorch's global generators, and leave them as they were found.
+
+    One thread at a time: others wait.
+    """
+    with _GENERATORS, torch.random.fork_rng(devices=cuda_devices()):
         torch.manual_seed(seed)
         yield
 

@@ -107,6 +107,11 @@ class TrainingRows:
         return len(self.sample_weight)
 
     @property
+    def n_bytes(self) -> int:
+        """Bytes of activations in memory."""
+        return 0 if self.whole is None else self.whole.nbytes
+
+    @property
     def is_live(self) -> bool:
         """Whether the fit that owns the rows is still under way."""
         return self._take is not None

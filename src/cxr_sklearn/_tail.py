@@ -307,6 +307,10 @@ class Tail(ClassifierMixin, BaseEstimator):
         """Return the most probable class of each row."""
         return self.classes_[self.logits(X).argmax(axis=1)]
 
+    def __sizeof__(self) -> int:
+        # told of its rows, joblib's backend for Dask sends a tail once, not with every problem
+        return object.__sizeof__(self) + self.rows.n_bytes
+
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "net_" in state:
