@@ -1,7 +1,7 @@
 """Time against images, classes and candidates, beside the law that it should follow.
 
     python benchmarks/growth.py [--images 500 1000 2000 5000 10000] [--classes 2 3 4 5 6 7 8 9 10]
-        [--candidates 1 2 5 10 20 50] [--rows 1000] [--epochs 5] [--repeats 1] [--out FOLDER]
+        [--candidates 1 2 5 10 20 50] [--rows 1000] [--epochs 5] [--repeats 3] [--out FOLDER]
 
 ResNetOvO(backbone="resnet18", trainable="head") on phantoms of 32 pixels, with an empty cache each
 time and a fixed number of epochs. The sizes of a series take turns, and the points are medians of
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, nargs="+", default=[1, 2, 5, 10, 20, 50])
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=REPO / "benchmarks" / "results" / "growth")
     options = parser.parse_args()
     warnings.simplefilter("ignore", NeverPredictedWarning)

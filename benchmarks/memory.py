@@ -16,7 +16,8 @@ layer4 without one too. *resnet50* is the real network, cut at its head.
 
 What memory should be: some batches, and up to 1 GiB each for the activations that the process keeps
 between fits (not where `memory` names a folder) and for those of the fit under way. Up to these
-bounds every image counts, with 8,192 bytes twice at the head.
+bounds every image counts, with 8,192 bytes twice at the head. What glibc's allocator keeps of
+freed batches comes on top: some hundred MiB where a row is about a megabyte.
 
 *saved* is the size of a fitted ResNetOvO of three classes in a joblib file, beside that of whole
 ResNet50s.

@@ -1,6 +1,6 @@
 """Training of tails beside a loop written by hand, and predictions beside the bare forward pass.
 
-    python benchmarks/tails.py [--repeats 5] [--image-size 64]
+    python benchmarks/tails.py [--repeats 5] [--image-size 32]
 
 *Heads*: a linear head on 2,048 activations, 2,000 rows in batches of 32 (here Python rules), and a
 dense chain of 256. *Layer4*: ResNet50's last stage and a head. *All*: the whole ResNet50. The loop
@@ -100,8 +100,8 @@ def training(device: torch.device, repeats: int, image_size: int) -> None:
     settings = [
         ("linear head", "head", 2000, (), 10),
         ("dense chain of 256", "head", 2000, (256,), 10),
-        (f"layer4 at {image_size} px", "layer4", 128, (), 2),
-        (f"all at {image_size} px", "all", 64, (), 2),
+        (f"layer4 at {image_size} px", "layer4", 128, (), 5),
+        (f"all at {image_size} px", "all", 64, (), 10),
     ]
     print(f"{'training, rows/s':24}  {'by hand':>9}  {'tail':>9}  ratio")
     for name, trainable, n, hidden, epochs in settings:
@@ -153,7 +153,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     device = resolve_device(options.device)

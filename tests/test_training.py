@@ -674,3 +674,26 @@ def test_splits_through_a_patient_are_refused(phantoms):
     model = ResNetStacking(**SMALL, cv=KFold(3))
     with pytest.raises(ValueError, match=r"patients .* in training and in test"):
         model.fit(*phantoms, groups=np.arange(60) % 20)
+
+
+def test_heads_train_in_one_thread_and_leave_the_others(phantoms):
+    """A second thread gains a head nothing, and waits where its core is taken."""
+    seen = []
+
+    class Asking(Callback):
+        def on_epoch_end(self, net, **_):
+            seen.append(torch.get_num_threads())
+
+        def __deepcopy__(self, memo):
+            return self
+
+    torch.set_num_threads(2)
+    try:
+        ResNetClassifier(**SMALL, callbacks=[Asking()]).fit(*phantoms)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ValueError, match="diverged"):
+            ResNetClassifier(**{**SMALL, "lr": 1e30, "max_epochs": 5}).fit(*phantoms)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

@@ -107,6 +107,11 @@ class TrainingRows:
         return len(self.sample_weight)
 
     @property
+    def width(self) -> int:
+        """Values per row."""
+        return int(np.prod(self.shape))
+
+    @property
     def n_bytes(self) -> int:
         """Bytes of activations in memory."""
         return 0 if self.whole is None else self.whole.nbytes

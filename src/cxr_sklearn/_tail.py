@@ -19,7 +19,7 @@ from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 
 from ._augment import augmented
-from ._device import autocast_dtype, place, resolve_device, seeded, to_device
+from ._device import autocast_dtype, place, resolve_device, seeded, threads_for, to_device
 from ._rows import Blueprint, TrainingRows
 from ._sampling import resample
 from ._training import (
@@ -153,14 +153,16 @@ class Tail(ClassifierMixin, BaseEstimator):
         with seeded(int(seeds[1])):
             priors = np.bincount(train_y, weights) / weights.sum()
             module = self._module(rows, priors, device)
-            _fit_moments(module, rows, original)
-            place(module, device)
-            net = self._net(module, dataset, valid, problem, int(seeds[2]))
-            net.fit(dataset, None)
-            if net.interrupted_:
-                raise KeyboardInterrupt
-            self._check_loss(net, problem)
-            _settle_batch_norm(net.module_, dataset, self.batch_size)
+            sizes = sum(p.numel() for p in module.parameters()), self.batch_size * rows.width
+            with threads_for(max(sizes)):
+                _fit_moments(module, rows, original)
+                place(module, device)
+                net = self._net(module, dataset, valid, problem, int(seeds[2]))
+                net.fit(dataset, None)
+                if net.interrupted_:
+                    raise KeyboardInterrupt
+                self._check_loss(net, problem)
+                _settle_batch_norm(net.module_, dataset, self.batch_size)
         self.net_ = _without_training_state(net)
         return self
 
