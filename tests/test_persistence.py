@@ -375,3 +375,19 @@ def test_trained_on_cuda_loaded_without(data, tmp_path, kind, device):
         assert found.strip() == "no cuda"
         # TensorFloat-32 may round products on the device to 10 bits
         np.testing.assert_allclose(np.load(folder / "model.npy"), here, atol=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+def test_the_weights_of_a_tail_are_saved_once(phantoms):
+    """The trained module, without gradients; after loading it is one again."""
+    model = ResNetClassifier(
+        backbone=toy, weights=None, image_size=16, trainable="all", max_epochs=2, random_state=0
+    ).fit(*phantoms)
+    assert all(parameter.grad is None for parameter in model.net_.module_.parameters())
+    kernels = [p for p in model.net_.module_.body.parameters() if p.ndim == 4]
+    saved = pickle.dumps(model)
+    assert [saved.count(bytes(kernel.untyped_storage())) for kernel in kernels] == [1] * len(
+        kernels
+    )
+    net = pickle.loads(saved).net_
+    assert net.module is net.module_

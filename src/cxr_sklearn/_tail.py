@@ -288,13 +288,14 @@ class Tail(ClassifierMixin, BaseEstimator):
         place(module, device).eval()
         module.autocast_type = device.type
         module.autocast_dtype = autocast_dtype(self.precision, device)
-        outputs = []
+        # one array for all: small ones, kept between large ones that are freed, hold the heap open
+        outputs = np.empty((len(X), len(self.classes_)), np.float32)
         with torch.inference_mode():
             for start in range(0, len(X), self.batch_size):
                 part = X[start : start + self.batch_size]
                 batch = to_device(self.rows.take(part[:, 0]) if by_id else part, device)
-                outputs.append(module(batch).cpu())
-        return torch.cat(outputs).numpy()
+                outputs[start : start + self.batch_size] = module(batch).cpu().numpy()
+        return outputs
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Return the logit of ``classes_[1]``, or the logits of more classes."""
@@ -392,6 +393,8 @@ def _without_training_state(net: TailNet) -> TailNet:
     net.train_split = None
     net.iterator_train = net.iterator_valid = DataLoader
     net.module_.mixture = None
+    for parameter in net.module_.parameters():
+        parameter.grad = None
     net.module_.eval()
     return net
 

@@ -289,6 +289,14 @@ class TailNet(NeuralNetClassifier):
     label_smoothing = 0.0
     interrupted_ = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        # the weights once: the trained module is the one that was given
+        return {**super().__getstate__(), "module": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.module = self.module_
+
     def initialize_callbacks(self) -> TailNet:
         super().initialize_callbacks()
         # what happens in a batch is told only where somebody listens: a head learns from a batch in
