@@ -29,7 +29,7 @@ from .exceptions import CacheWarning
 IN_PROCESS_BYTES = 2**30
 _STEM = "activations-v3"  # changes with the tables
 _APPLICATION_ID = 0x43585241  # in the header of the file
-# SQLite's greatest: rows below the head are some 100 KB, and are read three times as fast
+# SQLite's greatest: rows below the head are some 100 KB, and are read nearly twice as fast
 _PAGE = 65536
 # what a cache on disk leaves free: the lesser of the two
 _RESERVED_BYTES, _RESERVED_SHARE = 2**30, 0.05

@@ -142,7 +142,7 @@ def threads_for(n_values: int) -> Iterator[None]:
     """Run steps on so many values in one thread of PyTorch, if they are few.
 
     A second thread gains nothing there, and where another program has its core, every step waits
-    for it: twenty times as long. To be entered in :func:`seeded`, one thread at a time.
+    for it: ten times as long. To be entered in :func:`seeded`, one thread at a time.
 
     Parameters
     ----------

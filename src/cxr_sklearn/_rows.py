@@ -195,7 +195,7 @@ class TrainingRows:
         On the way back from a worker that is their name: whoever waits for the tail has the rows.
         Tails to be fitted take them, from one worker to another too, as Dask passes them on.
         """
-        at_home = os.getpid() == self._owner or not self.is_live
+        at_home = not self.is_live or os.getpid() == self._owner
         return self if at_home else _RowsElsewhere(self._name)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

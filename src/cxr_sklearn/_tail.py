@@ -131,7 +131,7 @@ class Tail(ClassifierMixin, BaseEstimator):
 
     def _fit(self, rows: TrainingRows, ids: np.ndarray, y: np.ndarray) -> Tail:
         self.classes_, codes = np.unique(y, return_inverse=True)
-        self.n_features_in_ = int(np.prod(rows.shape))
+        self.n_features_in_ = rows.width
         problem = rows.problem(ids, y)
         held = rows.is_validation[ids]
         train, train_y = ids[~held], codes[~held]
@@ -355,11 +355,11 @@ def _fit_moments(module: TailModule, rows: TrainingRows, ids: np.ndarray) -> Non
     """Fit the first layer: mean and variance of each channel over the training rows."""
     total = square = torch.zeros(rows.shape[0], dtype=torch.float64)
     count = 0
-    step = max(1, _MOMENT_VALUES // int(np.prod(rows.shape)))
+    step = max(1, _MOMENT_VALUES // rows.width)
     for start in range(0, len(ids), step):
         taken = to_device(rows.take(ids[start : start + step]), torch.device("cpu"))
         taken = module.unit(taken)
-        for part in taken.split(max(1, _SUMMED_VALUES // int(np.prod(rows.shape)))):
+        for part in taken.split(max(1, _SUMMED_VALUES // rows.width)):
             x = part.double().transpose(0, 1).flatten(1)  # channels first
             total = total + x.sum(1)
             square = square + x.square_().sum(1)
