@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import joblib
 import numpy as np
@@ -160,21 +161,18 @@ class Comparison:
         torch.set_num_threads(threads)
         train, test = self.split(job)
         passed: list[int] = []
+        forward = ResNetFeatures._forward
 
-        def count(module: Any, inputs: Any) -> None:
-            is_first = isinstance(module, torch.nn.Conv2d) and module.in_channels == 3
-            # above the cut "all" there is no trunk, and images pass the tails instead
-            if is_first and not module.training and self.options.trainable != "all":
-                passed.append(len(inputs[0]))
+        def counted(trunk: ResNetFeatures, batch: torch.Tensor) -> torch.Tensor:
+            passed.append(len(batch))
+            return forward(trunk, batch)
 
-        hook = torch.nn.modules.module.register_module_forward_pre_hook(count)
         start = time.perf_counter()
-        try:
+        # whichever engine runs it; above the cut "all" there is no trunk, and images pass the tails
+        with mock.patch.object(ResNetFeatures, "_forward", counted):
             model, X = self._model(job, train)
             model.fit(X[train], self.y[train], groups=self.patients[train])
             proba = model.predict_proba(X[test])
-        finally:
-            hook.remove()
         seconds = time.perf_counter() - start
         assert np.array_equal(model.classes_, self.classes)
         path = self.out / "parts" / job.file

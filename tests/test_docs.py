@@ -134,7 +134,8 @@ class NearlyEqual(doctest.OutputChecker):
     """Take figures for equal that other processors may round or train otherwise."""
 
     SECONDS = re.compile(r"\d+\.\d s$", re.MULTILINE)
-    NUMBER = re.compile(r"-?\d+\.\d*(?:e[-+]?\d+)?")
+    # numpy pads shorter ones
+    NUMBER = re.compile(r" *-?\d+\.\d*(?:e[-+]?\d+)? *")
 
     def check_output(self, want, got, optionflags):
         """Compare the text, and then decimal numbers by their distance."""
