@@ -1,6 +1,6 @@
 """Grid search over one-versus-one ResNet50s: ours against the composition that users write today.
 
-    python benchmarks/tuning.py [--images 36] [--image-size 112] [--epochs 4] [--repeats 3]
+    python benchmarks/tuning.py [--images 60] [--image-size 64] [--epochs 4] [--repeats 5]
 
 Both search 6 learning rates in 5 folds by GridSearchCV, over three binary problems.
 *Composition*: a skorch NeuralNetClassifier of torchvision's ResNet50 whose layers below the head
@@ -8,7 +8,9 @@ are frozen by skorch's Freezer (their batch statistics still move, as is usual),
 scikit-learn's OneVsOneClassifier. *Ours*: ResNetOvO(trainable="head"). The networks start from the
 same weights, and have the same optimiser, batch size, epochs and folds. *PyTorch* is ours without
 onnxruntime, and *folder of before* one whose images have all passed the trunk in another process's
-time. They take turns, and the table gives medians and their ratio to the composition.
+time. They take turns. Each repeat has other images, weights, folds and seeds; the table gives the
+median seconds with their range over the repeats, their ratio to the composition, and the mean macro
+F1 with the mean difference from the composition and its standard error.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from cxr_sklearn import ResNetOvO, clear_cache
 from cxr_sklearn.datasets import make_chest_phantoms
 
 RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
+COMPOSITION = "composition"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -69,7 +72,7 @@ def composition(weights: str, epochs: int, device: str = "cpu") -> Any:
     return OneVsOneClassifier(net), "estimator__lr"
 
 
-def ours(weights: str, image_size: int, epochs: int, **others: Any) -> Any:
+def ours(weights: str, image_size: int, epochs: int, seed: int, **others: Any) -> Any:
     """Return the same as one estimator."""
     model = ResNetOvO(
         weights=weights,
@@ -77,53 +80,70 @@ def ours(weights: str, image_size: int, epochs: int, **others: Any) -> Any:
         max_epochs=epochs,
         n_iter_no_change=epochs,
         class_weight=None,
-        random_state=0,
+        random_state=seed,
         **others,
     )
     return model, "lr"
 
 
-def timed(model: Any, name: str, X: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def timed(model: Any, name: str, X: np.ndarray, y: np.ndarray, seed: int) -> tuple[float, float]:
     """Return the seconds of the search, and the macro F1 of its best candidate in other folds."""
     clear_cache()
-    torch.manual_seed(0)
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    torch.manual_seed(seed)
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
     search = GridSearchCV(model, {name: RATES}, scoring="f1_macro", cv=folds, error_score="raise")
     seconds = seconds_of(lambda: search.fit(X, y))
-    others = StratifiedKFold(3, shuffle=True, random_state=1)
+    others = StratifiedKFold(3, shuffle=True, random_state=seed + 1000)
     predicted = cross_val_predict(search.best_estimator_, X, y, cv=others)
     return seconds, f1_score(y, predicted, average="macro")
 
 
+def one_repeat(
+    folder: Path, n_images: int, image_size: int, epochs: int, seed: int, device: str
+) -> dict[str, tuple[float, float]]:
+    """Return seconds and macro F1 of every search, on images and weights of one seed."""
+    X, y = make_chest_phantoms(n_images, image_size=image_size, random_state=seed)
+    weights, memory = str(folder / f"resnet50-{seed}.pth"), str(folder / f"activations-{seed}")
+    torch.manual_seed(seed)
+    torch.save(torchvision.models.resnet50().state_dict(), weights)
+    same = {"weights": weights, "image_size": image_size, "epochs": epochs, "device": device}
+    models = {
+        COMPOSITION: composition(weights, epochs, device),
+        "ResNetOvO, PyTorch": ours(**same, seed=seed, engine="torch"),
+        "ResNetOvO": ours(**same, seed=seed),
+        "ResNetOvO, folder of before": ours(**same, seed=seed, memory=memory),
+    }
+    models["ResNetOvO, folder of before"][0].fit(X, y)
+    names = list(models)
+    turns = names[seed % len(names) :] + names[: seed % len(names)]
+    found = {name: timed(*models[name], X, y, seed) for name in turns}
+    return {name: found[name] for name in models}
+
+
 def search(n_images: int, image_size: int, epochs: int, repeats: int, device: str = "cpu") -> None:
     """Print a table of what the searches took."""
-    X, y = make_chest_phantoms(n_images, image_size=image_size, random_state=0)
+    measured: list[dict[str, tuple[float, float]]] = []
     with tempfile.TemporaryDirectory() as folder:
-        weights = str(Path(folder) / "resnet50.pth")
-        memory = str(Path(folder) / "activations")
-        torch.manual_seed(0)
-        torch.save(torchvision.models.resnet50().state_dict(), weights)
-        same = {"weights": weights, "image_size": image_size, "epochs": epochs, "device": device}
-        models = {
-            "composition": composition(weights, epochs, device),
-            "ResNetOvO, PyTorch": ours(**same, engine="torch"),
-            "ResNetOvO": ours(**same),
-            "ResNetOvO, folder of before": ours(**same, memory=memory),
-        }
-        models["ResNetOvO, folder of before"][0].fit(X, y)
-        measured: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
-        for _ in range(repeats):
-            for name, (model, parameter) in models.items():
-                measured[name].append(timed(model, parameter, X, y))
-    medians = {name: np.median(values, axis=0) for name, values in measured.items()}
+        for seed in range(repeats):
+            arguments = (Path(folder), n_images, image_size, epochs, seed, device)
+            measured.append(one_repeat(*arguments))
+            figures = (f"{name} {s:.1f} s, F1 {f1:.3f}" for name, (s, f1) in measured[-1].items())
+            print(f"repeat {seed}: {'; '.join(figures)}", flush=True)
     print(
-        f"{n_images} images of {image_size} pixels, {len(RATES)} candidates, 5 folds, {epochs} "
-        f"epochs, medians of {repeats}\n"
+        f"\n{n_images} images of {image_size} pixels, {len(RATES)} candidates, 5 folds, {epochs} "
+        f"epochs, {repeats} repeats\n"
     )
-    print(f"{'':28}  {'seconds':>8}  {'ratio':>6}  macro F1")
-    slowest = medians["composition"][0]
-    for name, (seconds, f1) in medians.items():
-        print(f"{name:28}  {seconds:8.1f}  {slowest / seconds:6.0f}  {f1:8.3f}")
+    print(f"{'':28}  {'seconds':>8}  {'range':>14}  {'ratio':>6}  macro F1  difference")
+    slowest, base = np.array([repeat[COMPOSITION] for repeat in measured]).T
+    for name in measured[0]:
+        seconds, f1 = np.array([repeat[name] for repeat in measured]).T
+        extent = f"{seconds.min():.1f} ... {seconds.max():.1f}"
+        more, n = f1 - base, len(f1)
+        difference = f"{more.mean():+.3f} ± {more.std(ddof=1) / n**0.5 if n > 1 else np.nan:.3f}"
+        print(
+            f"{name:28}  {np.median(seconds):8.1f}  {extent:>14}  "
+            f"{np.median(slowest / seconds):6.0f}  {f1.mean():8.3f}  {difference}"
+        )
 
 
 def main() -> None:
@@ -131,10 +151,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=36)
-    parser.add_argument("--image-size", type=int, default=112)
+    parser.add_argument("--images", type=int, default=60)
+    parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     search(options.images, options.image_size, options.epochs, options.repeats)
     print(machine("torch", "torchvision", "scikit-learn", "skorch"))

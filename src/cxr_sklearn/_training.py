@@ -186,7 +186,7 @@ class RowDataset(Dataset):
     def batches(
         self, order: np.ndarray, views: np.ndarray, bounds: Sequence[tuple[int, int]]
     ) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
-        """Yield activations with their weights, and labels, on the device.
+        """Yield activations with their weights over the length of the batch, and labels.
 
         Parameters
         ----------
@@ -198,18 +198,23 @@ class RowDataset(Dataset):
             Where batches begin and end in `order`.
         """
         ids = self.ids[order] + views * self.rows.n_rows
-        # one transfer for all batches
+        sizes = [stop - start for start, stop in bounds]
+        # one transfer, and one call to cut them, for all batches
         positions, chosen = (torch.from_numpy(i).to(self.device) for i in (order, ids))
-        weights = self.weights.index_select(0, positions)
+        shares = np.repeat(1 / np.array(sizes), sizes).astype(np.float32)
+        weights = self.weights.index_select(0, positions) * torch.from_numpy(shares).to(self.device)
         targets = self.targets.index_select(0, positions)
-        for start, stop in bounds:
+        parts = zip(
+            bounds, chosen.split(sizes), weights.split(sizes), targets.split(sizes), strict=True
+        )
+        for (start, stop), which, weight, target in parts:
             self.rows.n_uses += stop - start
             if self._resident is not None:
                 # a sixth of the time of indexing, for a batch of a head's activations
-                x = self._resident.index_select(0, chosen[start:stop])
+                x = self._resident.index_select(0, which)
             else:
                 x = to_device(self.rows.take(ids[start:stop]), self.device)
-            yield {"x": x, "weight": weights[start:stop]}, targets[start:stop]
+            yield {"x": x, "weight": weight}, target
 
 
 class RowBatches:
@@ -327,7 +332,9 @@ class TailNet(NeuralNetClassifier):
         module, optimizer = self.module_, self.optimizer_
         if not module.training:  # a callback has made predictions
             self._set_training(True)
-        optimizer.zero_grad()
+        for group in optimizer.param_groups:  # in a fifth of zero_grad's time
+            for parameter in group["params"]:
+                parameter.grad = None
         Xi, yi = unpack_data(batch)
         y_pred = module(**Xi, **fit_params)
         loss = self.get_loss(y_pred, yi, X=Xi, training=True)
@@ -349,19 +356,14 @@ class TailNet(NeuralNetClassifier):
     ) -> torch.Tensor:
         # labels are smoothed and mixed in training only, so that validation losses compare
         smoothing = self.label_smoothing if training else 0.0
-
-        def loss(labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-            losses = functional.cross_entropy(
-                y_pred, labels, reduction="none", label_smoothing=smoothing
-            )
-            return torch.dot(losses, weights) / len(weights)
-
-        labels, weights = y_true, X["weight"]
         mixture = self.module_.mixture if training else None
+        weights = X["weight"]
+        loss = _weighted_loss(y_pred, y_true, weights, smoothing)
         if mixture is None:
-            return loss(labels, weights)
+            return loss
         order, share = mixture
-        return share * loss(labels, weights) + (1 - share) * loss(labels[order], weights[order])
+        others = _weighted_loss(y_pred, y_true[order], weights[order], smoothing)
+        return share * loss + (1 - share) * others
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
         try:
@@ -373,6 +375,14 @@ class TailNet(NeuralNetClassifier):
                 for _, callback in self.callbacks_
             )
             raise
+
+
+def _weighted_loss(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, smoothing: float
+) -> torch.Tensor:
+    """Return the cross entropy of a batch, whose weights are shares of it."""
+    losses = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+    return torch.dot(losses, weights)
 
 
 def _hears(callback: Callback) -> bool:
