@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from skorch.callbacks import Freezer
 
 from cxr_sklearn import ResNetOvO, clear_cache
 from cxr_sklearn.datasets import make_chest_phantoms
+from cxr_sklearn.exceptions import NeverPredictedWarning
 
 RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
 COMPOSITION = "composition"
@@ -156,6 +158,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=4)
     options = parser.parse_args()
+    warnings.simplefilter("ignore", NeverPredictedWarning)  # the lowest rates learn little
     search(options.images, options.image_size, options.epochs, options.repeats)
     print(machine("torch", "torchvision", "scikit-learn", "skorch"))
 

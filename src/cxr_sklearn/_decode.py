@@ -26,6 +26,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *DI
 # a film of 43 cm at 0.1 mm has 18 million pixels; a damaged header may promise billions
 MAX_PIXELS = 100_000_000
 
+_WHOLE_BYTES = 2**26  # nearly all DICOM films have less
 _HEAD = 132  # bytes up to the end of DICOM's mark
 _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "PNG": PngImageFile,
@@ -316,7 +317,10 @@ def _webp_size(head: bytes) -> tuple[int, int]:
 
 
 def _dicom_header(file: BinaryIO, n_bytes: int, path: str | os.PathLike) -> Header:
-    info = _dicom.read_info(file, force=_suffix(path) in DICOM_SUFFIXES)
+    return _header_of(_dicom.read_info(file, force=_suffix(path) in DICOM_SUFFIXES), n_bytes)
+
+
+def _header_of(info: _dicom.DicomInfo, n_bytes: int) -> Header:
     _check(info.width, info.height, info.n_frames)
     return Header("DICOM", info.photometric, info.width, info.height, info.bits, n_bytes)
 
@@ -330,8 +334,7 @@ def _decode(
     """Return the header, the grey image (of mode "L" or "F"), and where asked for the colours."""
     with _opened(path) as (file, kind, n_bytes):
         if kind == "DICOM":
-            header = _dicom_header(file, n_bytes, path)
-            picture = Image.fromarray(_dicom.read_pixels(file))
+            header, picture = _dicom_picture(file, n_bytes, path)
             return header, *_split(picture, colour)
         image = _open(file, kind)
         header = _image_header(image, file, kind, n_bytes)
@@ -342,6 +345,19 @@ def _decode(
         if turn is None:
             return header, plane, rgb
         return header, plane.transpose(turn), None if rgb is None else rgb.transpose(turn)
+
+
+def _dicom_picture(
+    file: BinaryIO, n_bytes: int, path: str | os.PathLike
+) -> tuple[Header, Image.Image]:
+    if n_bytes > _WHOLE_BYTES:  # parsed twice, rather than read whole and then refused
+        _dicom_header(file, n_bytes, path)
+    info, pixels = _dicom.read_pixels(
+        file,
+        force=_suffix(path) in DICOM_SUFFIXES,
+        check=lambda info: _header_of(info, n_bytes),
+    )
+    return _header_of(info, n_bytes), Image.fromarray(pixels)
 
 
 def _split(picture: Image.Image, colour: bool) -> tuple[Image.Image, Image.Image | None]:

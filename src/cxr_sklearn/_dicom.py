@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -77,7 +77,10 @@ def read_info(file: BinaryIO, *, force: bool) -> DicomInfo:
     OSError
         If pydicom is not installed, or the file holds no image that can be read.
     """
-    dataset = _read(file, stop_before_pixels=True, force=force)
+    return _info(_read(file, stop_before_pixels=True, force=force))
+
+
+def _info(dataset: Any) -> DicomInfo:
     with _kind_only():
         photometric = str(dataset.get("PhotometricInterpretation") or "")
         height, width = (int(dataset.get(name) or 0) for name in ("Rows", "Columns"))
@@ -92,25 +95,35 @@ def read_info(file: BinaryIO, *, force: bool) -> DicomInfo:
     return DicomInfo(photometric, width, height, stored, n_frames)
 
 
-def read_pixels(file: BinaryIO) -> np.ndarray:
+def read_pixels(
+    file: BinaryIO, *, force: bool, check: Callable[[DicomInfo], object]
+) -> tuple[DicomInfo, np.ndarray]:
     """Read the pixels of a DICOM file as they are to be shown.
 
     Parameters
     ----------
     file : file object
-        At its beginning. `read_info` has been asked about it.
+        At its beginning.
+    force : bool
+        Whether a file without DICOM's mark is one too.
+    check : callable
+        Is given what the header says, before any room is made for pixels; raises if that will not
+        do.
 
     Returns
     -------
-    ndarray of shape (height, width), dtype float32, or (height, width, 3), dtype uint8
+    info : DicomInfo
+    pixels : ndarray of shape (height, width), dtype float32, or (height, width, 3), dtype uint8
         From 0 (black) to 255.
 
     Raises
     ------
     OSError
-        If the pixels cannot be decoded.
+        If pydicom is not installed, or the pixels cannot be decoded.
     """
-    dataset = _read(file, stop_before_pixels=False, force=True)
+    dataset = _read(file, stop_before_pixels=False, force=force)
+    info = _info(dataset)
+    check(info)
     if "PixelData" not in dataset:
         raise OSError("a DICOM file without an image")
     stored = _stored_values(dataset)
@@ -118,9 +131,9 @@ def read_pixels(file: BinaryIO) -> np.ndarray:
         if dataset.PhotometricInterpretation in _COLOUR:
             top = 2 ** int(dataset.BitsStored) - 1
             scaled = stored if top == 255 else np.rint(stored.clip(0, top) * (255 / top))
-            return scaled.astype(np.uint8)
+            return info, scaled.astype(np.uint8)
         unsigned = stored.view(f"u{stored.dtype.itemsize}")
-        return _shown(dataset, 8 * stored.dtype.itemsize)[unsigned]
+        return info, _shown(dataset, unsigned).take(unsigned)
 
 
 @contextmanager
@@ -253,16 +266,18 @@ def _codestream_size(data: bytes) -> tuple[int, int]:
 # -- grey levels ----------------------------------------------------------------------------------
 
 
-def _shown(dataset: Any, allocated: int) -> np.ndarray:
-    """Return the grey level, 0 to 255, of every value that a pixel can have.
+def _shown(dataset: Any, unsigned: np.ndarray) -> np.ndarray:
+    """Return the grey level, 0 to 255, of every value that a pixel of an image can have.
 
     All that a header asks for maps single values, so it is done to a table of them.
     """
     bits, is_signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
-    raw = np.arange(2**allocated)
+    allocated = 8 * unsigned.dtype.itemsize
     # outside compressed data the bits in use may lie higher, and overlays may lie in the rest
     syntax = dataset.file_meta.TransferSyntaxUID
     shift = 0 if syntax.is_encapsulated else int(dataset.get("HighBit") or bits - 1) + 1 - bits
+    fits = shift <= 0 and unsigned.max(initial=0) < 2**bits  # most of 2**16 values never occur
+    raw = np.arange(2**bits if fits else 2**allocated)
     stored = (raw >> max(0, shift)) & (2**bits - 1)
     if is_signed:
         raw = raw - ((raw >> (allocated - 1)) << allocated)
