@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -89,7 +90,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.read:
         sys.exit(read(options.read[0], Path(options.read[1])))
-    for store in ("DiskCache", "LMDB"):
+    stores = ["DiskCache"]
+    if importlib.util.find_spec("lmdb") is None:
+        print("lmdb is not installed: LMDB is left out")
+    else:
+        stores.append("LMDB")
+    for store in stores:
         with tempfile.TemporaryDirectory() as folder:
             path = write(store, Path(folder))
             name, data = path.name, path.read_bytes()
@@ -105,7 +111,7 @@ def main() -> None:
                 shutil.rmtree(folder)
             outcomes = ", ".join(f"{outcome} {n}" for outcome, n in counts.most_common())
             print(f"{store:10} {kind:12} {outcomes}", flush=True)
-    print(machine("numpy", "lmdb"))
+    print(machine("numpy", *(["lmdb"] if "LMDB" in stores else [])))
 
 
 if __name__ == "__main__":

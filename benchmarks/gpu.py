@@ -114,7 +114,8 @@ def main() -> None:
     if "trunk" in options.parts:
         trunk(options, device)
     if "tails" in options.parts:
-        tails.training(device, options.repeats, min(options.image_size, 64))
+        for precision in ("fp32", "auto"):
+            tails.training(device, options.repeats, min(options.image_size, 64), precision)
         tails.predicting(device, options.repeats)
         print()
     if "search" in options.parts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -43,6 +42,8 @@ def in_turns(
 
 def peak_mib() -> float:
     """Return the peak of this process's resident memory so far, MiB (POSIX)."""
+    import resource  # Windows has none
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 

@@ -26,7 +26,7 @@ from torch import nn
 
 from cxr_sklearn import ResNetOvO, clear_cache
 from cxr_sklearn._backbones import build_network
-from cxr_sklearn._device import resolve_device
+from cxr_sklearn._device import autocast, autocast_dtype, resolve_device
 from cxr_sklearn._engine import run_onnx
 from cxr_sklearn._rows import Blueprint, TrainingRows
 from cxr_sklearn._tail import Tail
@@ -61,7 +61,9 @@ def tail_and_rows(
     return tail, codes
 
 
-def by_hand(tail: Tail, y: np.ndarray, device: torch.device, threads: int) -> Callable[[], object]:
+def by_hand(
+    tail: Tail, y: np.ndarray, device: torch.device, threads: int, dtype: torch.dtype | None
+) -> Callable[[], object]:
     """Return the same training as a loop over tensors, with so many threads."""
     rows = tail.rows
     x, labels = torch.from_numpy(rows.whole).to(device), torch.from_numpy(y).to(device)
@@ -77,7 +79,7 @@ def by_hand(tail: Tail, y: np.ndarray, device: torch.device, threads: int) -> Ca
             augment=None,
             mixup=0.0,
             device=device,
-            dtype=None,
+            dtype=dtype,
         )
         module = module.to(device, memory_format=torch.channels_last).train()
         optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3, fused=True)
@@ -105,22 +107,24 @@ def by_hand(tail: Tail, y: np.ndarray, device: torch.device, threads: int) -> Ca
     return with_threads
 
 
-def training(device: torch.device, repeats: int, image_size: int) -> None:
+def training(device: torch.device, repeats: int, image_size: int, precision: str = "fp32") -> None:
     """Print rows/s of training by a tail and by hand."""
+    dtype = autocast_dtype(precision, device)
     settings = [
         ("linear head", "head", 2000, (), 20),
         ("dense chain of 256", "head", 2000, (256,), 20),
         (f"layer4 at {image_size} px", "layer4", 128, (), 5),
         (f"all at {image_size} px", "all", 64, (), 10),
     ]
-    print(f"{'training, rows/s':24}    1 thread  all threads       tail  ratio")
+    title = f"rows/s, {dtype or torch.float32}"
+    print(f"{title:24}    1 thread  all threads       tail  ratio")
     for name, trainable, n, hidden, epochs in settings:
         tail, y = tail_and_rows(trainable, n, image_size, hidden, epochs)
-        tail.set_params(device=str(device), precision="fp32", class_weight=None)
+        tail.set_params(device=str(device), precision=precision, class_weight=None)
         ids = np.arange(n)[:, None]
         candidates = {
-            "one": by_hand(tail, y, device, 1),
-            "all": by_hand(tail, y, device, torch.get_num_threads()),
+            "one": by_hand(tail, y, device, 1, dtype),
+            "all": by_hand(tail, y, device, torch.get_num_threads(), dtype),
             "tail": lambda tail=tail, ids=ids, y=y: tail.fit(ids, y),
         }
         seconds = in_turns(candidates, repeats)
@@ -135,13 +139,13 @@ def predicting(device: torch.device, repeats: int) -> None:
     model = ResNetOvO(weights=None, max_epochs=2, device=str(device), random_state=0)
     model.fit(X[:30], y[:30])
     trunk = model.trunk_
-    engine = trunk._running()[2]
+    _, dtype, engine = trunk._running()
     images = torch.rand(BATCH, 3, 224, 224, device=device)
 
     def bare(n: int) -> object:
         if engine == "onnxruntime":
             return run_onnx(trunk.module_, (trunk._fingerprint, trunk.trainable), images[:n])
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(device, dtype):
             out = trunk.module_(images[:n].contiguous(memory_format=torch.channels_last))
             return out.cpu()
 

@@ -14,6 +14,7 @@ A candidate whose package is not installed is left out, with a line.
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 import warnings
 from collections.abc import Callable
@@ -35,7 +36,7 @@ Run = Callable[[torch.Tensor], object]
 
 def trunk_module() -> torch.nn.Module:
     """Return ResNet50 up to its head, written so that every tool can follow it."""
-    net = build_network("resnet50", None, 0).module
+    net = copy.deepcopy(build_network("resnet50", None, 0).module)  # the process's own is shared
     body = [child for name, child in net.named_children() if name != "fc"]
     return torch.nn.Sequential(*body, torch.nn.Flatten()).eval()
 

@@ -18,12 +18,14 @@ from types import SimpleNamespace
 import joblib
 import numpy as np
 import pytest
+from imblearn.over_sampling import SMOTE
 from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from cxr_sklearn import (
     CacheFolder,
+    ResNetClassifier,
     ResNetFeatures,
     ResNetOvO,
     ResNetStacking,
@@ -90,6 +92,29 @@ def test_passes_saved_are_those_of_networks_that_share_nothing(phantoms, capsys)
     assert again.cache_info_ == (len(X), 0, uses)
     printed = f"cache: 0 hits, 60 misses; the tails used images {uses} times: {uses - 60} passes"
     assert printed in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_below_the_head_an_image_is_one_hit_or_one_miss(is_whole, phantoms, monkeypatch, tmp_path):
+    """However often its rows are looked up: for their shape, and in every epoch."""
+    X, y = phantoms
+    if not is_whole:
+        monkeypatch.setattr(_classifier, "IN_PROCESS_BYTES", 1000)
+    options = {**SPIED, "trainable": "layer4", "max_epochs": 3, "memory": tmp_path}
+    assert ResNetOvO(**options).fit(X[:40], y[:40]).cache_info_[:2] == (0, 40)
+    assert ResNetOvO(**options).fit(X, y).cache_info_[:2] == (40, 20)
+
+
+def test_rows_that_a_sampler_makes_are_passes_saved_too(phantoms):
+    """A network that shares nothing would pass them in each epoch."""
+    X, y = phantoms
+    kept = np.flatnonzero((y != "Normal") | (np.arange(len(y)) % 2 == 0))
+    options = {**SPIED, "max_epochs": 3, "n_iter_no_change": 3}
+    model = ResNetClassifier(**options, sampler=SMOTE(k_neighbors=2, random_state=0))
+    model.fit(X[kept], y[kept])
+    n_sampled = 3 * max(np.unique(y[kept], return_counts=True)[1])
+    assert model.cache_info_.passes_saved == 3 * n_sampled + len(kept) - len(kept)
 
 
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
@@ -674,6 +699,21 @@ def test_on_a_nearly_full_disk_other_trunks_make_room(disk, small_pages, tmp_pat
     assert any(row is None for row in cache.get("a", KEYS))
     np.testing.assert_array_equal(np.stack(cache.get("b", KEYS)), ROWS)
     np.testing.assert_array_equal(np.stack(cache.get("c", [*KEYS, b"new"])), ROWS[[*range(40), 0]])
+
+
+def test_nothing_is_dropped_for_room_that_it_does_not_make(disk, small_pages, tmp_path):
+    """On a disk without room, and for a batch beyond the bound, other trunks' rows stay."""
+    cache = DiskCache(tmp_path)
+    cache.put("a", KEYS, ROWS)
+    disk(0)
+    with pytest.warns(CacheWarning, match="No space left on device"):
+        cache.put("b", KEYS, ROWS)
+    disk(2**40)
+    bounded = DiskCache(tmp_path, max_bytes=ROWS.nbytes // 2)
+    with pytest.warns(CacheWarning, match="bytes_limit=.* is reached"):
+        bounded.put("b", KEYS, ROWS)
+    clear_cache()
+    np.testing.assert_array_equal(np.stack(DiskCache(tmp_path).get("a", KEYS)), ROWS)
 
 
 def test_a_full_disk_is_a_warning(disk, tmp_path):

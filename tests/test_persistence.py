@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 import pickle
@@ -25,6 +26,7 @@ from cxr_sklearn import (
     ResNetStacking,
     XRayLoader,
 )
+from cxr_sklearn._rows import _RowsElsewhere
 from cxr_sklearn.datasets import make_chest_phantoms
 from cxr_sklearn.exceptions import DeviceWarning
 
@@ -391,3 +393,14 @@ def test_the_weights_of_a_tail_are_saved_once(phantoms):
     )
     net = pickle.loads(saved).net_
     assert net.module is net.module_
+
+
+def test_a_tail_that_comes_back_after_its_fit_predicts_from_activations(phantoms):
+    """A worker may answer when nobody has the rows any more."""
+    X, y = phantoms
+    model = ResNetOvO(backbone=toy, weights=None, image_size=16, max_epochs=2, random_state=0)
+    tail = model.fit(X, y).estimators_[0]
+    late = copy.copy(tail)
+    late.rows = pickle.loads(pickle.dumps(_RowsElsewhere("no fit's")))
+    activations = model.trunk_.transform(X)
+    np.testing.assert_array_equal(late.predict(activations), tail.predict(activations))

@@ -11,9 +11,11 @@ from imblearn.under_sampling import RandomUnderSampler, TomekLinks
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold
 from skorch.callbacks import BatchScoring, Callback, EpochScoring, LRScheduler
+from torch import nn
 
 from cxr_sklearn import ResNetClassifier, ResNetOvO, ResNetOvR, ResNetStacking
 from cxr_sklearn._augment import augmented, augmented_view
+from cxr_sklearn._device import place
 from cxr_sklearn._rows import Blueprint, TrainingRows
 from cxr_sklearn._sampling import resample
 from cxr_sklearn._tail import Tail
@@ -697,3 +699,10 @@ def test_heads_train_in_one_thread_and_leave_the_others(phantoms):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+
+
+def test_the_kernels_of_a_deep_tail_are_channels_last():
+    """Its images are, and kernels of another layout would be reordered in every step."""
+    body = nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3))  # as a bottleneck begins
+    place(body, torch.device("cpu"))
+    assert body[1].weight.is_contiguous(memory_format=torch.channels_last)

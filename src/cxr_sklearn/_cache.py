@@ -277,7 +277,7 @@ class DiskCache:
             # where nothing can be kept there is nothing to share
             with contextlib.suppress(OSError, sqlite3.Error):
                 there, mine = self._guarded(
-                    lambda connection: _claim(connection, trunk, keys, name, patient),
+                    lambda connection: _claim(connection, self.folder, trunk, keys, name, patient),
                     (there, mine),
                 )
             rows = dict(zip(there, self.get(trunk, list(there)), strict=True))
@@ -338,7 +338,15 @@ class DiskCache:
             return otherwise
 
     def _make_room(self, connection: sqlite3.Connection, trunk: str, n_bytes: int) -> None:
-        """Drop other trunks' rows, oldest first, until there is room; raise if there is none."""
+        """Drop other trunks' rows, oldest first, until there is room; raise if there is none.
+
+        The connection has the right to write: what is found here holds until the rows are written.
+        """
+        connection.execute("BEGIN IMMEDIATE")
+        if self.max_bytes is not None and n_bytes > self.max_bytes:
+            raise OSError(f"bytes_limit={self.max_bytes} is reached")
+        if self._spare_bytes() <= 0:  # which rows that are dropped do not change
+            raise OSError(os.strerror(errno.ENOSPC))
         query = "SELECT trunk FROM trunks WHERE trunk != ? ORDER BY written"
         for (other,) in connection.execute(query, (trunk,)).fetchall():
             while lacking := self._lack(connection, n_bytes)[0]:
@@ -357,12 +365,16 @@ class DiskCache:
         over = 0 if self.max_bytes is None else used + n_bytes - self.max_bytes
         if over > 0:
             return over, f"bytes_limit={self.max_bytes} is reached"
-        disk = shutil.disk_usage(self.folder)
-        spare = disk.free - min(_RESERVED_BYTES, _RESERVED_SHARE * disk.total)
+        spare = self._spare_bytes()
         # SQLite needs the pages once more, for its log
         if spare >= 3 * n_bytes or (unused >= 2 * n_bytes and spare > 0):
             return 0, ""
         return max(1, 2 * n_bytes - unused), os.strerror(errno.ENOSPC)
+
+    def _spare_bytes(self) -> float:
+        """Return what of the disk may be taken."""
+        disk = shutil.disk_usage(self.folder)
+        return disk.free - min(_RESERVED_BYTES, _RESERVED_SHARE * disk.total)
 
     def _degrade(self, what: str, error: Exception) -> None:
         _DEGRADED.add(self.folder)
@@ -379,13 +391,14 @@ _TURN = threading.RLock()
 _CLAIMANT = "computing-"
 
 
-def _new_lock() -> None:
+def _new_locks() -> None:
     global _TURN
     _TURN = threading.RLock()
+    _IN_PROCESS._lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):  # a thread that held it does not live on in the child
-    os.register_at_fork(after_in_child=_new_lock)
+if hasattr(os, "register_at_fork"):  # a thread that held one does not live on in the child
+    os.register_at_fork(after_in_child=_new_locks)
 
 
 @contextlib.contextmanager
@@ -426,7 +439,12 @@ def _lives(folder: Path, name: str) -> bool:
 
 
 def _claim(
-    connection: sqlite3.Connection, trunk: str, keys: Sequence[bytes], name: str, patient: bool
+    connection: sqlite3.Connection,
+    folder: Path,
+    trunk: str,
+    keys: Sequence[bytes],
+    name: str,
+    patient: bool,
 ) -> tuple[set[bytes], list[bytes]]:
     """Return the keys whose rows are there, and those that are this claimant's from now on."""
     connection.execute("BEGIN IMMEDIATE")
@@ -434,7 +452,6 @@ def _claim(
         "CREATE TABLE IF NOT EXISTS claims "
         "(trunk TEXT, key BLOB, name TEXT, PRIMARY KEY (trunk, key)) WITHOUT ROWID"
     )
-    (path,) = (row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main")
     lives: dict[str, bool] = {}
     there, mine = set(), []
     for key in keys:
@@ -446,7 +463,7 @@ def _claim(
         query = "SELECT name FROM claims WHERE trunk = ? AND key = ?"
         for (other,) in connection.execute(query, wanted).fetchall():
             if other not in lives:
-                lives[other] = patient and _lives(Path(path).parent, other)
+                lives[other] = patient and _lives(folder, other)
             if lives[other]:
                 break
         else:

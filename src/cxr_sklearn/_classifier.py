@@ -376,6 +376,8 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         n_views = 0
         if self.augment and is_frozen:
             n_views = _N_VIEWS if isinstance(self.augment, (bool, np.bool_)) else int(self.augment)
+        if is_frozen and trunk._fit_tally is not None:
+            trunk._fit_tally.images = n + n_views * int((~held).sum())
         cache = activation_cache(self.memory, create=True)
         network = trunk._network
         assert network is not None  # it was built a moment ago

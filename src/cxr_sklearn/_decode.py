@@ -352,12 +352,12 @@ def _dicom_picture(
 ) -> tuple[Header, Image.Image]:
     if n_bytes > _WHOLE_BYTES:  # parsed twice, rather than read whole and then refused
         _dicom_header(file, n_bytes, path)
-    info, pixels = _dicom.read_pixels(
+    header, pixels = _dicom.read_pixels(
         file,
         force=_suffix(path) in DICOM_SUFFIXES,
         check=lambda info: _header_of(info, n_bytes),
     )
-    return _header_of(info, n_bytes), Image.fromarray(pixels)
+    return header, Image.fromarray(pixels)
 
 
 def _split(picture: Image.Image, colour: bool) -> tuple[Image.Image, Image.Image | None]:

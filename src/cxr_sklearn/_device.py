@@ -103,10 +103,13 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
 
 def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
     """Send an array to a device, to CUDA through pinned memory and without waiting."""
-    with warnings.catch_warnings():
-        # rows that a cache or a worker maps read-only are read, never written to
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
+    array = np.ascontiguousarray(array)
+    if array.flags.writeable:
+        tensor = torch.from_numpy(array)
+    else:  # rows that a cache or a worker maps read-only are read, never written to
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+            tensor = torch.from_numpy(array)
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
@@ -117,9 +120,12 @@ def place(module: nn.Module, device: torch.device) -> nn.Module:
     first = next(iter(module.parameters()), None)
     if first is not None and first.device != torch.empty(0, device=device).device:
         module.to(device)
-    kernel = next((p for p in module.parameters() if p.ndim == 4), None)
+    # looking at every layer takes milliseconds, and this is asked for each batch; kernels of one
+    # pixel or one channel have both layouts
+    kernels = (p for p in module.parameters() if p.ndim == 4)
+    kernel = next((p for p in kernels if p.shape[1] > 1 and p[0, 0].numel() > 1), None)
     if kernel is None or kernel.is_contiguous(memory_format=torch.channels_last):
-        return module  # looking at every layer takes milliseconds, and this is asked for each batch
+        return module
     return module.to(memory_format=torch.channels_last)
 
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -44,6 +44,8 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
+T = TypeVar("T")
+
 _INFLATED_BYTES = 2**30  # more than 100 million pixels of three channels and 16 bits take
 
 
@@ -96,8 +98,8 @@ def _info(dataset: Any) -> DicomInfo:
 
 
 def read_pixels(
-    file: BinaryIO, *, force: bool, check: Callable[[DicomInfo], object]
-) -> tuple[DicomInfo, np.ndarray]:
+    file: BinaryIO, *, force: bool, check: Callable[[DicomInfo], T]
+) -> tuple[T, np.ndarray]:
     """Read the pixels of a DICOM file as they are to be shown.
 
     Parameters
@@ -112,7 +114,8 @@ def read_pixels(
 
     Returns
     -------
-    info : DicomInfo
+    checked
+        What `check` returned.
     pixels : ndarray of shape (height, width), dtype float32, or (height, width, 3), dtype uint8
         From 0 (black) to 255.
 
@@ -122,8 +125,7 @@ def read_pixels(
         If pydicom is not installed, or the pixels cannot be decoded.
     """
     dataset = _read(file, stop_before_pixels=False, force=force)
-    info = _info(dataset)
-    check(info)
+    checked = check(_info(dataset))
     if "PixelData" not in dataset:
         raise OSError("a DICOM file without an image")
     stored = _stored_values(dataset)
@@ -131,9 +133,9 @@ def read_pixels(
         if dataset.PhotometricInterpretation in _COLOUR:
             top = 2 ** int(dataset.BitsStored) - 1
             scaled = stored if top == 255 else np.rint(stored.clip(0, top) * (255 / top))
-            return info, scaled.astype(np.uint8)
+            return checked, scaled.astype(np.uint8)
         unsigned = stored.view(f"u{stored.dtype.itemsize}")
-        return info, _shown(dataset, unsigned).take(unsigned)
+        return checked, _shown(dataset, unsigned).take(unsigned)
 
 
 @contextmanager

@@ -102,14 +102,23 @@ class _Sessions:
                 self._held.popitem(last=False)
             return self._held[key]
 
-    def clear(self) -> None:
-        self.__init__()  # type: ignore[misc]
-
 
 _SESSIONS = _Sessions()
+_OF_PARENTS: list[_Sessions] = []
 
-if hasattr(os, "register_at_fork"):  # a forked process has none of a session's threads
-    os.register_at_fork(after_in_child=_SESSIONS.clear)
+
+def _new_sessions() -> None:
+    """Begin anew in a forked process, which has none of a session's threads.
+
+    The parent's are kept: ending them would wait for these threads.
+    """
+    global _SESSIONS
+    _OF_PARENTS.append(_SESSIONS)
+    _SESSIONS = _Sessions()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_sessions)
 
 
 def run_onnx(module: nn.Module, key: tuple, batch: torch.Tensor) -> torch.Tensor:

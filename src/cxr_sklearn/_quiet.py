@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -13,37 +15,62 @@ from contextlib import ExitStack, contextmanager
 _LOGGERS = ("pydicom", "pylibjpeg", "libjpeg", "openjpeg", "PIL")
 
 _lock = threading.Lock()
-_readers = 0
-_silence = ExitStack()
+_readers: Counter[int] = Counter()
+_loggers = ExitStack()
+
+
+class _SilentThreads:
+    """Stands in a filter where a pattern for modules does: it matches by thread."""
+
+    def match(self, _: str) -> bool:
+        return _readers[threading.get_ident()] > 0
+
+
+_FILTER = ("ignore", None, Warning, _SilentThreads(), 0)
+
+
+def _forget_threads() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _readers.clear()
+    _loggers.close()
+
+
+if hasattr(os, "register_at_fork"):  # of the threads that were in here the child has none
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop warnings and the decoders' log records while any thread is in here.
+    """Drop this thread's warnings, and the decoders' log records of any thread.
 
-    The filters of :mod:`warnings` belong to the process: threads that each saved and restored
-    them would leave those of another behind. So the first to enter silences, and the last to leave
-    restores.
+    The filters of :mod:`warnings` belong to the process, and so does what ``catch_warnings`` puts
+    back: of two threads that use it at once the later leaves the other's filters behind. So nothing
+    is put back here; a filter that matches only the threads in here comes and goes.
     """
     if getattr(sys.flags, "context_aware_warnings", False):  # Python 3.14: each thread has its own
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
         return
-    global _readers
+    thread = threading.get_ident()
     with _lock:
-        _readers += 1
-        if _readers == 1:
-            _silence.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
+        if not _readers.total():
             for name in _LOGGERS:
                 logger = logging.getLogger(name)
-                _silence.callback(logger.setLevel, logger.level)
+                _loggers.callback(logger.setLevel, logger.level)
                 logger.setLevel(logging.CRITICAL + 1)  # for its children too
+        _readers[thread] += 1
+        if _FILTER not in warnings.filters:
+            warnings.filters.insert(0, _FILTER)  # type: ignore[attr-defined]
     try:
         yield
     finally:
         with _lock:
-            _readers -= 1
-            if _readers == 0:
-                _silence.close()
+            _readers[thread] -= 1
+            if not _readers[thread]:
+                del _readers[thread]
+            if not _readers.total():
+                while _FILTER in warnings.filters:
+                    warnings.filters.remove(_FILTER)  # type: ignore[attr-defined]
+                _loggers.close()

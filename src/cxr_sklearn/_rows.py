@@ -73,6 +73,13 @@ class TrainingRows:
         How often tails of this process used a row, to train or to predict.
     """
 
+    # what rows without a fit still have
+    shape: tuple[int, ...] = ()
+    names: Sequence[str] = ()
+    n_views = n_uses = 0
+    _owner = _name = ""
+    _made_of: TrainingRows | None = None
+
     def __init__(
         self,
         take: Callable[[np.ndarray], np.ndarray],
@@ -94,10 +101,9 @@ class TrainingRows:
         self.codes = codes
         self.names = names
         self.n_views = n_views
-        self.n_uses = 0
         self.whole = whole
         self._resident: torch.Tensor | None = None
-        self._owner = os.getpid()
+        self._owner = _PROCESS
         self._name = uuid.uuid4().hex
         _LIVE[self._name] = self
 
@@ -146,7 +152,7 @@ class TrainingRows:
         """
         values = np.ascontiguousarray(values, dtype=np.float32)
         n = len(values)
-        return TrainingRows(
+        rows = TrainingRows(
             values.__getitem__,
             values.shape[1:],
             sample_weight=np.ones(n) if made else self.sample_weight,
@@ -156,6 +162,12 @@ class TrainingRows:
             names=self.names,
             whole=values,
         )
+        rows._made_of = self if made else None
+        return rows
+
+    def count_uses(self, n: int) -> None:
+        """Note that a tail has used so many rows; those made of others count as theirs."""
+        (self._made_of or self).n_uses += n
 
     def resident(self, device: torch.device) -> torch.Tensor | None:
         """Return all activations as one tensor on `device`, None where they do not fit there."""
@@ -182,7 +194,7 @@ class TrainingRows:
         self.__dict__.update(self._without_rows())
 
     def _without_rows(self) -> dict[str, Any]:
-        none = {"_take": None, "_blueprint": None, "whole": None, "_resident": None}
+        none = dict.fromkeys(("_take", "_blueprint", "whole", "_resident", "_made_of"))
         empty = {"sample_weight": np.empty(0), "is_validation": np.empty(0, bool)}
         return {**none, **empty, "codes": np.empty(0, int)}
 
@@ -195,7 +207,7 @@ class TrainingRows:
         On the way back from a worker that is their name: whoever waits for the tail has the rows.
         Tails to be fitted take them, from one worker to another too, as Dask passes them on.
         """
-        at_home = not self.is_live or os.getpid() == self._owner
+        at_home = not self.is_live or self._owner == _PROCESS
         return self if at_home else _RowsElsewhere(self._name)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -206,6 +218,18 @@ class TrainingRows:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_resident": None}
 
+
+# names this process; on a cluster of containers many have one number
+_PROCESS = uuid.uuid4().hex
+
+
+def _new_name() -> None:
+    global _PROCESS
+    _PROCESS = uuid.uuid4().hex
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_name)
 
 # rows of the fits under way, those that came from other processes too
 _LIVE: WeakValueDictionary[str, TrainingRows] = WeakValueDictionary()

@@ -282,7 +282,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         if X.dtype == np.float64:
             X = X.astype(np.float32)
         by_id = self.rows.is_live and X.dtype.kind in "iu" and X.shape[1:] == (1,)
-        self.rows.n_uses += len(X) if by_id else 0
+        self.rows.count_uses(len(X) if by_id else 0)
         module = self.net_.module_
         device = resolve_device(self.device, fitted=True)
         if place(module, device).training:  # looking at every layer takes a head's time

@@ -208,7 +208,7 @@ class RowDataset(Dataset):
             bounds, chosen.split(sizes), weights.split(sizes), targets.split(sizes), strict=True
         )
         for (start, stop), which, weight, target in parts:
-            self.rows.n_uses += stop - start
+            self.rows.count_uses(stop - start)
             if self._resident is not None:
                 # a sixth of the time of indexing, for a batch of a head's activations
                 x = self._resident.index_select(0, which)

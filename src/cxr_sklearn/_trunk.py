@@ -317,7 +317,9 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Shape of one row of activations; a blank image tells it where none has passed yet."""
         if self._row_shape is None:
             blank = np.zeros((1, self.image_size, self.image_size), np.float32)
-            self._row_shape = tuple(self._forward(torch.from_numpy(blank)[:, None]).shape[1:])
+            # by PyTorch: an export is to be compared with it on images
+            activations = self._forward(torch.from_numpy(blank)[:, None], engine="torch")
+            self._row_shape = tuple(activations.shape[1:])
         return self._row_shape
 
     @property
@@ -401,9 +403,11 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     n_passes += len(mine)
             if not ready and not mine:
                 time.sleep(0.05)  # another process is computing these
+        if tally is not None:
+            tally.images += len(images)
         for counter in (tally, self._fit_tally):
             if counter is not None:
-                counter.add(len(images), n_passes)
+                counter.passes += n_passes
         if n_passes and isinstance(cache, ActivationCache) and in_worker():
             _warn_worker()
         rows = np.stack(
@@ -422,8 +426,9 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             return unit
         return network_images(unit, self._channels, images.standardised)
 
-    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
-        device, dtype, engine = self._running()
+    def _forward(self, batch: torch.Tensor, engine: str | None = None) -> torch.Tensor:
+        device, dtype, usual = self._running()
+        engine = engine or usual
         place(self.module_, device)
         batch = batch.to(device)
         if batch.shape[1] != self._channels and self.trainable != "all":
@@ -524,14 +529,10 @@ class _Tally:
         self.images = self.passes = 0
         self._start = time.perf_counter()
 
-    def add(self, images: int, passes: int) -> None:
-        self.images += images
-        self.passes += passes
-
     def info(self, uses: int) -> CacheInfo:
         """Return what a fit was saved, whose tails used images so many times; print it too."""
         saved = max(0, uses - self.passes) if self.images else 0
-        info = CacheInfo(self.images - self.passes, self.passes, saved)
+        info = CacheInfo(max(0, self.images - self.passes), self.passes, saved)
         if self.verbose and self.images:
             print(
                 f"cache: {info.hits} hits, {info.misses} misses; the tails used images {uses} "
