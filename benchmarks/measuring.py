@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+# seconds until the threads of the candidate before have ceased to spin
+_PAUSE = 0.1
+
 REPO = Path(__file__).parents[1]
 
 
@@ -36,6 +39,7 @@ def in_turns(
     names = list(candidates)
     for turn in range(repeats):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            time.sleep(_PAUSE)
             seconds[name].append(seconds_of(candidates[name]))
     return {name: statistics.median(values) for name, values in seconds.items()}
 
