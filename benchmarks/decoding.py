@@ -12,11 +12,12 @@ The table gives files/s, how many times as many as XRayLoader in one thread, and
 difference of a pixel from it. The line of *hashing* tells what a second thread was worth on this
 machine in the same turns: how many times as fast as one are two threads that share nothing.
 
-*Extraction*: ResNetFeatures of ResNet50 from the files of each size, of which nothing is known, with the parameter `n_jobs` as it is by default. It decodes the next batch while the trunk
-runs; the first is decoded before. The table gives the ratio of its seconds to the slower of
-decoding alone and the trunk alone on rows of pixels, and to what these take of all cores together,
-below which nothing can be: the trunk alone uses all. PyTorch has the threads of
-its default, or of OMP_NUM_THREADS.
+*Extraction*: ResNetFeatures of ResNet50 from the files of each size, of which nothing is known,
+with the parameter `n_jobs` as it is by default. It decodes the next batch while the trunk runs; the
+first is decoded before. The table gives the ratio of its seconds to the slower of decoding alone
+and the trunk alone on rows of pixels, and to what these take of all cores together, below which
+nothing can be: the trunk alone uses all. PyTorch has the threads of its default, or of
+OMP_NUM_THREADS.
 
 All candidates of a table take turns; the seconds are medians.
 """

@@ -1,6 +1,6 @@
 """Grid search over one-versus-one ResNet50s: ours against the composition that users write today.
 
-    python benchmarks/tuning.py [--images 96] [--image-size 64] [--epochs 4] [--repeats 6]
+    python benchmarks/tuning.py [--images 48] [--image-size 112] [--epochs 4] [--repeats 4]
 
 Both search 6 learning rates in 5 folds by GridSearchCV, over three binary problems.
 *Composition*: a skorch NeuralNetClassifier of torchvision's ResNet50 whose layers below the head
@@ -157,10 +157,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=96)
-    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--images", type=int, default=48)
+    parser.add_argument("--image-size", type=int, default=112)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=4)
     options = parser.parse_args()
     warnings.simplefilter("ignore", NeverPredictedWarning)  # the lowest rates learn little
     search(options.images, options.image_size, options.epochs, options.repeats)

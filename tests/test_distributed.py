@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import signal
@@ -215,7 +216,7 @@ def test_a_killed_worker_costs_a_retry(phantoms, on_dask, tmp_path):
     """Dask starts another worker, its tasks are done again, and the result is the same.
 
     Lists travel with every task. Of arrays joblib keeps one copy, on some worker, and a search
-    whose copy has died is over.
+    whose copy has died is over: see the next test.
     """
     X, y = phantoms
     paths = [str(tmp_path / f"{i}.png") for i in range(len(X))]
@@ -231,6 +232,24 @@ def test_a_killed_worker_costs_a_retry(phantoms, on_dask, tmp_path):
     assert set(on_dask.scheduler_info()["workers"]) != before
     with parallel_config(backend="sequential"):
         assert_equal(found, searched(model, paths, y.tolist(), cv=folds))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_arrays_that_every_worker_has_outlive_one(on_dask, tmp_path):
+    """With joblib's `scatter` each worker has a copy, of the folds' row numbers too."""
+    X, y = make_chest_phantoms(300, image_size=16, random_state=0)
+    folds = list(StratifiedKFold(4).split(X, y))
+    everywhere = [X, y, *itertools.chain(*folds)]
+    assert min(array.nbytes for array in folds[0]) < 1000 < max(a.nbytes for a in folds[0])
+    model = ResNetOvO(**TOY, memory=tmp_path / "memory", sampler=Deadly(str(tmp_path / "marker")))
+    on_dask.wait_for_workers(2, timeout=60)
+    before = set(on_dask.scheduler_info()["workers"])
+    with parallel_config(backend="dask", scatter=everywhere):
+        found = searched(model, X, y, cv=folds, n_jobs=-1)
+    on_dask.wait_for_workers(2, timeout=60)
+    assert set(on_dask.scheduler_info()["workers"]) != before
+    with parallel_config(backend="sequential"):
+        assert_equal(found, searched(model, X, y, cv=folds))
 
 
 def threads():
@@ -268,7 +287,7 @@ def test_workers_may_be_given_more_threads(tmp_path, monkeypatch):
         assert client.submit(threads).result(timeout=60) == 2
 
 
-def test_workers_may_have_more_than_one_thread(phantoms, tmp_path):
+def test_a_process_may_fit_in_more_than_one_thread(phantoms, tmp_path):
     """PyTorch's generators are the process's: fits in two threads do not disturb each other."""
     X, y = phantoms
     model = ResNetOvO(**{**TOY, "max_epochs": 10}, dropout=0.5, memory=tmp_path)
