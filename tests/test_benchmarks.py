@@ -1,4 +1,4 @@
-"""The comparison of models: its statistics, and that a stopped run goes on."""
+"""The benchmarks: the comparison's statistics, its stopped runs, and every command line."""
 
 from __future__ import annotations
 
