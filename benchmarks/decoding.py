@@ -14,8 +14,8 @@ machine in the same turns: how many times as fast as one are two threads that sh
 
 *Extraction*: ResNetFeatures of ResNet50 from the files of each size, of which nothing is known,
 with the parameter `n_jobs` as it is by default. It decodes the next batch while the trunk runs; the
-first is decoded before. The table gives the ratio of its seconds to the slower of decoding alone
-and the trunk alone on rows of pixels, and to what these take of all cores together, below which
+first is decoded before. The table gives its rate as a share of that of the slower of decoding
+alone and the trunk alone on rows of pixels, and of what all cores can do of both, beyond which
 nothing can be: the trunk alone uses all. PyTorch has the threads of its default, or of
 OMP_NUM_THREADS.
 
@@ -213,7 +213,7 @@ def extraction(paths: dict[str, list[str]], size: int, repeats: int) -> None:
         slower, both = max(one, seconds["trunk"]), one / n_cores + seconds["trunk"]
         print(
             f"{kind:6}  {one:11.2f}  {seconds['trunk']:8.2f}  {whole:13.2f}  {n / whole:8.1f}  "
-            f"{whole / slower:13.2f}  {whole / both:12.2f}"
+            f"{slower / whole:13.2f}  {both / whole:12.2f}"
         )
 
 

@@ -4,7 +4,7 @@
 
 *Heads*: a linear head on 2,048 activations, 2,000 rows in batches of 32 (here Python rules), and a
 dense chain of 256, for 20 epochs, the default of the models. *Layer4*: ResNet50's last stage and a
-head. *All*: the whole ResNet50. The loop by hand slices the tensors, calls the same module, loss
+head. *All*: the whole ResNet50. The loop by hand indexes the tensors, calls the same module, loss
 and optimiser, and does nothing else: no history, callbacks, weights or seeds. It runs with all
 threads and with one, and the faster counts: a tail trains small heads in one thread. All take turns
 on the same rows, for as many epochs.

@@ -6,12 +6,12 @@ Both search 6 learning rates in 5 folds by GridSearchCV, over three binary probl
 *Composition*: a skorch NeuralNetClassifier of torchvision's ResNet50 whose layers below the head
 are frozen by skorch's Freezer (their batch statistics still move, as is usual), inside
 scikit-learn's OneVsOneClassifier. *Ours*: ResNetOvO(trainable="head"). The networks start from the
-same weights, and have the same optimiser, batch size, epochs and folds. *PyTorch* is ours without
-onnxruntime, and *folder of before* one whose images have all passed the trunk in another process's
-time. They take turns. Each repeat has other images, weights, folds and seeds; the table gives the
-median seconds with their range over the repeats, their ratio to the composition, and the mean macro
-F1 of the best candidate on 300 other images, with the mean difference from the composition and its
-standard error.
+same weights, and have the same linear heads (ours behind standardised activations), optimiser,
+batch size, epochs and folds. *PyTorch* is ours without onnxruntime, and *folder of before* one
+whose images have all passed the trunk before. They take turns. Each repeat has other images,
+weights, folds and seeds; the table gives the median seconds with their range over the repeats,
+their ratio to the composition, and the mean macro F1 of the best candidate on 300 other images,
+with the mean difference from the composition and its standard error.
 """
 
 from __future__ import annotations

@@ -709,9 +709,12 @@ def test_nothing_is_dropped_for_room_that_it_does_not_make(disk, small_pages, tm
     with pytest.warns(CacheWarning, match="No space left on device"):
         cache.put("b", KEYS, ROWS)
     disk(2**40)
-    bounded = DiskCache(tmp_path, max_bytes=ROWS.nbytes // 2)
+    cache.put("b", KEYS, ROWS)
+    clear_cache()
+    # all of "a" would not be enough
+    bounded = DiskCache(tmp_path, max_bytes=2 * ROWS.nbytes)
     with pytest.warns(CacheWarning, match="bytes_limit=.* is reached"):
-        bounded.put("b", KEYS, ROWS)
+        bounded.put("b", [b"2" + key for key in KEYS], np.tile(ROWS, 2))
     clear_cache()
     np.testing.assert_array_equal(np.stack(DiskCache(tmp_path).get("a", KEYS)), ROWS)
 

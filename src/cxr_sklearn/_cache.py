@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import itertools
+import math
 import operator
 import os
 import shutil
@@ -338,43 +339,44 @@ class DiskCache:
             return otherwise
 
     def _make_room(self, connection: sqlite3.Connection, trunk: str, n_bytes: int) -> None:
-        """Drop other trunks' rows, oldest first, until there is room; raise if there is none.
+        """Drop other trunks' rows, oldest first, until there is room.
 
-        The connection has the right to write: what is found here holds until the rows are written.
+        Raise, and drop nothing, where that would not be enough. The connection has the right to
+        write, so what is found here holds until the rows are written.
         """
         connection.execute("BEGIN IMMEDIATE")
-        if self.max_bytes is not None and n_bytes > self.max_bytes:
-            raise OSError(f"bytes_limit={self.max_bytes} is reached")
-        if self._spare_bytes() <= 0:  # which rows that are dropped do not change
-            raise OSError(os.strerror(errno.ENOSPC))
+        lacking, reason = self._lack(connection, n_bytes)
+        if not lacking:
+            return
         query = "SELECT trunk FROM trunks WHERE trunk != ? ORDER BY written"
-        for (other,) in connection.execute(query, (trunk,)).fetchall():
+        others = [other for (other,) in connection.execute(query, (trunk,))]
+        if sum(_held_bytes(connection, other) for other in others) < lacking:
+            raise OSError(reason)
+        for other in others:
             while lacking := self._lack(connection, n_bytes)[0]:
-                if not _drop(connection, other, lacking):
+                if not _drop(connection, other, min(lacking, 2**62)):
                     break
             else:
                 return
         lacking, reason = self._lack(connection, n_bytes)
-        if lacking:
+        if lacking:  # pages hold less than their bytes
             connection.commit()  # what was dropped stays dropped
             raise OSError(reason)
 
-    def _lack(self, connection: sqlite3.Connection, n_bytes: int) -> tuple[int, str]:
+    def _lack(self, connection: sqlite3.Connection, n_bytes: int) -> tuple[float, str]:
         """Return how many bytes of rows must go before others of `n_bytes` are written, and why."""
         unused, used = _pages(connection)
         over = 0 if self.max_bytes is None else used + n_bytes - self.max_bytes
         if over > 0:
             return over, f"bytes_limit={self.max_bytes} is reached"
-        spare = self._spare_bytes()
-        # SQLite needs the pages once more, for its log
-        if spare >= 3 * n_bytes or (unused >= 2 * n_bytes and spare > 0):
-            return 0, ""
-        return max(1, 2 * n_bytes - unused), os.strerror(errno.ENOSPC)
-
-    def _spare_bytes(self) -> float:
-        """Return what of the disk may be taken."""
         disk = shutil.disk_usage(self.folder)
-        return disk.free - min(_RESERVED_BYTES, _RESERVED_SHARE * disk.total)
+        spare = disk.free - min(_RESERVED_BYTES, _RESERVED_SHARE * disk.total)
+        if spare <= 0:  # rows that go leave the file as long as it is
+            return math.inf, os.strerror(errno.ENOSPC)
+        # SQLite needs the pages once more, for its log
+        if spare >= 3 * n_bytes or unused >= 2 * n_bytes:
+            return 0, ""
+        return 2 * n_bytes - unused, os.strerror(errno.ENOSPC)
 
     def _degrade(self, what: str, error: Exception) -> None:
         _DEGRADED.add(self.folder)
@@ -583,16 +585,29 @@ def _row_bytes(n_bytes: int) -> int:
     return pages + 400
 
 
-def _drop(connection: sqlite3.Connection, trunk: str, n_bytes: int) -> bool:
-    """Delete as many rows of a trunk as make up some bytes; return whether it had any."""
+def _row_size(connection: sqlite3.Connection, trunk: str) -> int:
+    """Return the bytes of a value of a trunk, whose rows are all of one size; 0 if it has none."""
     query = "SELECT length(value) FROM rows WHERE trunk = ? LIMIT 1"
     (size,) = connection.execute(query, (trunk,)).fetchone() or (0,)
+    return size
+
+
+def _held_bytes(connection: sqlite3.Connection, trunk: str) -> int:
+    """Return the bytes of all values of a trunk."""
+    query = "SELECT count(*) FROM rows WHERE trunk = ?"
+    (n_rows,) = connection.execute(query, (trunk,)).fetchone()
+    return n_rows * _row_size(connection, trunk)
+
+
+def _drop(connection: sqlite3.Connection, trunk: str, n_bytes: float) -> bool:
+    """Delete as many rows of a trunk as make up some bytes; return whether it had any."""
+    size = _row_size(connection, trunk)
     if not size:
         connection.execute("DELETE FROM trunks WHERE trunk = ?", (trunk,))
         return False
-    connection.execute(  # the rows of a trunk are of one size
+    connection.execute(
         "DELETE FROM rows WHERE rowid IN (SELECT rowid FROM rows WHERE trunk = ? LIMIT ?)",
-        (trunk, -(-n_bytes // size)),
+        (trunk, math.ceil(n_bytes / size)),
     )
     return True
 

@@ -376,8 +376,9 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         n_views = 0
         if self.augment and is_frozen:
             n_views = _N_VIEWS if isinstance(self.augment, (bool, np.bool_)) else int(self.augment)
+        asked = np.zeros(n * (1 + n_views), dtype=bool)
         if is_frozen and trunk._fit_tally is not None:
-            trunk._fit_tally.images = n + n_views * int((~held).sum())
+            trunk._fit_tally.asked = asked
         cache = activation_cache(self.memory, create=True)
         network = trunk._network
         assert network is not None  # it was built a moment ago
@@ -386,6 +387,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         )
 
         def take(ids: np.ndarray) -> np.ndarray:
+            asked[ids] = True
             views, index = np.divmod(ids, n)
             parts = {
                 v: trunk._rows(images.take(index[views == v]), cache, int(v)) for v in set(views)
@@ -402,6 +404,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         itemsize = 4 if is_frozen else images.dtype.itemsize
         if n * (1 + n_views) * int(np.prod(trunk._shape)) * itemsize <= IN_PROCESS_BYTES:
             whole = self._all_activations(images, take, n_views, held)
+            asked[:n] = True
         elif is_frozen and isinstance(cache, ActivationCache):
             warnings.warn(
                 f"the activations of {n} images at trainable={self.trainable!r} exceed "

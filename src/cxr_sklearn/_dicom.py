@@ -15,6 +15,8 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
+
 # only these are read; none of them names a person, an institution or a device
 _TAGS = (
     "SamplesPerPixel",
@@ -44,8 +46,6 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-T = TypeVar("T")
-
 _INFLATED_BYTES = 2**30  # more than 100 million pixels of three channels and 16 bits take
 
 

@@ -527,13 +527,15 @@ class _Tally:
     def __init__(self, trunk: ResNetFeatures) -> None:
         self.verbose = trunk.verbose
         self.images = self.passes = 0
+        self.asked: np.ndarray | None = None  # which images and views a fit has asked for
         self._start = time.perf_counter()
 
     def info(self, uses: int) -> CacheInfo:
         """Return what a fit was saved, whose tails used images so many times; print it too."""
-        saved = max(0, uses - self.passes) if self.images else 0
-        info = CacheInfo(max(0, self.images - self.passes), self.passes, saved)
-        if self.verbose and self.images:
+        images = 0 if self.asked is None else int(self.asked.sum())
+        saved = max(0, uses - self.passes) if images else 0
+        info = CacheInfo(max(0, images - self.passes), self.passes, saved)
+        if self.verbose and images:
             print(
                 f"cache: {info.hits} hits, {info.misses} misses; the tails used images {uses} "
                 f"times: {saved} passes saved"
