@@ -559,7 +559,7 @@ def test_dicom_without_a_suffix_looks_like_an_image(tmp_path):
 
 
 def own_filters():
-    """Return the filters of the process, but for the one that silences threads while they decode."""
+    """Return the process's filters, but for the one that silences threads while they decode."""
     return [entry for entry in warnings.filters if entry != _quiet._FILTER]
 
 
