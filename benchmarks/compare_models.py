@@ -163,9 +163,9 @@ class Comparison:
         passed: list[int] = []
         forward = ResNetFeatures._forward
 
-        def counted(trunk: ResNetFeatures, batch: torch.Tensor, *args: Any) -> torch.Tensor:
+        def counted(trunk: ResNetFeatures, batch: torch.Tensor, **options: Any) -> torch.Tensor:
             passed.append(len(batch))
-            return forward(trunk, batch, *args)
+            return forward(trunk, batch, **options)
 
         start = time.perf_counter()
         # whichever engine runs it; above the cut "all" there is no trunk, and images pass the tails

@@ -354,12 +354,12 @@ class DiskCache:
             raise OSError(reason)
         for other in others:
             while lacking := self._lack(connection, n_bytes)[0]:
-                if not _drop(connection, other, min(lacking, 2**62)):
+                if lacking == math.inf or not _drop(connection, other, int(lacking)):
                     break
             else:
                 return
         lacking, reason = self._lack(connection, n_bytes)
-        if lacking:  # pages hold less than their bytes
+        if lacking:  # what counted above were values, and what gets free are pages
             connection.commit()  # what was dropped stays dropped
             raise OSError(reason)
 
@@ -599,7 +599,7 @@ def _held_bytes(connection: sqlite3.Connection, trunk: str) -> int:
     return n_rows * _row_size(connection, trunk)
 
 
-def _drop(connection: sqlite3.Connection, trunk: str, n_bytes: float) -> bool:
+def _drop(connection: sqlite3.Connection, trunk: str, n_bytes: int) -> bool:
     """Delete as many rows of a trunk as make up some bytes; return whether it had any."""
     size = _row_size(connection, trunk)
     if not size:
@@ -607,7 +607,7 @@ def _drop(connection: sqlite3.Connection, trunk: str, n_bytes: float) -> bool:
         return False
     connection.execute(
         "DELETE FROM rows WHERE rowid IN (SELECT rowid FROM rows WHERE trunk = ? LIMIT ?)",
-        (trunk, math.ceil(n_bytes / size)),
+        (trunk, -(-n_bytes // size)),
     )
     return True
 

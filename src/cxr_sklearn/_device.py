@@ -97,7 +97,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
     """Return PyTorch's autocast for a device; off for None."""
     if dtype is None and not torch.is_autocast_enabled(device.type):
-        return nullcontext()  # turning off what is off takes a linear head's time
+        return nullcontext()  # turning off what is off is felt in the short steps of a head
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
 

@@ -285,7 +285,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         self.rows.count_uses(len(X) if by_id else 0)
         module = self.net_.module_
         device = resolve_device(self.device, fitted=True)
-        if place(module, device).training:  # looking at every layer takes a head's time
+        if place(module, device).training:  # eval looks at every layer, which is felt in one image
             module.eval()
         module.autocast_type = device.type
         module.autocast_dtype = autocast_dtype(self.precision, device)

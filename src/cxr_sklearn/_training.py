@@ -332,7 +332,7 @@ class TailNet(NeuralNetClassifier):
         module, optimizer = self.module_, self.optimizer_
         if not module.training:  # a callback has made predictions
             self._set_training(True)
-        for group in optimizer.param_groups:  # in a fifth of zero_grad's time
+        for group in optimizer.param_groups:  # as zero_grad, less what it tells a profiler
             for parameter in group["params"]:
                 parameter.grad = None
         Xi, yi = unpack_data(batch)
