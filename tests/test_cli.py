@@ -20,7 +20,7 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.pipeline import Pipeline
 
-from cxr_sklearn import ResNetOvO, _cli
+from cxr_sklearn import ResNetOvO, _cli, _pipeline
 from cxr_sklearn.__main__ import main
 from cxr_sklearn.datasets import _shortcuts, make_chest_phantom_files
 from cxr_sklearn.exceptions import OutOfDistributionWarning
@@ -131,11 +131,11 @@ def test_curate_prints_costs_and_writes(films, tmp_path, capsys):
 
 
 def test_train_says_what_it_will_take_and_how_it_did(model):
-    """A line before, a table of the patients set apart after, and a file."""
+    """A line before, a table of the held-out patients after, and a file."""
     path, out, err = model
     assert "48 images of 3 classes and 36 patients; 48 trunk passes; less than a minute; " in err
     assert re.search(r"[MG]iB of memory; a model of up to \d+ MiB \([\d.]+ [MG]iB free\)", err)
-    assert "images of 9 patients set apart" in out
+    assert "held-out images of 9 patients" in out
     assert "recall (sensitivity)" in out
     assert f"saved {path}" in out
 
@@ -386,7 +386,7 @@ def test_a_full_disk_leaves_the_old_file(films, model, tmp_path, capsys, monkeyp
     def full(*args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(_cli, "_predictions", full)
+    monkeypatch.setattr(_pipeline, "predict_files", full)
     assert main(["predict", str(model[0]), str(films), "--out", str(out)]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert out.read_text() == "old"

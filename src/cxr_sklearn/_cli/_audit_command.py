@@ -1,0 +1,64 @@
+"""``cxr-sklearn audit``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .. import _preflight
+from ..datasets._audit import SEVERITIES
+from ._options import data_options, load
+from ._output import check_target, print_json, progress
+from ._program import main
+
+_LISTED = 20
+
+
+@main.command(
+    short_help="Find what lets a classifier succeed without seeing disease.",
+    epilog="\b\nExample:\n  cxr-sklearn audit xrays/ --html audit.html --fail-on serious",
+)
+@data_options
+@click.option("--html", type=click.Path(dir_okay=False), help="Also write a page.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(SEVERITIES),
+    help="Exit with 3 if there is a finding of this severity or worse.",
+)
+def audit(html: str | None, fail_on: str | None, **options: Any) -> None:
+    """Look for what lets a classifier succeed on DATA without seeing disease.
+
+    DATA is a folder of class folders, a CSV file of file names and labels, or what --form says.
+    """
+    from ..datasets import audit as run
+
+    check_target(html, options["data"], options["labels"])
+    bunch = load(options)
+    click.echo(_preflight.reading(bunch, options["jobs"]), err=True)
+    with progress(len(bunch.data), "reading") as step:
+        result = run(bunch, n_jobs=options["jobs"], progress=step)
+    if html:
+        result.to_html(html)
+    if options["as_json"]:
+        print_json(
+            {
+                "images": result.n_images,
+                "patients": result.n_patients,
+                "unreadable": result.unreadable,
+                "classes": result.classes,
+                "cramers_v": {name: v for name, (v, _) in result.cramers_v.items()},
+                "findings": [vars(finding) for finding in result.findings],
+                "baselines": result.baselines,
+            }
+        )
+    else:
+        click.echo(str(result))
+        for path, reason in result.unreadable.to_numpy()[:_LISTED]:
+            click.echo(f"unreadable: {path}: {reason}")
+        if len(result.unreadable) > _LISTED:
+            click.echo(f"and {len(result.unreadable) - _LISTED} more: see --json")
+    if fail_on is not None:
+        failing = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
+        if any(finding.severity in failing for finding in result.findings):
+            raise click.exceptions.Exit(3)
