@@ -113,6 +113,19 @@ def test_blur_is_for_review_only(films):
     assert manifest["reasons"][5] == "blurred"
 
 
+def test_images_that_the_others_do_not_explain_go_to_review(tmp_path):
+    """Such an image resembles the mean radiograph, but has a pattern that no other image has."""
+    films = make_chest_phantom_files(tmp_path, 120, random_state=0)
+    stripes = Image.fromarray(np.tile(255 * (np.arange(128)[:, None] // 8 % 2), 128).astype("u1"))
+    change(films, 4, lambda image: Image.blend(image, stripes.resize(image.size), 0.4))
+    manifest = curate(films, rules=SMALL).manifest
+    assert manifest.loc[4, "tier"] == "review"
+    assert manifest.loc[4, "reasons"] == "unlike the other images"
+    assert (manifest["tier"] == "keep").sum() >= 115
+    off = CurationRules(min_side=64, review_unexplained=None)
+    assert (curate(films, rules=off).manifest["tier"] == "keep").all()
+
+
 def test_an_unreadable_file_is_rejected_with_its_reason(films):
     """It stands in the manifest like any other, and nothing crashes."""
     Path(films.data[3, 0]).write_bytes(b"no image")

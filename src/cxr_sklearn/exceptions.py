@@ -29,7 +29,7 @@ class UnreadableImageWarning(UserWarning):
 
 
 class OutOfDistributionWarning(UserWarning):
-    """Images are unlike those of training, so that what a model says of them means little."""
+    """Images are unlike the training set, so that their predictions may be meaningless."""
 
 
 class CurationWarning(UserWarning):

@@ -20,7 +20,8 @@ from ._bunch import select_rows
 from ._curate_files import check_out, contact_sheet, write_folders
 from ._duplicates import duplicate_groups, find_duplicates
 from ._films import Films, measure_films
-from ._template import equalised, mean_radiograph
+from ._novelty import MIN_IMAGES, spread, unexplained_out_of_fold
+from ._template import UNLIKE, equalised, mean_radiograph
 
 TIERS = ("reject", "review", "keep")
 _UNEVEN_P = 0.01
@@ -47,14 +48,18 @@ class CurationRules:
     max_colour : float or None, default=8
         Reject: mean difference between the greatest and least colour channel above this.
     min_likeness : float or None, default=0.0
-        Reject: correlation with the mean radiograph of the set below this, as in films that are
-        upside down or inverted.
+        Reject: correlation with the mean radiograph of the set below this, as in radiographs that
+        are upside down or inverted.
     review_likeness : float or None, default=0.3
         Review: that correlation below this.
+    review_unexplained : float or None, default=2.5
+        Review: the share of the image that 15 principal components of the others leave
+        unexplained, in robust standard deviations above the median of the set, on a logarithmic
+        scale, is above this, as in CT slices. Only for sets of 100 images or more.
     review_sharpness : float or None, default=4
         Review: log sharpness this many robust standard deviations below the median of the set.
     duplicates : bool, default=True
-        Reject: exact and near-duplicates but one, and all of those that stand in two classes.
+        Reject: exact and near-duplicates but one, and all of those that are in two classes.
 
     Examples
     --------
@@ -73,14 +78,18 @@ class CurationRules:
     max_colour: float | None = 8
     min_likeness: float | None = 0.0
     review_likeness: float | None = 0.3
+    review_unexplained: float | None = 2.5
     review_sharpness: float | None = 4
     duplicates: bool = True
 
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self) if f.name != "duplicates"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, Real) or value != value):
+            is_number = isinstance(value, Real) and not isinstance(value, bool) and value == value
+            if value is not None and not is_number:
                 raise ValueError(f"{name}={value!r}; expected a number, or None for no such rule")
+        if not isinstance(self.duplicates, (bool, np.bool_)):
+            raise ValueError(f"duplicates={self.duplicates!r}; expected True or False")
 
 
 @dataclass(frozen=True)
@@ -311,10 +320,7 @@ def _by_measure(
     frame, readable = films.frame, films.readable
     column = {name: frame[name].to_numpy(dtype=float) for name in _MEASURED}
     column["side"] = np.minimum(frame["width"], frame["height"]).to_numpy(dtype=float)
-    likeness = np.ones(len(films))
-    if readable.any():
-        ranks = equalised(films.thumbnails[readable])
-        likeness[readable] = ranks @ mean_radiograph(films.thumbnails[readable])
+    likeness, novelty = _likeness(films, readable)
     blur = np.zeros(len(films))
     sharp = np.log(np.maximum(column["sharpness"][readable], 1e-12))
     if len(sharp):
@@ -333,6 +339,7 @@ def _by_measure(
     )
     reviews = (
         ("unlike the mean radiograph", likeness, rules.review_likeness, np.less),
+        ("unlike the other images", novelty, rules.review_unexplained, np.greater),
         ("blurred", blur, rules.review_sharpness, np.greater),
     )
     nowhere = np.zeros(len(films), dtype=bool)
@@ -344,6 +351,26 @@ def _by_measure(
         }
 
     return hits(limits), hits(reviews)
+
+
+def _likeness(films: Films, readable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return correlations with the mean radiograph, and how far images are left unexplained.
+
+    Returns
+    -------
+    likeness, novelty : ndarray of shape (n,), dtype float64
+        1 and 0 for unreadable files. `novelty` is in robust standard deviations above the median.
+    """
+    likeness, novelty = np.ones(len(films)), np.zeros(len(films))
+    if not readable.any():
+        return likeness, novelty
+    ranks = equalised(films.thumbnails[readable])
+    likeness[readable] = ranks @ mean_radiograph(films.thumbnails[readable])
+    is_typical = likeness[readable] >= UNLIKE
+    if is_typical.sum() >= MIN_IMAGES:
+        shares = unexplained_out_of_fold(ranks, is_typical)
+        novelty[readable] = spread(shares[is_typical]).deviations(shares)
+    return likeness, novelty
 
 
 _MEASURED = ("sd", "contrast", "black_white", "aspect", "saturated", "colour", "sharpness")
