@@ -295,8 +295,11 @@ def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
         (["predict", "{model}", "{tmp}", "--out", "{tmp}/p"], "holds no image"),
         (["audit", "{films}/Normal"], "expected"),
         (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--set", "lr=abc"], "'lr' parameter"),
-        (["train", "{films}", "--out", "/dev/null", *SMALL], "is no regular file"),
-        (["predict", "{model}", "{films}", "--out", "{model}"], "is what is to be read"),
+        (["train", "{films}", "--out", "/dev/null", *SMALL], "is not a regular file"),
+        (["predict", "{model}", "{films}", "--out", "{model}"], "is an input"),
+        (["audit", "{films}", "--html", ""], "--html='' is empty"),
+        (["train", "{films}", "--out", "", *SMALL], "--out='' is empty"),
+        (["curate", "{films}", ""], "out='' is empty"),
         (["curate", "{films}", "{films}/metadata.csv/x"], "cannot be made"),
         (["curate", "{films}", "{films}"], "that is to be curated"),
     ],
@@ -315,6 +318,8 @@ def test_bad_input_is_one_line_and_exit_code_1(films, model, tmp_path, capsys, a
     "arguments",
     [
         ["curate", "{films}", "{tmp}/out", "--rule", "size=3"],
+        ["curate", "{films}", "{tmp}/out", "--rule", "duplicates=maybe"],
+        ["curate", "{films}", "{tmp}/out", "--rule", "min_sd=true"],
         ["train", "{films}", "--out", "{tmp}/m", "--set", "lr"],
         ["train", "{films}", "--out", "{tmp}/m", "--model", "vgg"],
         ["train", "{films}", "--out", "{tmp}/m", "--test-fraction", "0.9"],
@@ -335,6 +340,45 @@ def test_wrong_usage_is_exit_code_2(films, tmp_path, capsys, arguments):
     err = capsys.readouterr().err
     assert "Error: " in err
     assert any(word in err for word in ("Invalid value", "is a folder", "is of no use"))
+
+
+@pytest.fixture
+def copy(films, tmp_path):
+    """Return a copy of the folder of phantoms, and one of its images."""
+    root = tmp_path / "films"
+    shutil.copytree(films, root)
+    return root, next((root / "Normal").iterdir())
+
+
+def contents(root):
+    """Return the bytes of every file below a folder."""
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["audit", "{root}", "--html", "{image}"], "is an image"),
+        (["audit", "{root}", "--html", "{root}/metadata.csv"], "read together with the images"),
+        (["audit", "{root}/metadata.csv", "--html", "{root}/metadata.csv"], "is an input"),
+        (["audit", "{root}", "--html", "{root}/../link.html"], "is an input"),
+        (["predict", "{model}", "{root}", "--out", "{root}/metadata.csv"], "read together with"),
+        (["predict", "{model}", "{root}", "--out", "{root}/Normal/new.png"], "named as one"),
+        (["predict", "{model}", "{root}", "--out", "{root}/.cxr-curation.json"], "read together"),
+        (["train", "{root}", "--out", "{image}", *SMALL], "is an image"),
+        (["train", "{root}", "--out", "{root}/../link.html", *SMALL], "is an input"),
+        (["demo", "{root}", "--output", "{root}/demo"], "is inside the input"),
+    ],
+)
+def test_results_never_replace_inputs(copy, model, tmp_path, capsys, arguments, message):
+    """A target that is read, or would be read next time, is refused before the work."""
+    root, image = copy
+    os.link(image, tmp_path / "link.html")  # another name of an image
+    before = contents(root)
+    names = {"root": root, "image": image, "model": model[0]}
+    assert main([argument.format(**names) for argument in arguments]) == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert contents(root) == before
 
 
 def test_every_class_is_learned_and_tested(films, tmp_path, capsys):

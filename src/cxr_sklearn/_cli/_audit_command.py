@@ -8,8 +8,9 @@ import click
 
 from .. import _preflight
 from ..datasets._audit import SEVERITIES
+from ..datasets._target import check_not_read, check_target
 from ._options import data_options, load
-from ._output import check_target, print_json, progress
+from ._output import print_json, progress
 from ._program import main
 
 _LISTED = 20
@@ -33,12 +34,15 @@ def audit(html: str | None, fail_on: str | None, **options: Any) -> None:
     """
     from ..datasets import audit as run
 
-    check_target(html, options["data"], options["labels"])
+    if html is not None:
+        check_target(html, "--html", [options["data"], options["labels"], options["root"]])
     bunch = load(options)
+    if html is not None:
+        check_not_read(html, "--html", bunch.data[:, 0])
     click.echo(_preflight.reading(bunch, options["jobs"]), err=True)
     with progress(len(bunch.data), "reading") as step:
         result = run(bunch, n_jobs=options["jobs"], progress=step)
-    if html:
+    if html is not None:
         result.to_html(html)
     if options["as_json"]:
         print_json(

@@ -24,6 +24,10 @@ def _rule(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...
                 f"{text!r}; expected NAME=VALUE, NAME one of {', '.join(known)}"
             )
         rules[name] = literal(value)
+    try:
+        CurationRules(**rules)  # now, rather than when all files have been listed
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
     return rules
 
 

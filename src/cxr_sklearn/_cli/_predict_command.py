@@ -8,8 +8,9 @@ import click
 
 from .. import _preflight
 from .._files import replace_file
+from ..datasets._target import check_not_read, check_target
 from ._options import JOBS
-from ._output import check_target, print_json, progress
+from ._output import print_json, progress
 from ._program import main
 
 
@@ -34,15 +35,17 @@ def predict(model: str, folder: str, out: str, batch: int, jobs: int | None, as_
     """
     from .._decode import looks_like_image
     from .._pipeline import load_pipeline, predict_files
-    from ..datasets._files import files_below
+    from ..datasets._files import check_folder, files_below
 
+    check_target(out, "--out", [model, folder])
+    check_folder(folder, "FOLDER", "a folder of images")
     found = [str(path) for path in files_below(folder)]
     paths = [path for path in found if looks_like_image(path)]
     if not paths:
         raise OSError(
             f"FOLDER={folder!r} holds no image; expected files such as .png, .jpg or .dcm"
         )
-    check_target(out, model)
+    check_not_read(out, "--out", found)
     pipeline = load_pipeline(model)
     pipeline.named_steps["loader"].set_params(on_error="mask", n_jobs=jobs)
     threshold = pipeline.named_steps["guard"].offset_

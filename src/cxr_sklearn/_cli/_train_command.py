@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 
 from .. import _preflight
 from .._images import XRayLoader
+from ..datasets._target import check_not_read, check_target
 from ._options import data_options, literal, load
-from ._output import check_target, print_json, progress
+from ._output import print_json, progress
 from ._program import main
 
 MODELS = {
@@ -92,9 +92,11 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     from .._pipeline import fit_pipeline, read_rows, save_pipeline, split_patients
     from ..metrics import classification_table
 
-    check_target(out, options["data"], options["labels"], _file(options["weights"]))
+    inputs = [options[name] for name in ("data", "labels", "root", "weights")]
+    check_target(out, "--out", inputs)
     model = _model(options)
     bunch = load(options)
+    check_not_read(out, "--out", bunch.data[:, 0])
     training, held_out = split_patients(bunch, test_fraction, options["seed"])
     loader = XRayLoader(image_size=options["image_size"], n_jobs=options["jobs"])
     click.echo(_preflight.training(bunch, training, model, loader, out), err=True)
@@ -124,10 +126,6 @@ def _summary(out: str, n_training: int, y: Any, predicted: Any) -> dict[str, Any
         return summary
     figures = classification_report(y, predicted, output_dict=True, zero_division=np.nan)
     return summary | {"test_images": len(y), "figures": figures}
-
-
-def _file(name: str) -> str | None:
-    return name if os.path.isfile(name) else None
 
 
 def _model(options: dict[str, Any]) -> Any:

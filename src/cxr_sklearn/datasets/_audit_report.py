@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .._files import replace_file
+from ._target import check_target
 
 if TYPE_CHECKING:
     from ._audit import Audit
@@ -93,7 +94,8 @@ def _table(frame: pd.DataFrame, index: bool = True) -> str:
 
 
 def write_page(result: Audit, path: Any) -> Path:
-    """Write a page that stands alone."""
+    """Write a page that needs no other file."""
+    check_target(path, "path")
     image = io.BytesIO()
     figure = draw(result)
     figure.savefig(image, format="png", dpi=110)

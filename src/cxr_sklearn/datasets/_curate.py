@@ -21,6 +21,7 @@ from ._curate_files import check_out, contact_sheet, write_folders
 from ._duplicates import duplicate_groups, find_duplicates
 from ._films import Films, measure_films
 from ._novelty import MIN_IMAGES, spread, unexplained_out_of_fold
+from ._target import check_not_read
 from ._template import UNLIKE, equalised, mean_radiograph
 
 TIERS = ("reject", "review", "keep")
@@ -140,13 +141,14 @@ class Curation:
         Parameters
         ----------
         path : str or path
-            PNG file, replaced if it is there.
+            PNG file, replaced if it exists; not one of the images.
         tier : {"reject", "review", "keep"}, default="reject"
 
         Returns
         -------
         path : Path
         """
+        check_not_read(path, "path", self.manifest["path"])
         return contact_sheet(self.manifest[self.manifest["tier"] == tier], path)
 
     def __str__(self) -> str:
