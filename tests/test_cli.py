@@ -23,7 +23,7 @@ from sklearn.pipeline import Pipeline
 from cxr_sklearn import ResNetOvO, _cli, _pipeline
 from cxr_sklearn.__main__ import main
 from cxr_sklearn.datasets import _shortcuts, make_chest_phantom_files
-from cxr_sklearn.exceptions import OutOfDistributionWarning
+from cxr_sklearn.exceptions import ConfoundingWarning, OutOfDistributionWarning
 
 from .films import dicom, save_dicom
 
@@ -186,7 +186,8 @@ def test_predict_writes_a_row_per_file(films, model, tmp_path, capsys):
     assert bad["error"]
     assert table.loc[str(folder / "gone.png"), "error"]
     good = table.drop([str(folder / "bad.png"), str(folder / "gone.png")])
-    expected = joblib.load(model[0]).predict_proba([[path] for path in good.index])
+    with pytest.warns(ConfoundingWarning):
+        expected = joblib.load(model[0]).predict_proba([[path] for path in good.index])
     found = good.filter(like="p_").astype(float).to_numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert good["likeness"].astype(float).min() > 0.3
@@ -205,7 +206,7 @@ def test_predict_says_what_is_unlike_the_training_set(films, model, tmp_path, ca
     assert main(["predict", str(model[0]), str(folder), "--out", str(out), "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["unlike"] == 1
-    assert "1 images are unlike those of training (likeness below 0.3)" in captured.err
+    assert "1 images are unlike the training set (likeness below 0.3)" in captured.err
     likeness = pd.read_csv(out).set_index("path")["likeness"]
     assert likeness[str(folder / "inverted.png")] < 0 < likeness[str(folder / film.name)]
 
@@ -214,10 +215,102 @@ def test_a_loaded_pipeline_is_guarded(films, model):
     """Who loads the file in Python is warned too."""
     pipeline = joblib.load(model[0])
     film = str(next((films / "Normal").iterdir()))
-    assert pipeline.predict([[film]]).shape == (1,)
+    with pytest.warns(ConfoundingWarning, match="COVID-19 from hospital-c") as caught:
+        assert pipeline.predict([[film]]).shape == (1,)
+    assert len(caught) == 1  # and none by the guard
     pipeline.named_steps["guard"].mean_ *= -1
-    with pytest.warns(OutOfDistributionWarning, match="rows 0, counted"):
+    with (
+        pytest.warns(ConfoundingWarning),
+        pytest.warns(OutOfDistributionWarning, match="rows 0, counted"),
+    ):
         pipeline.predict([[film]])
+
+
+def test_train_warns_of_associated_sources_and_predict_repeats_it(films, model, tmp_path, capsys):
+    """A line with Cramér's V before training, in the saved model, and with every prediction."""
+    line = r"warning: source and class are associated in the training set \(Cramér's V 0\.\d\d, p"
+    before, _, _ = model[2].partition("trunk passes")
+    assert re.search(line, before)
+    arguments = ["predict", str(model[0]), str(films), "--out", str(tmp_path / "p.csv")]
+    assert main([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert re.search(line, captured.err)
+    found = json.loads(captured.out)["sources"]
+    assert found["single_source_classes"] == {"COVID-19": "hospital-c"}
+    assert found["cramers_v"] > 0.5
+    assert found["warning"] in captured.err
+
+
+def test_train_does_not_warn_of_mixed_sources(films, tmp_path, capsys):
+    """Nor does predict, and JSON has no warning."""
+    root = tmp_path / "films"
+    shutil.copytree(films, root)
+    table = pd.read_csv(root / "metadata.csv")
+    sources = np.where(table.groupby("label").cumcount() % 2, "one", "two")
+    table.assign(source=sources, patient="").to_csv(root / "metadata.csv", index=False)
+    out = tmp_path / "model.joblib"
+    assert main(["train", str(root), "--out", str(out), *SMALL, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "associated" not in captured.err
+    assert json.loads(captured.out)["sources"]["warning"] is None
+    assert joblib.load(out).named_steps["sources"].cramers_v_ < 0.3
+    assert main(["predict", str(out), str(root), "--out", str(tmp_path / "p.csv")]) == 0
+    assert "associated" not in capsys.readouterr().err
+
+
+def test_predict_takes_files_lists_and_tables(films, model, tmp_path, capsys):
+    """All give a file the same probabilities; a table's label, patient and source are kept."""
+    metadata = pd.read_csv(films / "metadata.csv").iloc[:6]
+    names = (metadata["label"] + "/" + metadata["filename"]).tolist()
+    paths = [str(films / name) for name in names]
+    (tmp_path / "list.txt").write_text("\n".join([*names, "", ""]), encoding="utf-8")
+    (tmp_path / "absolute.txt").write_text("\n".join(paths), encoding="utf-8")
+    table = tmp_path / "table.csv"
+    metadata.assign(
+        filename=names, finding=["", "a", "b", "", "c", "d"], clinic=metadata["source"]
+    ).drop(columns=["label", "source"]).to_csv(table, index=False)
+    named = ["--root", str(films)]
+    forms = {
+        "files": paths,
+        "a folder and a file": [str(films / "COVID-19"), *paths, paths[0]],
+        "list": [str(tmp_path / "list.txt"), *named],
+        "absolute": [str(tmp_path / "absolute.txt")],
+        "table": [str(table), *named, "--label", "finding", "--source", "clinic"],
+        "unlabelled": [str(table), *named],
+        "labelled": [str(films), "--form", "folder"],
+    }
+    found = {}
+    for form, arguments in forms.items():
+        out = tmp_path / "out.csv"
+        assert main(["predict", str(model[0]), *arguments, "--out", str(out)]) == 0, form
+        found[form] = pd.read_csv(out, keep_default_na=False).set_index("path")
+        assert found[form].index.is_unique
+    expected = found["files"]
+    assert expected.index.tolist() == paths
+    assert not {"label", "patient", "source"} & set(expected)
+    for form, result in found.items():
+        shared = result.loc[paths, expected.columns]
+        pd.testing.assert_frame_equal(shared, expected, atol=1e-4, obj=form)
+    assert found["table"].columns[:3].tolist() == ["label", "patient", "source"]
+    assert found["table"]["label"].tolist() == ["", "a", "b", "", "c", "d"]
+    assert found["table"]["patient"].tolist() == metadata["patient"].tolist()
+    assert found["table"]["source"].tolist() == metadata["source"].tolist()
+    assert found["unlabelled"].columns[:2].tolist() == ["patient", "p_COVID-19"]
+    assert len(found["labelled"]) == 60
+    assert found["labelled"].loc[paths, "label"].tolist() == metadata["label"].tolist()
+    capsys.readouterr()
+
+
+def test_predict_names_files_that_do_not_exist(films, model, tmp_path, capsys):
+    """They are an error, or left out on request."""
+    listed = tmp_path / "list.txt"
+    listed.write_text("gone.png\n" + next((films / "Normal").iterdir()).name, encoding="utf-8")
+    arguments = ["predict", str(model[0]), str(listed), "--root", str(films), "--out"]
+    assert main([*arguments, str(tmp_path / "p.csv")]) == 1
+    assert "1 of 2 files that" in (err := capsys.readouterr().err)
+    assert "(gone.png)" in err
+    assert main([*arguments, str(tmp_path / "p.csv"), "--skip-missing"]) == 0
+    assert len(pd.read_csv(tmp_path / "p.csv")) == 1
 
 
 def test_other_forms_of_data(films, tmp_path, capsys):
@@ -293,6 +386,14 @@ def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
         (["audit", "{films}", "--html", "{tmp}/no/a.html"], "is no such folder"),
         (["predict", "{films}/metadata.csv", "{films}", "--out", "{tmp}/p"], "could not be loaded"),
         (["predict", "{model}", "{tmp}", "--out", "{tmp}/p"], "holds no image"),
+        (
+            ["predict", "{model}", "{films}/metadata.csv", "--path", "file", "--out", "{tmp}/p"],
+            "no column 'file'",
+        ),
+        (
+            ["predict", "{model}", "{films}/metadata.csv", "--label", "class", "--out", "{tmp}/p"],
+            "no column 'class'",
+        ),
         (["audit", "{films}/Normal"], "expected"),
         (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--set", "lr=abc"], "'lr' parameter"),
         (["train", "{films}", "--out", "/dev/null", *SMALL], "is not a regular file"),
@@ -326,6 +427,9 @@ def test_bad_input_is_one_line_and_exit_code_1(films, model, tmp_path, capsys, a
         ["audit", "{films}/metadata.csv", "--label-map", "Normal"],
         ["audit", "{films}", "--form", "table"],
         ["audit", "{films}", "--root", "{films}"],
+        ["predict", "{films}/metadata.csv", "{films}", "--root", "{films}", "--out", "{tmp}/p"],
+        ["predict", "{films}/metadata.csv", "{films}", "--out", "{tmp}/p", "--form", "table"],
+        ["predict", "{films}/metadata.csv", *["{films}"] * 2, "--form", "list", "--out", "{tmp}/p"],
         ["audit", "{films}/metadata.csv", "--on", "PatientID"],
         ["audit", "{films}", "--form", "dicom", "--on", "PatientID"],
         ["audit", "{films}/metadata.csv", "--label-map", "a=b", "--label-map", "a=c"],
@@ -339,7 +443,9 @@ def test_wrong_usage_is_exit_code_2(films, tmp_path, capsys, arguments):
     assert main([a.format(films=films, tmp=tmp_path) for a in arguments]) == 2
     err = capsys.readouterr().err
     assert "Error: " in err
-    assert any(word in err for word in ("Invalid value", "is a folder", "is of no use"))
+    assert any(
+        word in err for word in ("Invalid value", "is a folder", "does not apply", "has 2 values")
+    )
 
 
 @pytest.fixture
@@ -415,7 +521,7 @@ def test_a_link_to_a_result_stays_one(films, model, tmp_path):
 def test_a_model_of_another_kind_is_refused(tmp_path, films, capsys):
     """A pickle that no training wrote is named for what it is."""
     path = tmp_path / "other.joblib"
-    unfitted = Pipeline([(name, ResNetOvO()) for name in ("loader", "guard", "model")])
+    unfitted = Pipeline([(name, ResNetOvO()) for name in _pipeline.STEPS])
     for found in ({"a": 1}, unfitted):
         joblib.dump(found, path)
         assert main(["predict", str(path), str(films), "--out", str(tmp_path / "p.csv")]) == 1

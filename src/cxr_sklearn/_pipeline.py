@@ -1,4 +1,4 @@
-"""The pipeline that the command line trains, saves and predicts with: loader, guard, model."""
+"""The pipeline that the command line trains, saves and predicts with."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from sklearn.utils import Bunch
 
 from ._files import replace_file
 from ._images import XRayLoader, all_unreadable
-from .datasets import MeanRadiograph
-from .exceptions import UnreadableImageWarning
+from .datasets import MeanRadiograph, SourceAssociation
+from .exceptions import ConfoundingWarning, UnreadableImageWarning
 
-STEPS = ("loader", "guard", "model")
+STEPS = ("loader", "guard", "sources", "model")
 READ_AT_ONCE = 256
 
 
@@ -101,10 +101,33 @@ def read_rows(loader: XRayLoader, paths: np.ndarray, progress: Callable[[], Any]
     return rows
 
 
+def fit_sources(bunch: Bunch, rows: np.ndarray, X: np.ndarray | None = None) -> SourceAssociation:
+    """Return the association of source and class in some rows of a Bunch; warn if there is one.
+
+    Parameters
+    ----------
+    bunch : sklearn.utils.Bunch
+    rows : ndarray of int
+    X : ndarray of shape (n_rows, n_features), default=None
+        Input of the step in its pipeline; the paths by default.
+
+    Returns
+    -------
+    SourceAssociation
+    """
+    X = bunch.data[rows] if X is None else X
+    sources = None if bunch.get("sources") is None else bunch.sources[rows]
+    return SourceAssociation().fit(
+        X, bunch.target[rows], sources=sources, groups=bunch.groups[rows]
+    )
+
+
 def fit_pipeline(
-    loader: XRayLoader, model: Any, X: np.ndarray, y: np.ndarray, groups: np.ndarray
+    loader: XRayLoader, model: Any, X: np.ndarray, bunch: Bunch, rows: np.ndarray
 ) -> Pipeline:
-    """Fit guard and model on rows that the loader has read, and return the pipeline of the three.
+    """Fit the other steps on images that the loader has read, and return the whole pipeline.
+
+    An association of source and class is stored without a warning: see :func:`fit_sources`.
 
     Parameters
     ----------
@@ -112,18 +135,24 @@ def fit_pipeline(
         Fitted.
     model : classifier of cxr_sklearn
         Fitted in place.
-    X : ndarray of shape (n_samples, image_size * image_size), dtype uint8
-    y, groups : ndarray of shape (n_samples,)
-        Class and patient of each row.
+    X : ndarray of shape (n_images, image_size * image_size), dtype uint8
+        All images of the Bunch.
+    bunch : sklearn.utils.Bunch
+    rows : ndarray of int
+        Row numbers of the training set.
 
     Returns
     -------
     pipeline : sklearn.pipeline.Pipeline
         Takes a column of paths.
     """
+    X = X[rows]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConfoundingWarning)
+        sources = fit_sources(bunch, rows, X)
     guard = MeanRadiograph().fit(X)
-    model.fit(X, y, groups=groups)
-    return Pipeline(list(zip(STEPS, (loader, guard, model), strict=True)))
+    model.fit(X, bunch.target[rows], groups=bunch.groups[rows])
+    return Pipeline(list(zip(STEPS, (loader, guard, sources, model), strict=True)))
 
 
 def save_pipeline(pipeline: Pipeline, path: str | os.PathLike) -> None:
@@ -170,11 +199,11 @@ def predict_files(pipeline: Pipeline, paths: Sequence[str]) -> pd.DataFrame:
     Returns
     -------
     table : DataFrame of n_files rows
-        ``path``, a probability per class (``p_…``), ``prediction``, ``likeness`` (correlation with
-        the mean radiograph of the training set) and ``error`` (the reason why a file could not be
-        read; its other cells are then empty).
+        ``path``, a probability per class (``p_…``), ``prediction``, ``likeness`` (how like the
+        training set the image is, see :meth:`MeanRadiograph.score_samples`) and ``error`` (the
+        reason why a file could not be read; its other cells are then empty).
     """
-    loader, guard, classifier = (pipeline.named_steps[name] for name in STEPS)
+    loader, guard, classifier = (pipeline.named_steps[n] for n in ("loader", "guard", "model"))
     X = _masked(loader, [[path] for path in paths])
     readable = loader.readable_
     columns = [f"p_{name}" for name in classifier.classes_]
@@ -192,6 +221,48 @@ def predict_files(pipeline: Pipeline, paths: Sequence[str]) -> pd.DataFrame:
     table["likeness"] = likeness
     table["error"] = [errors.get(row, "") for row in range(len(paths))]
     return table
+
+
+def write_predictions(
+    pipeline: Pipeline,
+    files: pd.DataFrame,
+    out: str | os.PathLike,
+    batch: int,
+    progress: Callable[[], Any],
+) -> tuple[int, int]:
+    """Write the predictions for files as a CSV file, whole or not at all.
+
+    Parameters
+    ----------
+    pipeline : sklearn.pipeline.Pipeline
+        From :func:`load_pipeline`; its loader must have ``on_error="mask"``.
+    files : DataFrame
+        ``path``, and further columns, which are written after it.
+    out : str or path
+    batch : int
+        Number of files to read at a time.
+    progress : callable
+        Called after each file.
+
+    Returns
+    -------
+    n_unreadable, n_unlike : int
+        Files without a prediction, and images that the guard takes for outliers.
+    """
+    threshold = pipeline.named_steps["guard"].offset_
+    failed = unlike = 0
+    with replace_file(out) as stream:
+        for start in range(0, len(files), batch):
+            part = files.iloc[start : start + batch].reset_index(drop=True)
+            table = predict_files(pipeline, part["path"].tolist())
+            failed += int((table["error"] != "").sum())
+            unlike += int((table["likeness"] < threshold).sum())
+            table = pd.concat([part, table.drop(columns="path")], axis=1)
+            text = table.to_csv(index=False, header=start == 0, float_format="%.6f")
+            stream.write(text.encode("utf-8", "backslashreplace"))
+            for _ in part["path"]:
+                progress()
+    return failed, unlike
 
 
 def _masked(loader: XRayLoader, paths: Any) -> np.ndarray:

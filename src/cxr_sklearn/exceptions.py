@@ -32,5 +32,12 @@ class OutOfDistributionWarning(UserWarning):
     """Images are unlike the training set, so that their predictions may be meaningless."""
 
 
+class ConfoundingWarning(UserWarning):
+    """Source and class of the training images were associated.
+
+    A model of such images may recognise the source instead of the disease.
+    """
+
+
 class CurationWarning(UserWarning):
     """Rules of curation fall on one class or source more than on others."""

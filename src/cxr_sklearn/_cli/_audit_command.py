@@ -9,7 +9,8 @@ import click
 from .. import _preflight
 from ..datasets._audit import SEVERITIES
 from ..datasets._target import check_not_read, check_target
-from ._options import data_options, load
+from ._forms import load
+from ._options import data_options
 from ._output import print_json, progress
 from ._program import main
 

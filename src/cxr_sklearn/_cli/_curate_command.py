@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from .. import _preflight
-from ._options import data_options, literal, load
+from ._forms import load
+from ._options import data_options, literal
 from ._output import print_json, progress
 from ._program import main
 

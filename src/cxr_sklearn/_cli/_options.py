@@ -1,17 +1,19 @@
-"""Options that several commands share, and loading of what they name."""
+"""Options that several commands share, and the types of their values."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
+from joblib import cpu_count
+
+from ._forms import FORMS, PREDICTION_FORMS
 
 
 class _Jobs(click.ParamType):
-    """A number of threads; -1 for all cores."""
+    """A number of threads, at most the number of cores; -1 for all cores."""
 
     name = "integer"
 
@@ -19,19 +21,10 @@ class _Jobs(click.ParamType):
         n = click.INT.convert(value, parameter, context)
         if n == 0:
             self.fail("0; expected 1 or more, or -1 for all cores", parameter, context)
+        if n > cpu_count():
+            click.echo(f"--jobs {n}: {cpu_count()} are used, one per core", err=True)
+            return cpu_count()
         return n
-
-
-JOBS = _Jobs()
-
-# which options a form of DATA takes; any other that is given is a mistake
-_FORMS: dict[str, tuple[str, ...]] = {
-    "folder": (),
-    "table": ("root", "path", "label", "patient", "source", "label_map", "skip_missing"),
-    "nih": ("root", "label_map", "skip_missing"),
-    "covidx": ("root", "skip_missing"),
-    "dicom": ("labels", "label", "on", "salt"),
-}
 
 
 def _label_map(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict:
@@ -44,14 +37,11 @@ def _label_map(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     return {old: new for old, _, new in pairs}
 
 
-_DATA = (
-    click.argument("data", type=click.Path(exists=True)),
-    click.option(
-        "--form",
-        type=click.Choice(list(_FORMS)),
-        help="What DATA is: class folders, a CSV file, the NIH's Data_Entry CSV, a COVIDx label "
-        "file, or a folder of DICOM files whose headers tell the rest.  [default: folder or table]",
-    ),
+def _form(forms: dict, text: str) -> Callable:
+    return click.option("--form", type=click.Choice(list(forms)), help=text)
+
+
+_FILES = (
     click.option(
         "--root",
         type=click.Path(exists=True, file_okay=False),
@@ -59,16 +49,16 @@ _DATA = (
     ),
     click.option("--path", default="filename", show_default=True, help="Column of a CSV."),
     click.option("--label", default="label", show_default=True, help="Column of a CSV."),
-    click.option("--patient", help="Column of a CSV."),
-    click.option("--source", help="Column of a CSV."),
-    click.option(
-        "--label-map",
-        multiple=True,
-        callback=_label_map,
-        metavar="LABEL=CLASS",
-        help="Rename or merge labels of a CSV; others are left out. May be repeated.",
-    ),
-    click.option("--skip-missing", is_flag=True, help="Leave out files that are not there."),
+)
+_LABEL_MAP = click.option(
+    "--label-map",
+    multiple=True,
+    callback=_label_map,
+    metavar="LABEL=CLASS",
+    help="Rename or merge labels of a CSV; others are left out. May be repeated.",
+)
+_REST = (
+    click.option("--skip-missing", is_flag=True, help="Leave out files that do not exist."),
     click.option(
         "--labels",
         type=click.Path(exists=True, dir_okay=False),
@@ -87,64 +77,56 @@ _DATA = (
         show_envvar=True,
         help="Secret that makes the pseudonyms of DICOM patients the same each time.",
     ),
-    click.option("--jobs", type=JOBS, default=None, help="Threads that read files.  [default: 1]"),
+    click.option(
+        "--jobs",
+        type=_Jobs(),
+        help="Threads that read files, at most one per core; audit fits its baselines in as many "
+        "processes, at most 5.  [default: 1]",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+)
+_DATA = (
+    click.argument("data", type=click.Path(exists=True)),
+    _form(
+        FORMS,
+        "Form of DATA: class folders, a CSV file, the NIH's Data_Entry CSV, a COVIDx label file, "
+        "or a folder of DICOM files described by their headers.  [default: folder or table]",
+    ),
+    *_FILES,
+    click.option("--patient", help="Column of a CSV."),
+    click.option("--source", help="Column of a CSV."),
+    _LABEL_MAP,
+    *_REST,
+)
+_PREDICTION_DATA = (
+    click.argument("data", nargs=-1, required=True, type=click.Path(exists=True)),
+    _form(
+        PREDICTION_FORMS,
+        "Form of DATA: image files and folders of any depth, a text file with a path per line, a "
+        "CSV file, or what train reads.  [default: images, list for one .txt file, table for "
+        "another file that is not an image]",
+    ),
+    *_FILES,
+    click.option("--patient", default="patient", show_default=True, help="Column of a CSV."),
+    click.option("--source", default="source", show_default=True, help="Column of a CSV."),
+    *_REST,
 )
 
 
 def data_options(command: Callable) -> Callable:
-    for option in reversed(_DATA):
+    """Add the argument DATA with its options to a command that needs labels."""
+    return _with(command, _DATA)
+
+
+def prediction_options(command: Callable) -> Callable:
+    """Add the argument DATA with its options to a command that needs no labels."""
+    return _with(command, _PREDICTION_DATA)
+
+
+def _with(command: Callable, options: tuple[Callable, ...]) -> Callable:
+    for option in reversed(options):
         command = option(command)
     return command
-
-
-def load(options: dict[str, Any]) -> Any:
-    """Return the Bunch of DATA, and say what was left out of it."""
-    data = Path(options["data"])
-    form = options["form"] or ("folder" if data.is_dir() else "table")
-    _check_form(form, data)
-    bunch = _loaded_as(form, data, options)
-    click.echo(bunch.DESCR, err=True)
-    return bunch
-
-
-def _loaded_as(form: str, data: Path, options: dict[str, Any]) -> Any:
-    from .. import datasets
-
-    on_missing = "list" if options["skip_missing"] else "raise"
-    root = options["root"] or data.parent
-    if form == "folder":
-        return datasets.load_xray_folder(data)
-    if form == "dicom":
-        names = {name: options[name] for name in ("labels", "label", "on", "salt")}
-        return datasets.load_dicom_folder(data, **names)
-    if form == "covidx":
-        return datasets.load_covidx(data, root, on_missing=on_missing)
-    columns = {name: options[name] for name in ("path", "label", "patient", "source")}
-    return datasets.load_xray_table(
-        data,
-        root=root,
-        **({"preset": "nih"} if form == "nih" else columns),
-        label_map=options["label_map"] or None,
-        on_missing=on_missing,
-    )
-
-
-def _check_form(form: str, data: Path) -> None:
-    """Refuse options that the form of DATA does not take, rather than ignore them."""
-    if (form in ("folder", "dicom")) != data.is_dir():
-        found, other = ("folder", "file") if data.is_dir() else ("file", "folder")
-        raise click.UsageError(f"--form {form}: DATA={str(data)!r} is a {found}, not a {other}")
-    context = click.get_current_context()
-    for name in dict.fromkeys(name for names in _FORMS.values() for name in names):
-        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        if given and name not in _FORMS[form]:
-            forms = ", ".join(other for other, names in _FORMS.items() if name in names)
-            raise click.UsageError(
-                f"--{name.replace('_', '-')} is of no use with --form {form}; it is for {forms}"
-            )
-        if given and form == "dicom" and name in ("label", "on") and not context.params["labels"]:
-            raise click.UsageError(f"--{name} is of no use without --labels")
 
 
 def literal(text: str) -> Any:

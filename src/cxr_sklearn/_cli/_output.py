@@ -27,6 +27,18 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(plain, indent=1, allow_nan=False))
 
 
+def source_figures(sources: Any) -> dict[str, Any]:
+    """Return what JSON reports of a SourceAssociation."""
+    return {
+        "sources": {
+            "cramers_v": sources.cramers_v_,
+            "p": sources.p_value_,
+            "single_source_classes": sources.single_source_classes_,
+            "warning": sources.message_ or None,
+        }
+    }
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, pd.DataFrame):
         return json.loads(value.reset_index().to_json(orient="records"))

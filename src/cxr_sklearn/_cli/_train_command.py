@@ -11,8 +11,9 @@ import numpy as np
 from .. import _preflight
 from .._images import XRayLoader
 from ..datasets._target import check_not_read, check_target
-from ._options import data_options, literal, load
-from ._output import print_json, progress
+from ._forms import load
+from ._options import data_options, literal
+from ._output import print_json, progress, source_figures
 from ._program import main
 
 MODELS = {
@@ -51,7 +52,7 @@ def _setting(
 
 
 @main.command(
-    short_help="Train a model, judge it on patients set apart, and save it.",
+    short_help="Train a model, judge it on held-out patients, and save it.",
     epilog="\b\nExample:\n  cxr-sklearn train xrays/ --out model.joblib --model ovo --set lr=3e-4 "
     '--set "hidden_layer_sizes=[128]"',
 )
@@ -84,12 +85,14 @@ def _setting(
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--verbose", "-v", is_flag=True, help="Print the loss of every epoch.")
 def train(out: str, test_fraction: float, **options: Any) -> None:
-    """Train a model on DATA, judge it on patients set apart, and save it.
+    """Train a model on DATA, judge it on held-out patients, and save it.
 
     The file is a pipeline: a loader of files, a guard that warns of images unlike the training set
-    (MeanRadiograph), and the model.
+    (MeanRadiograph), the association of source and class (SourceAssociation), and the model. Where
+    source and class of the training images go together, a warning states it, and predict repeats
+    it.
     """
-    from .._pipeline import fit_pipeline, read_rows, save_pipeline, split_patients
+    from .._pipeline import fit_pipeline, fit_sources, read_rows, save_pipeline, split_patients
     from ..metrics import classification_table
 
     inputs = [options[name] for name in ("data", "labels", "root", "weights")]
@@ -98,17 +101,17 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     bunch = load(options)
     check_not_read(out, "--out", bunch.data[:, 0])
     training, held_out = split_patients(bunch, test_fraction, options["seed"])
+    sources = fit_sources(bunch, training)  # warns before the work
     loader = XRayLoader(image_size=options["image_size"], n_jobs=options["jobs"])
     click.echo(_preflight.training(bunch, training, model, loader, out), err=True)
     with progress(len(bunch.data), "reading") as step:
         X = read_rows(loader, bunch.data, step)
-    pipeline = fit_pipeline(
-        loader, model, X[training], bunch.target[training], bunch.groups[training]
-    )
+    pipeline = fit_pipeline(loader, model, X, bunch, training)
     predicted = model.predict(X[held_out]) if len(held_out) else None
     save_pipeline(pipeline, out)
     if options["as_json"]:
-        print_json(_summary(out, len(training), bunch.target[held_out], predicted))
+        summary = _summary(out, len(training), bunch.target[held_out], predicted)
+        print_json(summary | source_figures(sources))
         return
     if predicted is not None:
         n_patients = len(set(bunch.groups[held_out]))

@@ -12,6 +12,7 @@ from ._folder import load_xray_folder
 from ._patients import patient_from_covidx, patient_from_nih
 from ._phantom_files import make_chest_phantom_files
 from ._phantoms import make_chest_phantoms
+from ._source_association import SourceAssociation
 from ._split import LeaveOneSourceOut, SplitReport, check_split
 from ._table import load_xray_table
 from ._template import MeanRadiograph
@@ -23,6 +24,7 @@ __all__ = [
     "Finding",
     "LeaveOneSourceOut",
     "MeanRadiograph",
+    "SourceAssociation",
     "SplitReport",
     "audit",
     "check_split",

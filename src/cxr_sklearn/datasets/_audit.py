@@ -18,6 +18,7 @@ from ._duplicates import find_duplicates
 from ._films import Films, measure_films
 from ._patients import age_in_years
 from ._shortcuts import folds_for, judged, name_families, out_of_fold, shortcuts
+from ._source_association import single_source_classes
 from ._template import TURNED, equalised, mean_radiograph
 
 SEVERITIES = ("serious", "warning", "note")
@@ -328,10 +329,7 @@ class _Auditor:
             )
         if self.sources_are_inferred or len(set(self.sources[known])) < 2:
             return {}
-        table = pd.crosstab(self.y[known], self.sources[known])
-        single = {
-            str(label): str(row.idxmax()) for label, row in table.iterrows() if (row > 0).sum() == 1
-        }
+        single = single_source_classes(self.y[known], self.sources[known])
         if single:
             named = ", ".join(f"{label} from {source}" for label, source in single.items())
             self.add(
