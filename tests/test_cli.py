@@ -22,6 +22,7 @@ from sklearn.pipeline import Pipeline
 
 from cxr_sklearn import ResNetOvO, _cli, _pipeline
 from cxr_sklearn.__main__ import main
+from cxr_sklearn._cli import _options
 from cxr_sklearn.datasets import _shortcuts, make_chest_phantom_files
 from cxr_sklearn.exceptions import ConfoundingWarning, OutOfDistributionWarning
 
@@ -103,6 +104,43 @@ def test_audit_prints_json(films, capsys):
     assert found["images"] == 60
     assert found["findings"][0]["severity"] == "serious"
     assert {"baseline", "metric", "value", "low", "high"} <= set(found["baselines"][0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name")
+def test_audit_names_files_in_json(films, tmp_path, capsys):
+    """Also a file whose name is no text; the text output escapes it."""
+    root = tmp_path / "films"
+    shutil.copytree(films, root)
+    odd = os.fsencode(root / "Normal") + b"/odd\xff.png"
+    with open(odd, "wb") as file:
+        file.write(b"no image")
+    first, second = sorted((root / "Pneumonia").iterdir())[:2]
+    second.write_bytes(first.read_bytes())
+    assert main(["audit", str(root), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["path"] for row in found["unreadable"]] == [os.fsdecode(odd)]
+    assert [row["first"] for row in found["duplicates"]] == [str(first)]
+    assert found["turned"] == []
+    assert main(["audit", str(root)]) == 0
+    out = capsys.readouterr().out
+    assert r"odd\udcff.png: " in out
+    assert f"{first} = {second} (exact, one class" in out
+    assert main(["curate", str(root), str(tmp_path / "out"), "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert os.fsdecode(odd) in [row["path"] for row in files]
+
+
+def test_jobs_are_at_most_the_cores_and_counted(films, monkeypatch, capsys):
+    """The line before the work states the processes that fit baselines, and their memory."""
+    monkeypatch.setattr(_options, "cpu_count", lambda: 2)
+    assert main(["audit", str(films), "--jobs", "64", "--json"]) == 0
+    err = capsys.readouterr().err
+    assert "--jobs 64: 2 are used, one per core" in err
+    many, unit = re.search(r"([\d.]+) ([MG]iB) of memory \(2 processes\)", err).groups()
+    assert main(["audit", str(films), "--json"]) == 0
+    few, same = re.search(r"([\d.]+) ([MG]iB) of memory; ", capsys.readouterr().err).groups()
+    scale = {"MiB": 1, "GiB": 1024}
+    assert float(many) * scale[unit] - float(few) * scale[same] > 300
 
 
 def test_what_is_not_known_is_null(tmp_path, capsys):

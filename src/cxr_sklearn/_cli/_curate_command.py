@@ -9,7 +9,7 @@ import click
 from .. import _preflight
 from ._forms import load
 from ._options import data_options, literal
-from ._output import print_json, progress
+from ._output import echo, print_json, progress
 from ._program import main
 
 
@@ -56,7 +56,7 @@ def curate(out: str, dry_run: bool, link: bool, rules: dict, **options: Any) -> 
 
     bunch = load(options)
     copied_to = None if dry_run or link else out
-    click.echo(_preflight.reading(bunch, options["jobs"], copied_to), err=True)
+    echo(_preflight.reading(bunch, options["jobs"], copied_to), err=True)
     with progress(len(bunch.data), "reading") as step:
         result = run(
             bunch,
@@ -70,5 +70,5 @@ def curate(out: str, dry_run: bool, link: bool, rules: dict, **options: Any) -> 
     if options["as_json"]:
         print_json({"out": result.out, "files": result.manifest})
     else:
-        click.echo(str(result))
-        click.echo(f"\nwritten to {result.out}" if result.out else "\ndry run: nothing written")
+        echo(str(result))
+        echo(f"\nwritten to {result.out}" if result.out else "\ndry run: nothing written")

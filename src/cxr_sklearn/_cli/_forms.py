@@ -8,6 +8,8 @@ from typing import Any
 import click
 import pandas as pd
 
+from ._output import echo
+
 # Options that a form takes; any other that is given is an error.
 FORMS: dict[str, tuple[str, ...]] = {
     "folder": (),
@@ -31,7 +33,7 @@ def load(options: dict[str, Any]) -> Any:
     _check_kind(form, data)
     _check_options(form, FORMS)
     bunch = _bunch(form, data, options)
-    click.echo(bunch.DESCR, err=True)
+    echo(bunch.DESCR, err=True)
     return bunch
 
 
@@ -49,7 +51,7 @@ def select(options: dict[str, Any]) -> pd.DataFrame:
     if form == "images":
         files, n_left_out = _selection.from_paths(given)
         if n_left_out:
-            click.echo(f"files that are not images, left out: {n_left_out}", err=True)
+            echo(f"files that are not images, left out: {n_left_out}", err=True)
         return files
     if len(given) > 1:
         raise click.UsageError(f"--form {form}: DATA has {len(given)} values; expected one")
@@ -68,7 +70,7 @@ def select(options: dict[str, Any]) -> pd.DataFrame:
             skip_missing=skip,
         )
     bunch = _bunch(form, data, options)
-    click.echo(bunch.DESCR, err=True)
+    echo(bunch.DESCR, err=True)
     return _selection.from_bunch(bunch)
 
 

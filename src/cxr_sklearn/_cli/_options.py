@@ -10,6 +10,7 @@ import click
 from joblib import cpu_count
 
 from ._forms import FORMS, PREDICTION_FORMS
+from ._output import echo
 
 
 class _Jobs(click.ParamType):
@@ -22,7 +23,7 @@ class _Jobs(click.ParamType):
         if n == 0:
             self.fail("0; expected 1 or more, or -1 for all cores", parameter, context)
         if n > cpu_count():
-            click.echo(f"--jobs {n}: {cpu_count()} are used, one per core", err=True)
+            echo(f"--jobs {n}: {cpu_count()} are used, one per core", err=True)
             return cpu_count()
         return n
 

@@ -14,6 +14,13 @@ import pandas as pd
 from tqdm import tqdm
 
 
+def echo(text: str, err: bool = False) -> None:
+    """Print a line; what the terminal cannot show, such as names that are no text, is escaped."""
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+
+
 @contextlib.contextmanager
 def progress(total: int, what: str) -> Iterator[Callable[[], Any]]:
     """Show a bar on the error output, if that is a terminal."""
@@ -24,7 +31,7 @@ def progress(total: int, what: str) -> Iterator[Callable[[], Any]]:
 def print_json(value: Any) -> None:
     """Print a value as JSON, NaN as null."""
     plain = json.loads(json.dumps(value, default=_plain), parse_constant=lambda _: None)
-    click.echo(json.dumps(plain, indent=1, allow_nan=False))
+    echo(json.dumps(plain, indent=1, allow_nan=False))  # ASCII, also for names that are no text
 
 
 def source_figures(sources: Any) -> dict[str, Any]:
@@ -41,7 +48,8 @@ def source_figures(sources: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, pd.DataFrame):
-        return json.loads(value.reset_index().to_json(orient="records"))
+        named = value if value.index.name is None else value.reset_index()
+        return named.astype(object).where(named.notna(), None).to_dict("records")
     if isinstance(value, np.generic):
         return value.item()
     return str(value)

@@ -13,7 +13,7 @@ from ..datasets._target import check_not_read, check_target
 from ..exceptions import ConfoundingWarning, OutOfDistributionWarning, UnreadableImageWarning
 from ._forms import select
 from ._options import prediction_options
-from ._output import print_json, progress, source_figures
+from ._output import echo, print_json, progress, source_figures
 from ._program import main
 
 
@@ -48,14 +48,14 @@ def predict(model: str, out: str, batch: int, **options: Any) -> None:
     classifier, sources = (pipeline.named_steps[name] for name in ("model", "sources"))
     predicted = partial(predict_files, pipeline)
     paths = files["path"].tolist()
-    click.echo(_preflight.predicting(paths, classifier, predicted, batch, out), err=True)
+    echo(_preflight.predicting(paths, classifier, predicted, batch, out), err=True)
     with progress(len(files), "predicting") as step:
         failed, unlike = write_predictions(pipeline, files, out, batch, step)
     if options["as_json"]:
         counts = {"images": len(files), "unreadable": failed, "unlike": unlike}
         print_json({"out": out, **counts, **source_figures(sources)})
     else:
-        click.echo(f"{len(files) - failed} of {len(files)} images predicted; written to {out}")
+        echo(f"{len(files) - failed} of {len(files)} images predicted; written to {out}")
     _warn(pipeline, failed, unlike)
 
 

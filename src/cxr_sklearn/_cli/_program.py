@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .. import __version__
+from ._output import echo
 
 _EXIT_CODES = """
 \b
@@ -32,15 +33,15 @@ class _Program(click.Group):
         except BrokenPipeError:
             raise  # click ends quietly
         except (OSError, ValueError, TypeError, MemoryError) as error:
-            click.echo(f"error: {_one_line(error)}", err=True)
+            echo(f"error: {_one_line(error)}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted; the same command, given again, starts or goes on", err=True)
+            echo("interrupted; the same command, given again, starts or goes on", err=True)
             ctx.exit(130)
 
 
 def _warn(message: Any, *rest: Any, **more: Any) -> None:
-    click.echo(f"warning: {_one_line(message)}", err=True)
+    echo(f"warning: {_one_line(message)}", err=True)
 
 
 def _one_line(error: Any) -> str:

@@ -13,7 +13,7 @@ from .._images import XRayLoader
 from ..datasets._target import check_not_read, check_target
 from ._forms import load
 from ._options import data_options, literal
-from ._output import print_json, progress, source_figures
+from ._output import echo, print_json, progress, source_figures
 from ._program import main
 
 MODELS = {
@@ -103,7 +103,7 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     training, held_out = split_patients(bunch, test_fraction, options["seed"])
     sources = fit_sources(bunch, training)  # warns before the work
     loader = XRayLoader(image_size=options["image_size"], n_jobs=options["jobs"])
-    click.echo(_preflight.training(bunch, training, model, loader, out), err=True)
+    echo(_preflight.training(bunch, training, model, loader, out), err=True)
     with progress(len(bunch.data), "reading") as step:
         X = read_rows(loader, bunch.data, step)
     pipeline = fit_pipeline(loader, model, X, bunch, training)
@@ -116,8 +116,8 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     if predicted is not None:
         n_patients = len(set(bunch.groups[held_out]))
         table = classification_table(bunch.target[held_out], predicted)
-        click.echo(f"\n{len(held_out)} held-out images of {n_patients} patients:\n{table}")
-    click.echo(f"\nsaved {out} ({Path(out).stat().st_size / 2**20:.0f} MiB)")
+        echo(f"\n{len(held_out)} held-out images of {n_patients} patients:\n{table}")
+    echo(f"\nsaved {out} ({Path(out).stat().st_size / 2**20:.0f} MiB)")
 
 
 def _summary(out: str, n_training: int, y: Any, predicted: Any) -> dict[str, Any]:
