@@ -22,7 +22,7 @@ from .._files import replace_file
 from .._row_file import file_version
 from ._files import CURATION_MARKER
 
-# held while a process writes; it stays behind, empty
+# held while a process writes; the empty file may stay behind
 _LOCK = ".cxr-curation.lock"
 FOLDERS = {"keep": "kept", "review": "review"}
 _LONGEST = 120  # characters of a name; with what is added, file systems allow 255 bytes
