@@ -75,7 +75,7 @@ def test_each_command_helps_with_an_example(command, capsys):
     """``--help`` says what a command does and ends with an example."""
     assert main([command, "--help"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^Examples?:$", out, re.MULTILINE)
+    assert re.search(r"^ *Examples?:$", out, re.MULTILINE)
     assert f"cxr-sklearn {command}" in out
 
 
