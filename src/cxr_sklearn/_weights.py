@@ -1,0 +1,256 @@
+"""Weight files: found, read as data, checked, and loaded into a network."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import safetensors.torch
+import torch
+import torchvision
+from torch import nn
+
+from ._files import user_path
+
+
+def weights_version(weights: str | os.PathLike | None) -> tuple[str, ...] | None:
+    """Name weights so that a file which changed is read again."""
+    if weights is None or weights == "imagenet":
+        return None if weights is None else ("imagenet",)
+    path = _existing_file(weights)
+    status = path.stat()
+    return str(path), str(status.st_size), str(status.st_mtime_ns)
+
+
+def _existing_file(weights: str | os.PathLike) -> Path:
+    path = user_path("weights", weights, "file")
+    try:
+        is_file = path.is_file()
+    except OSError:  # such as a name that is too long
+        is_file = False
+    if not is_file:
+        raise FileNotFoundError(
+            f"weights={str(weights)!r}: no such file; expected 'imagenet', None, or the path of a "
+            "state dict (.pth, .pt or .safetensors)"
+        )
+    return path.absolute()
+
+
+def read_state(weights: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """Read a state dict without running code from the file.
+
+    Parameters
+    ----------
+    weights : str or path
+        A ``.safetensors`` file, or one that ``torch.load(weights_only=True)`` reads. A state dict
+        inside a checkpoint's ``"state_dict"`` is found, and the ``module.`` before the keys that
+        ``DataParallel`` leaves is removed.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        On the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no state dict.
+    """
+    path = _existing_file(weights)
+    try:
+        if path.suffix == ".safetensors":
+            state = safetensors.torch.load_file(path)
+        else:
+            # PyTorch warns of old storages and of sparse tensors, which are checked below
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a file of anything else can make the unpickler raise anything
+        raise ValueError(
+            f"weights={str(weights)!r} is not a readable state dict ({_reason(error)}); expected "
+            "what torch.save(net.state_dict(), path) or safetensors' save_file writes"
+        ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ValueError(
+            f"weights={str(weights)!r} holds {type(state).__name__}, not a state dict; expected "
+            "what torch.save(net.state_dict(), path) writes"
+        )
+    return _with_names(weights, state)
+
+
+def _with_names(weights: str | os.PathLike, state: dict) -> dict[str, torch.Tensor]:
+    """Return a state dict whose keys are the names of a network's tensors."""
+    for key in state:
+        if not isinstance(key, str):
+            raise ValueError(
+                f"weights={str(weights)!r} has the key {key!r}, which is not a string; expected "
+                "the names of a network's tensors, as torch.save(net.state_dict(), path) writes"
+            )
+    named = {key.removeprefix("module."): value for key, value in state.items()}
+    if len(named) < len(state):
+        twice = [key for key in state if key.startswith("module.") and key[7:] in state]
+        raise ValueError(
+            f"weights={str(weights)!r} has {_some([key[7:] for key in twice])} twice, with and "
+            "without 'module.'; expected each tensor once. Delete the keys of one kind"
+        )
+    return named
+
+
+def load_state(net: nn.Module, weights: str | os.PathLike, head: str) -> None:
+    """Load a weight file into `net` after checking keys, shapes and values.
+
+    The classification layer `head` may be missing, have another shape or be unusable: every model
+    replaces it.
+
+    Raises
+    ------
+    ValueError
+        Naming the missing and unexpected keys, the shapes that differ, or the tensors whose values
+        cannot be used.
+    """
+    _load(net, read_state(weights), f"weights={str(weights)!r}", head)
+
+
+def load_imagenet(net: nn.Module, backbone: str, head: str) -> None:
+    """Load torchvision's best ImageNet weights into a named backbone, with the same checks.
+
+    Raises
+    ------
+    OSError
+        If they are neither in PyTorch's cache folder nor can be downloaded to it.
+    ValueError
+        If the file in that folder is damaged.
+    """
+    _load(net, _imagenet_state(backbone), "weights='imagenet'", head)
+
+
+def _imagenet_state(backbone: str) -> dict[str, torch.Tensor]:
+    weights = torchvision.models.get_model_weights(backbone).DEFAULT
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except OSError as error:  # URLError is one; so is a full or read-only cache folder
+        raise OSError(
+            f"weights='imagenet': {weights.url} could not be downloaded ({error}); download it "
+            "elsewhere and pass weights=<path to the .pth file>, or weights=None to train from "
+            "scratch"
+        ) from error
+    except Exception as error:  # a download that broke off, of another program perhaps
+        raise ValueError(
+            f"weights='imagenet': PyTorch's copy of {weights.url} is not readable "
+            f"({_reason(error)}); expected a state dict. Delete the file from the folder "
+            f"{torch.hub.get_dir()!r}, and it is downloaded again"
+        ) from error
+    return state
+
+
+def _reason(error: Exception) -> str:
+    """Return the first sentence of an error.
+
+    PyTorch goes on to advise weights_only=False, which would run code from the file.
+    """
+    return (str(error).strip() or type(error).__name__).split("\n")[0].split(". ")[0]
+
+
+def _load(net: nn.Module, state: dict[str, torch.Tensor], source: str, head: str) -> None:
+    own = net.state_dict()
+
+    def is_needed(key: str) -> bool:
+        # the models replace the head, and nothing here reads the counter, which checkpoints older
+        # than PyTorch 0.4.1 lack
+        return not key.startswith(f"{head}.") and not key.endswith("num_batches_tracked")
+
+    needed = [key for key in own if is_needed(key)]
+    missing = [key for key in needed if key not in state]
+    unexpected = [key for key in state if key not in own and is_needed(key)]
+    found = {key: state[key] for key in needed if key in state}
+    wrong = [f"{k} {p}" for k, v in found.items() if (p := _shape_problem(v, own[k]))]
+    problems = [
+        *([f"missing {_some(missing)}"] if missing else []),
+        *([f"unexpected {_some(unexpected)}"] if unexpected else []),
+        *([_some(wrong, "; ")] if wrong else []),
+    ]
+    if problems:
+        raise ValueError(
+            f"{source} do not fit backbone {type(net).__name__}: {'; '.join(problems)}; pass the "
+            "file that belongs to this backbone"
+        )
+    unusable = [f"{k} {p}" for k, v in found.items() if (p := _value_problem(k, v, own[k]))]
+    if unusable:
+        raise ValueError(
+            f"{source} cannot be used: {_some(unusable)}; expected dense tensors of finite "
+            "floating-point numbers. Pass another checkpoint, or convert these tensors first"
+        )
+    optional = {
+        key: value
+        for key, value in state.items()
+        if key in own
+        and key not in found
+        and not _shape_problem(value, own[key])
+        and not _value_problem(key, value, own[key])
+    }
+    net.load_state_dict({**own, **found, **optional})
+
+
+def check_finite(net: nn.Module) -> None:
+    """Raise unless all weights are finite, wherever they come from.
+
+    Activations of such a network would be NaN, and a model trained on them useless.
+    """
+    bad = [name for name, tensor in net.named_parameters() if not torch.isfinite(tensor).all()]
+    # a mask may hold infinities
+    bad += [name for name, tensor in net.named_buffers() if torch.isnan(tensor).any()]
+    if bad:
+        raise ValueError(
+            f"backbone: {type(net).__name__} has NaN or infinite values in {_some(bad)}; expected "
+            "finite weights. Correct how the network initialises or loads them"
+        )
+
+
+def _storage_problem(value: torch.Tensor) -> str:
+    """Return why a tensor's values cannot be copied, or ``""``."""
+    if value.is_meta:
+        return "has no values (it is on the meta device)"
+    if value.is_nested or value.layout != torch.strided:
+        return "is sparse or nested"
+    return "is quantised" if value.is_quantized else ""
+
+
+def _shape_problem(value: torch.Tensor, own: torch.Tensor) -> str:
+    """Return how the shape of a tensor differs from that of a network's own, or ``""``."""
+    if _storage_problem(value) or value.shape == own.shape:  # nested tensors have no shape
+        return ""
+    return f"has shape {tuple(value.shape)}, expected {tuple(own.shape)}"
+
+
+def _value_problem(key: str, value: torch.Tensor, own: torch.Tensor) -> str:
+    """Return why the values of a tensor cannot replace those of a network's own, or ``""``."""
+    if problem := _storage_problem(value):
+        return problem
+    if _kind(value) != _kind(own):
+        # integers without their scale, and the real part of complex numbers, are other weights
+        return f"is {_dtype(value)} instead of {_dtype(own)}"
+    values = value.to(own.dtype)
+    is_mask = not torch.isfinite(own).all()
+    if torch.isnan(values).any() or (not is_mask and not torch.isfinite(values).all()):
+        return "holds NaN or infinite values"
+    if key.endswith("running_var") and bool((values < 0).any()):
+        return "holds negative variances"
+    return ""
+
+
+def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
+
+
+def _dtype(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _some(names: list[str], separator: str = ", ", most: int = 3) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return separator.join(names[:most]) + rest
