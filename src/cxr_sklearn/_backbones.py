@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,11 @@ ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4", "fc")
 
 Backbone = str | Callable[[], nn.Module]
+
+# The fits of a search follow each other at once: a download that failed is not tried again within
+# this many seconds, or a machine without a network would wait for as many timeouts as fits.
+_RETRY_SECONDS = 10
+_FAILED_DOWNLOADS: dict[str, tuple[float, str]] = {}  # by URL: when, and why
 
 
 class _StageReached(Exception):  # noqa: N818 - control flow, not an error
@@ -239,13 +246,13 @@ def build_network(backbone: Backbone, weights: str | os.PathLike | None, seed: i
 
 @functools.lru_cache(maxsize=4)
 def _named_network(backbone: str, weights: tuple[str, ...] | None, seed: int) -> Network:
+    state = _imagenet_state(backbone) if weights == ("imagenet",) else None
     with seeded(seed):
         net = getattr(torchvision.models, backbone)()
-    if weights is not None:
-        if weights == ("imagenet",):
-            net.load_state_dict(_imagenet_state(backbone))
-        else:
-            load_state(net, weights[0], head="fc")
+    if state is not None:
+        net.load_state_dict(state)
+    elif weights is not None:
+        load_state(net, weights[0], head="fc")
     return _frozen(net, RESNET_STAGES)
 
 
@@ -253,7 +260,7 @@ def _weights_version(weights: str | os.PathLike | None) -> tuple[str, ...] | Non
     """Name weights so that a file which changed is read again."""
     if weights is None or weights == "imagenet":
         return None if weights is None else ("imagenet",)
-    path = _existing_weights(weights)
+    path = existing_weights(weights)
     status = path.stat()
     return str(path), str(status.st_size), str(status.st_mtime_ns)
 
@@ -313,21 +320,36 @@ def _behaviour(module: nn.Module) -> str:
 
 def _imagenet_state(backbone: str) -> dict[str, torch.Tensor]:
     weights = torchvision.models.get_model_weights(backbone).DEFAULT
-    try:
-        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except OSError as error:  # URLError is one; so is a full or read-only cache folder
-        raise OSError(
-            f"weights='imagenet': {weights.url} could not be had ({error}); download it elsewhere "
-            "and pass weights=<path to the .pth file>, or weights=None to train from scratch"
-        ) from error
+    failed_at, reason = _FAILED_DOWNLOADS.get(weights.url, (-math.inf, ""))
+    if time.monotonic() - failed_at > _RETRY_SECONDS:
+        try:
+            return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        except OSError as error:  # URLError is one; so is a full or read-only cache folder
+            reason = str(error)
+            _FAILED_DOWNLOADS[weights.url] = time.monotonic(), reason
+    # without the traceback of urllib, which in a search is all that a user sees on the screen
+    raise OSError(
+        f"weights='imagenet': {weights.url} could not be downloaded ({reason}); expected a "
+        "connection or a downloaded file: pass weights=<path of the .pth file>, or weights=None "
+        "to train from scratch"
+    )
 
 
-def _existing_weights(weights: str | os.PathLike) -> Path:
+def existing_weights(weights: str | os.PathLike) -> Path:
+    """Return the absolute path of a weight file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
     path = Path(weights)
     if not path.is_file():
+        found = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(
-            f"weights={str(weights)!r}: no such file; expected 'imagenet', None, or the path of a "
-            "state dict (.pth, .pt or .safetensors)"
+            f"weights={str(weights)!r}: {os.fspath(path.absolute())} {found}; expected the path of "
+            "a state dict (.pth, .pt or .safetensors): correct it, or pass weights='imagenet', "
+            "which downloads torchvision's, or weights=None"
         )
     return path.absolute()
 
@@ -347,7 +369,7 @@ def read_state(weights: str | os.PathLike) -> dict[str, torch.Tensor]:
     dict of str to torch.Tensor
         On the CPU.
     """
-    path = _existing_weights(weights)
+    path = existing_weights(weights)
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)

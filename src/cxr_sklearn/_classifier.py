@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_is_fitted
 
-from ._backbones import Backbone
+from ._backbones import Backbone, existing_weights
 from ._cache import IN_PROCESS_BYTES, ActivationCache, activation_cache
 from ._checks import check_callbacks, check_layer_sizes, check_none_missing, class_weights
 from ._device import resolve_device, warn_shared_gpu
@@ -324,6 +324,8 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
 
     def _validate_params(self) -> None:
         super()._validate_params()
+        if self.weights not in (None, "imagenet"):
+            existing_weights(self.weights)  # each fit of a search then fails before it reads images
         check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
         check_callbacks(self.callbacks)
 
