@@ -12,7 +12,7 @@ import torch
 import torchvision
 from torch import nn
 
-from cxr_sklearn import ResNetClassifier, ResNetFeatures
+from cxr_sklearn import ResNetClassifier, ResNetFeatures, _weights
 from cxr_sklearn._backbones import _named_network, build_network
 
 from .toys import ToyResNet, grey_toy, toy
@@ -419,7 +419,7 @@ def test_weights_that_a_callable_sets_must_be_finite(tmp_path):
     [
         ("", ValueError, "weights='' is invalid: it is empty; expected the path of a file"),
         ("a\0b", ValueError, r"weights='a\\x00b' is invalid: it contains a null character"),
-        ("a" * 5000, FileNotFoundError, "no such file"),
+        ("a" * 5000, FileNotFoundError, "a does not exist; expected the path"),
     ],
 )
 @pytest.mark.parametrize("backbone", ["resnet18", toy])
@@ -441,7 +441,7 @@ def test_weights_may_be_in_the_home_folder(checkpoint, monkeypatch, tmp_path):
 
 def test_missing_weights_are_named():
     """A path without a file is an error that says what weights may be."""
-    with pytest.raises(FileNotFoundError, match=r"weights='nowhere.pth'.*'imagenet', None"):
+    with pytest.raises(FileNotFoundError, match=r"weights='nowhere.pth'.* does not exist; .*None"):
         build_network("resnet18", "nowhere.pth", seed=0)
 
 
@@ -452,6 +452,7 @@ def test_imagenet_weights_are_torchvisions(checkpoint, monkeypatch, tmp_path):
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     shutil.copy(path, folder / name)
+    monkeypatch.setattr(_weights, "_FAILED_DOWNLOADS", {})
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     _named_network.cache_clear()
     try:
@@ -469,6 +470,7 @@ def test_a_damaged_download_is_explained(monkeypatch, tmp_path):
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / name).write_bytes(b"half a file")
+    monkeypatch.setattr(_weights, "_FAILED_DOWNLOADS", {})
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     with pytest.raises(
         ValueError, match=rf"weights='imagenet': .*{name} is not readable"
@@ -484,6 +486,7 @@ def test_no_network_is_explained_at_fit_not_in_init(monkeypatch, tmp_path, phant
     def refuse(*_, **__):
         raise URLError("no route to host")
 
+    monkeypatch.setattr(_weights, "_FAILED_DOWNLOADS", {})
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     model = ResNetClassifier(backbone="resnet18", image_size=32)

@@ -14,7 +14,7 @@ import torchvision
 from torch import nn
 
 from ._device import seeded
-from ._weights import check_finite, load_imagenet, load_state, weights_version
+from ._weights import check_finite, imagenet_state, load_state, load_tensors, weights_version
 
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4", "fc")
@@ -238,13 +238,13 @@ def build_network(backbone: Backbone, weights: str | os.PathLike | None, seed: i
 
 @functools.lru_cache(maxsize=4)
 def _named_network(backbone: str, weights: tuple[str, ...] | None, seed: int) -> Network:
+    state = imagenet_state(backbone) if weights == ("imagenet",) else None
     with seeded(seed):
         net = getattr(torchvision.models, backbone)()
-    if weights is not None:
-        if weights == ("imagenet",):
-            load_imagenet(net, backbone, head="fc")
-        else:
-            load_state(net, weights[0], head="fc")
+    if state is not None:
+        load_tensors(net, state, "weights='imagenet'", head="fc")
+    elif weights is not None:
+        load_state(net, weights[0], head="fc")
     return _frozen(net, RESNET_STAGES)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 import warnings
 from pathlib import Path
 
@@ -13,26 +15,70 @@ from torch import nn
 
 from ._files import user_path
 
+# The fits of a search follow each other at once: a download that failed is not tried again within
+# this many seconds, or a machine without a network would wait for as many timeouts as fits.
+_RETRY_SECONDS = 10
+_FAILED_DOWNLOADS: dict[str, tuple[float, str]] = {}  # by URL: when, and why
+
+
+def imagenet_state(backbone: str) -> dict[str, torch.Tensor]:
+    """Return torchvision's best ImageNet weights for a named backbone.
+
+    Raises
+    ------
+    OSError
+        If they are neither in PyTorch's cache folder nor can be downloaded to it.
+    ValueError
+        If the file in that folder is damaged.
+    """
+    weights = torchvision.models.get_model_weights(backbone).DEFAULT
+    failed_at, reason = _FAILED_DOWNLOADS.get(weights.url, (-math.inf, ""))
+    if time.monotonic() - failed_at > _RETRY_SECONDS:
+        try:
+            return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        except OSError as error:  # URLError is one; so is a full or read-only cache folder
+            reason = str(error)
+            _FAILED_DOWNLOADS[weights.url] = time.monotonic(), reason
+        except Exception as error:  # a damaged file can make the unpickler raise anything
+            raise ValueError(
+                f"weights='imagenet': PyTorch's copy of {weights.url} is not readable "
+                f"({_reason(error)}); expected a state dict. Delete the file from the folder "
+                f"{torch.hub.get_dir()!r}, and it is downloaded again"
+            ) from error
+    # without the traceback of urllib, which in a search is all that a user sees on the screen
+    raise OSError(
+        f"weights='imagenet': {weights.url} could not be downloaded ({reason}); expected a "
+        "connection or a downloaded file: pass weights=<path of the .pth file>, or weights=None "
+        "to train from scratch"
+    )
+
 
 def weights_version(weights: str | os.PathLike | None) -> tuple[str, ...] | None:
     """Name weights so that a file which changed is read again."""
     if weights is None or weights == "imagenet":
         return None if weights is None else ("imagenet",)
-    path = _existing_file(weights)
+    path = existing_weights(weights)
     status = path.stat()
     return str(path), str(status.st_size), str(status.st_mtime_ns)
 
 
-def _existing_file(weights: str | os.PathLike) -> Path:
+def existing_weights(weights: str | os.PathLike) -> Path:
+    """Return the absolute path of a weight file.
+
+    Raises
+    ------
+    ValueError
+        If the path is empty or contains a null character.
+    FileNotFoundError
+        If there is no such file.
+    """
     path = user_path("weights", weights, "file")
-    try:
-        is_file = path.is_file()
-    except OSError:  # such as a name that is too long
-        is_file = False
-    if not is_file:
+    if not os.path.isfile(path):  # False as well for a name that is too long
+        found = "is a folder" if os.path.isdir(path) else "does not exist"
         raise FileNotFoundError(
-            f"weights={str(weights)!r}: no such file; expected 'imagenet', None, or the path of a "
-            "state dict (.pth, .pt or .safetensors)"
+            f"weights={str(weights)!r}: {os.fspath(path.absolute())} {found}; expected the path of "
+            "a state dict (.pth, .pt or .safetensors): correct it, or pass weights='imagenet', "
+            "which downloads torchvision's, or weights=None"
         )
     return path.absolute()
 
@@ -57,7 +103,7 @@ def read_state(weights: str | os.PathLike) -> dict[str, torch.Tensor]:
     ValueError
         If the file holds no state dict.
     """
-    path = _existing_file(weights)
+    path = existing_weights(weights)
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
@@ -113,39 +159,7 @@ def load_state(net: nn.Module, weights: str | os.PathLike, head: str) -> None:
         Naming the missing and unexpected keys, the shapes that differ, or the tensors whose values
         cannot be used.
     """
-    _load(net, read_state(weights), f"weights={str(weights)!r}", head)
-
-
-def load_imagenet(net: nn.Module, backbone: str, head: str) -> None:
-    """Load torchvision's best ImageNet weights into a named backbone, with the same checks.
-
-    Raises
-    ------
-    OSError
-        If they are neither in PyTorch's cache folder nor can be downloaded to it.
-    ValueError
-        If the file in that folder is damaged.
-    """
-    _load(net, _imagenet_state(backbone), "weights='imagenet'", head)
-
-
-def _imagenet_state(backbone: str) -> dict[str, torch.Tensor]:
-    weights = torchvision.models.get_model_weights(backbone).DEFAULT
-    try:
-        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except OSError as error:  # URLError is one; so is a full or read-only cache folder
-        raise OSError(
-            f"weights='imagenet': {weights.url} could not be downloaded ({error}); download it "
-            "elsewhere and pass weights=<path to the .pth file>, or weights=None to train from "
-            "scratch"
-        ) from error
-    except Exception as error:  # a download that broke off, of another program perhaps
-        raise ValueError(
-            f"weights='imagenet': PyTorch's copy of {weights.url} is not readable "
-            f"({_reason(error)}); expected a state dict. Delete the file from the folder "
-            f"{torch.hub.get_dir()!r}, and it is downloaded again"
-        ) from error
-    return state
+    load_tensors(net, read_state(weights), f"weights={str(weights)!r}", head)
 
 
 def _reason(error: Exception) -> str:
@@ -156,7 +170,11 @@ def _reason(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).split("\n")[0].split(". ")[0]
 
 
-def _load(net: nn.Module, state: dict[str, torch.Tensor], source: str, head: str) -> None:
+def load_tensors(net: nn.Module, state: dict[str, torch.Tensor], source: str, head: str) -> None:
+    """Load a state dict into `net`, with the checks of :func:`load_state`.
+
+    `source` names where it comes from, for the messages.
+    """
     own = net.state_dict()
 
     def is_needed(key: str) -> bool:
