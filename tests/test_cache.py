@@ -782,7 +782,7 @@ cache = DiskCache(sys.argv[1])
 seed = int(sys.argv[2])
 for block in range(10_000):
     ids = [f"{seed} {block} {i}" for i in range(8)]
-    rows = np.stack([np.random.default_rng(list(id.encode())).random(512) for id in ids])
+    rows = np.stack([np.random.default_rng(list(id.encode())).random(512, "f4") for id in ids])
     cache.put("t", [id.encode() for id in ids], rows)
     print(*ids, sep="\\n", flush=True)
 """
@@ -815,5 +815,6 @@ def test_killed_writers_leave_no_wrong_row_and_lose_none(tmp_path):
         found = DiskCache(tmp_path).get("t", [id.encode() for id in told])
     for id_, row in zip(told, found, strict=True):
         assert row is not None, f"{id_} was kept, and is lost"
-        np.testing.assert_array_equal(row, np.random.default_rng(list(id_.encode())).random(512))
+        expected = np.random.default_rng(list(id_.encode())).random(512, "f4")
+        np.testing.assert_array_equal(row, expected)
     assert list(tmp_path.glob("*.unusable")) == []

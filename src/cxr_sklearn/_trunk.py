@@ -363,7 +363,10 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _look_up(self, images: Images, cache: ActivationCache | DiskCache, view: int = 0) -> _Found:
         """Find what the cache has of some images, and decode the others."""
         keys = [digest + view.to_bytes(2, "little") for digest in images.digests()]
-        rows = cache.get(self._context(), keys)
+        is_named = isinstance(cache, DiskCache) and isinstance(self.backbone, str)
+        # a file may hold rows of any shape; own networks are not run for this
+        shape = self._shape if is_named else self._row_shape
+        rows = cache.get(self._context(), keys, shape)
         found = _Found(keys, rows)
         images.decode(np.array(list(found.missing.values()), dtype=int))
         return found

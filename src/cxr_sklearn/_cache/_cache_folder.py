@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from joblib.disk import memstr_to_bytes
 
+from .._files import user_path
+
 
 @dataclass(frozen=True)
 class CacheFolder:
@@ -16,7 +18,7 @@ class CacheFolder:
     Parameters
     ----------
     location : str or path
-        Created at ``fit`` if it does not exist.
+        The folder; ``~`` is expanded to the home folder. Created at ``fit`` if it does not exist.
     bytes_limit : int or str
         Maximum size of what is kept, in bytes, or with a suffix as in ``"500M"`` or ``"20G"``
         (powers of 1,024). Beyond it, rows of other trunks make room, the rows written longest ago
@@ -25,8 +27,11 @@ class CacheFolder:
 
     Raises
     ------
+    TypeError
+        If `location` is not a path.
     ValueError
-        If `bytes_limit` is not a positive number of bytes.
+        If `location` is empty or contains a null character, or `bytes_limit` is not a positive
+        number of bytes.
 
     See Also
     --------
@@ -42,18 +47,26 @@ class CacheFolder:
     bytes_limit: int | str
 
     def __post_init__(self) -> None:
+        if not isinstance(self.location, (str, os.PathLike)):
+            raise TypeError(
+                f"location={self.location!r} is invalid: it is not a path; expected the path of a "
+                "folder. To keep activations in memory pass memory=None"
+            )
+        user_path("location", self.location, "folder")
         if self.n_bytes is None:
             raise ValueError(
-                f"bytes_limit={self.bytes_limit!r}; expected a positive number of bytes, or a text "
-                "such as '500M' or '20G'"
+                f"bytes_limit={self.bytes_limit!r} is invalid; expected a positive number of "
+                "bytes, or a string such as '500M' or '20G'"
             )
 
     @property
     def n_bytes(self) -> int | None:
         """The limit in bytes, None if `bytes_limit` is invalid."""
+        limit = self.bytes_limit
+        if isinstance(limit, bool):  # an integer in Python
+            return None
         try:
-            limit = self.bytes_limit
             n_bytes = memstr_to_bytes(limit) if isinstance(limit, str) else operator.index(limit)
-        except (ValueError, KeyError, IndexError, TypeError):
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError):
             return None
         return n_bytes if n_bytes > 0 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _PREFIX = "computing-"
+_NAME = re.compile("[0-9a-f]{32}")
 
 
 @contextlib.contextmanager
@@ -20,6 +22,8 @@ def claimant(folder: Path) -> Iterator[str]:
     path = _lock_path(folder, name)
     lock = FileLock(path)
     try:
+        if not folder.is_dir():  # FileLock would create it
+            raise FileNotFoundError
         lock.acquire(timeout=0)
     except (OSError, NotImplementedError):
         # the folder is missing or cannot lock files: others take the claims for abandoned
@@ -39,8 +43,10 @@ def _lock_path(folder: Path, name: str) -> Path:
 
 def _is_process_alive(folder: Path, name: str) -> bool:
     """Whether a claimant's process holds its lock."""
+    if not _NAME.fullmatch(str(name)):  # claimants have no such names, and it may lead elsewhere
+        return False
     path = _lock_path(folder, name)
-    if not path.exists():
+    if path.is_symlink() or not path.is_file():
         return False
     lock = FileLock(path)
     try:

@@ -68,8 +68,13 @@ class ActivationCache:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, trunk: str, keys: Sequence[bytes]) -> list[np.ndarray | None]:
-        """Return the rows of one trunk, None for each row that is not in the cache."""
+    def get(
+        self, trunk: str, keys: Sequence[bytes], shape: tuple[int, ...] | None = None
+    ) -> list[np.ndarray | None]:
+        """Return the rows of one trunk, None for each row that is not in the cache.
+
+        What this process put here has the right `shape`.
+        """
         with self._lock:
             held = self._trunks.get(trunk, {})
             return [held.get(key) for key in keys]

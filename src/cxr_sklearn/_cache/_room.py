@@ -13,6 +13,8 @@ from . import _sqlite
 
 # a cache on disk leaves the lesser of the two free
 _RESERVED_BYTES, _RESERVED_SHARE = 2**30, 0.05
+# an empty file with its log takes less
+_FILE_BYTES = 2**20
 
 
 class Room:
@@ -74,6 +76,20 @@ class Room:
         return 2 * n_bytes - unused, os.strerror(errno.ENOSPC)
 
 
+def is_disk_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error of writing to a folder comes from a disk without room."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    if code not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+        return code == sqlite3.SQLITE_FULL
+    # SQLite reports what it could not do, not why
+    try:
+        return shutil.disk_usage(folder).free < _FILE_BYTES
+    except OSError:
+        return False
+
+
 def pages(connection: sqlite3.Connection) -> tuple[int, int]:
     """Return the bytes of the unused and of the used pages of the file."""
     names = ("page_size", "freelist_count", "page_count")
@@ -96,7 +112,8 @@ def row_bytes(n_bytes: int) -> int:
 
 def _row_size(connection: sqlite3.Connection, trunk: str) -> int:
     """Return the bytes of a value of a trunk, whose rows all have one size; 0 if it has none."""
-    query = "SELECT length(value) FROM rows WHERE trunk = ? LIMIT 1"
+    # a row that this package did not write may have no value
+    query = "SELECT max(1, coalesce(length(value), 1)) FROM rows WHERE trunk = ? LIMIT 1"
     (size,) = connection.execute(query, (trunk,)).fetchone() or (0,)
     return size
 
