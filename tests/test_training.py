@@ -108,19 +108,52 @@ def test_moments_are_of_the_training_part_alone(trainable, phantoms):
 
 
 @quiet
-def test_running_statistics_are_those_of_the_final_weights(phantoms):
+@pytest.mark.parametrize("batch_size", [7, 30])
+def test_running_statistics_are_those_of_the_final_weights(batch_size, phantoms):
     """Batch normalisation above the cut ends with its training images' statistics."""
     X, y = phantoms
-    # batches count alike, however many images they have; these have as many
-    options = {"trainable": "layer4", "lr": 0.05, "batch_size": len(X) // 2}
+    options = {"trainable": "layer4", "lr": 0.05, "batch_size": batch_size}
     model = ResNetClassifier(**SMALL, **options).fit(X, y)
-    seen = []
-    block = model.net_.module_.body.layer4
-    block.bn.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    model.predict(X)
-    inputs = torch.cat(seen)
-    mean = inputs.mean(dim=(0, 2, 3))
-    torch.testing.assert_close(block.bn.running_mean, mean, rtol=1e-3, atol=1e-4)
+    bn = model.net_.module_.body.layer4.bn
+    (inputs,) = _inputs_of([bn], lambda: model.predict(X))
+    torch.testing.assert_close(bn.running_mean, inputs.mean(dim=(0, 2, 3)), rtol=1e-3, atol=1e-4)
+    variance = inputs.transpose(0, 1).flatten(1).var(dim=1)
+    torch.testing.assert_close(bn.running_var, variance, rtol=1e-3, atol=1e-4)
+
+
+def _inputs_of(layers, work):
+    """Return everything that enters each layer while `work` runs."""
+    seen = {layer: [] for layer in layers}
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, inputs: seen[layer].append(inputs[0]))
+        for layer in layers
+    ]
+    work()
+    for hook in hooks:
+        hook.remove()
+    return [torch.cat(inputs) for inputs in seen.values()]
+
+
+@quiet
+@pytest.mark.parametrize("listing", ["by class", "shuffled"])
+def test_running_variances_hold_whatever_the_order_of_the_rows(listing):
+    """Rows listed class by class keep the variance between the classes."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 64)
+    # one class is dark, the other bright: most of the variance is between them
+    X = (60 + 120 * y[:, None] + rng.normal(0, 6, (128, 256))).clip(0, 255).astype(np.uint8)
+    if listing == "shuffled":
+        order = rng.permutation(128)
+        X, y = X[order], y[order]
+    model = ResNetClassifier(**SMALL, trainable="all", batch_size=16).fit(X, y)
+    layers = [m for m in model.net_.module_.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(layers) == 5
+    seen = _inputs_of(layers, lambda: model.predict(X))
+    for layer, inputs in zip(layers, seen, strict=True):
+        variance = inputs.transpose(0, 1).flatten(1).var(dim=1)
+        ratio = (layer.running_var.sum() / variance.sum()).item()
+        assert 0.85 < ratio < 1.15
+    assert model.score(X, y) == 1.0
 
 
 # -- weights --------------------------------------------------------------------------------------

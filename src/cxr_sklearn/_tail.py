@@ -15,7 +15,6 @@ from sklearn.utils.class_weight import compute_class_weight
 from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
 from torch import nn
-from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 
 from ._augment import augmented
@@ -162,7 +161,7 @@ class Tail(ClassifierMixin, BaseEstimator):
                 if net.interrupted_:
                     raise KeyboardInterrupt
                 self._check_loss(net, problem)
-                _settle_batch_norm(net.module_, dataset, self.batch_size)
+                _settle_batch_norm(net.module_, dataset, self.batch_size, int(seeds[2]))
         self.net_ = _without_training_state(net)
         return self
 
@@ -372,19 +371,69 @@ def _fit_moments(module: TailModule, rows: TrainingRows, ids: np.ndarray) -> Non
     module.standardise.set_moments(mean.numpy(), variance.numpy())
 
 
-def _settle_batch_norm(module: TailModule, dataset: RowDataset, batch_size: int) -> None:
+def _settle_batch_norm(module: TailModule, dataset: RowDataset, batch_size: int, seed: int) -> None:
     """Replace running statistics by those of the training rows under the final weights.
 
-    Running means lag behind the weights by some ten batches, which is a whole training on a few
-    hundred images.
+    Running means lag behind the weights by about ten batches, which is a whole training on a few
+    hundred images. The statistics are those of all rows together (Wu and Johnson, "Rethinking
+    'Batch' in BatchNorm", 2021, section 3): the mean of the variances within batches lacks the
+    variance between them, which is most of it where the rows are listed class by class. The order
+    is shuffled, because each layer sees its input as the batch normalised it.
     """
-    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()):
+    layers = [
+        m
+        for m in module.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_var is not None
+    ]
+    if not layers:
         return
     augment, mixup = module.augment, module.mixup
     module.augment, module.mixup = None, 0.0
-    with torch.no_grad():
-        update_bn((batch["x"] for batch, _ in RowBatches(dataset, batch_size)), module)
-    module.augment, module.mixup = augment, mixup
+    module.eval()  # dropout and its like are off, as in every prediction
+    moments = {layer: _Moments() for layer in layers}
+    hooks = [layer.register_forward_pre_hook(moments[layer].add) for layer in layers]
+    n = len(dataset)
+    order = np.random.default_rng(seed).permutation(n)
+    try:
+        with torch.no_grad():
+            for layer in layers:
+                layer.train()
+            for batch, _ in dataset.batches(order, np.zeros(n, int), batch_bounds(n, batch_size)):
+                module(batch["x"])
+    finally:
+        for hook in hooks:
+            hook.remove()
+        module.augment, module.mixup = augment, mixup
+    for layer in layers:
+        moments[layer].write_to(layer)
+
+
+class _Moments:
+    """Mean and variance per channel of everything that passes a layer."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = self.square = torch.zeros((), dtype=torch.float64)
+
+    def add(self, layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        """Add a batch; to be registered as a forward pre-hook."""
+        x = inputs[0].detach().float()
+        variance, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
+        variance, mean = variance.cpu().double(), mean.cpu().double()
+        n = x.numel() // x.shape[1]
+        self.count += n
+        self.total = self.total + n * mean
+        self.square = self.square + n * (variance + mean**2)
+
+    def write_to(self, layer: nn.modules.batchnorm._BatchNorm) -> None:
+        """Set the running statistics of a layer, if anything passed it."""
+        if not self.count or layer.running_mean is None or layer.running_var is None:
+            return
+        mean = self.total / self.count
+        variance = (self.square / self.count - mean**2).clamp(min=0)
+        variance *= self.count / max(1, self.count - 1)  # unbiased, as PyTorch stores it
+        layer.running_mean.copy_(mean)
+        layer.running_var.copy_(variance)
 
 
 def _without_training_state(net: TailNet) -> TailNet:
