@@ -78,7 +78,8 @@ backbone : str or callable, default="resnet50"
         after the sampler; a dict gives a weight per label and holds in all of them.
     sampler : imbalanced-learn sampler, default=None
         Resamples the training part of each binary problem, as activations. One that makes new
-        rows (SMOTE) needs ``trainable="head"``.
+        rows (SMOTE) needs ``trainable="head"``. The validation part of early stopping, and the
+        final MLP of ``ResNetStacking``, weight the classes as the sampler makes them.
     group_by : callable, default=None
         From a path to its patient, for internal splits where ``groups`` cannot be passed.
     augment : bool or int, default=False
@@ -86,14 +87,14 @@ backbone : str or callable, default="resnet50"
         ones for ``trainable="all"``, a fixed number of views below a cut, whose activations are
         kept. True is 4 views.
     early_stopping : bool, default=False
-        Hold out a validation part, stop when its loss no longer falls, and return to the best
-        epoch. Otherwise training stops when the training loss no longer falls.
+        Hold out a validation part, stop when its loss no longer falls, and return to the epoch
+        of its least loss. Otherwise training stops when the training loss no longer falls.
     validation_fraction : float, default=0.1
         About this share of the rows is held out, stratified and by patient.
     n_iter_no_change : int, default=10
         Epochs without improvement before training stops.
     tol : float, default=1e-4
-        An improvement is a loss lower by more than this.
+        A loss that is lower by more than this counts as an improvement for `n_iter_no_change`.
     callbacks : list of skorch callbacks, default=None
         Added to every tail's skorch net.
     device : str, default="auto"

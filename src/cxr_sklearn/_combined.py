@@ -289,7 +289,6 @@ class ResNetStacking(BaseCombined):
             label_smoothing=0.0,
             mixup=0.0,
             max_epochs=5 * self.max_epochs,
-            sampler=None,
             augment=False,
             callbacks=None,
             verbose=0,

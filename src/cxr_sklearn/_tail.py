@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader
 from ._augment import augmented
 from ._device import autocast_dtype, place, resolve_device, seeded, threads_for, to_device
 from ._rows import Blueprint, TrainingRows
-from ._sampling import resample
+from ._sampling import resample, share_factors
 from ._training import (
+    BestEpoch,
     EpochLine,
     RowBatches,
     RowDataset,
@@ -76,6 +77,9 @@ class Tail(ClassifierMixin, BaseEstimator):
     n_features_in_ : int
         Values per row of activations.
     """
+
+    # whether the sampler chooses or makes the rows that training sees
+    _resamples: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -142,13 +146,18 @@ class Tail(ClassifierMixin, BaseEstimator):
         draw = check_random_state(self.random_state)
         seeds = draw.randint(2**31 - 1, size=3)
         source, original = rows, train
-        if self.sampler is not None:
-            train, train_y, values = resample(self.sampler, rows, train, train_y, int(seeds[0]))
+        mass = np.bincount(train_y, rows.sample_weight[train])
+        if self.sampler is not None and self._resamples:
+            train, train_y, values = resample(
+                self.sampler, rows, train, train_y, int(seeds[0]), problem
+            )
             source = rows if values is None else rows.with_values(values, made=True)
-        weights, class_weight = self._weights(source.sample_weight[train], train_y)
+        weights = self._weights(source.sample_weight[train], train_y)
+        # how much heavier the sampler and the class weights made each class
+        factors = np.bincount(train_y, weights) / mass
         device = resolve_device(self.device)
         dataset = RowDataset(source, train, train_y, weights, device, n_views=source.n_views)
-        valid = self._validation(rows, ids[held], codes[held], class_weight, device)
+        valid = self._validation(rows, ids[held], codes[held], factors, device)
         with seeded(int(seeds[1])):
             priors = np.bincount(train_y, weights) / weights.sum()
             module = self._module(rows, priors, device)
@@ -165,25 +174,30 @@ class Tail(ClassifierMixin, BaseEstimator):
         self.net_ = _without_training_state(net)
         return self
 
-    def _weights(self, given: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weight of each row, mean 1, and of each class."""
+    def _weights(self, given: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the weight of each row, mean 1."""
         class_weight = compute_class_weight(
             self.class_weight, classes=np.arange(len(self.classes_)), y=y, sample_weight=given
         )
         weights = given * class_weight[y]
-        return weights / weights.mean(), class_weight
+        return weights / weights.mean()
 
     def _validation(
         self,
         rows: TrainingRows,
         ids: np.ndarray,
         y: np.ndarray,
-        class_weight: np.ndarray,
+        factors: np.ndarray,
         device: torch.device,
     ) -> RowDataset | None:
+        """Return the validation rows, with the classes in the shares that training gives them.
+
+        The rows themselves are not resampled. A loss over their raw shares would choose the epoch
+        that is best for other shares than those that training aims at.
+        """
         if not self.early_stopping or not len(ids):
             return None
-        weights = rows.sample_weight[ids] * class_weight[y]
+        weights = rows.sample_weight[ids] * factors[y]
         return RowDataset(rows, ids, y, weights / weights.mean(), device)
 
     def _module(self, rows: TrainingRows, priors: np.ndarray, device: torch.device) -> TailModule:
@@ -218,10 +232,11 @@ class Tail(ClassifierMixin, BaseEstimator):
             patience=self.n_iter_no_change,
             threshold=self.tol,
             threshold_mode="abs",
-            load_best=valid is not None,
             sink=_silent,
         )
         callbacks: list[Any] = [("stopping", stopping)]
+        if valid is not None:
+            callbacks.append(("best_epoch", BestEpoch()))
         n_batches = len(batch_bounds(len(dataset), self.batch_size))
         schedule = scheduler(self.lr_schedule, self.lr, n_batches * self.max_epochs)
         if schedule is not None:
@@ -332,16 +347,25 @@ class Chain(Tail):
     of its class in training), and a chain that starts from nothing learns that, and turns the
     networks' outputs around.
 
+    A sampler acts here by the shares of the classes that it aims at, as weights. Its choice of rows
+    is made for images: on outputs it would drop the very cases that show how far to trust them.
+
     Attributes
     ----------
     predicted_classes_ : ndarray
         Those that it predicts for its validation rows, or else for its training rows.
     """
 
+    _resamples: ClassVar[bool] = False
+
     def fit(self, X: np.ndarray, y: np.ndarray) -> Chain:
         """Train on the outputs of the other tails."""
         values = np.asarray(X, dtype=np.float32)
         own = self.rows.with_values(values, made=False)
+        if self.sampler is not None:
+            train = ~own.is_validation
+            factors = share_factors(self.sampler, values[train], y[train], int(self.random_state))
+            own.sample_weight = own.sample_weight * factors[y]
         self._fit(own, np.arange(len(values)), y)
         judged = own.is_validation if own.is_validation.any() else slice(None)
         self.predicted_classes_ = np.unique(self.predict(values[judged]))

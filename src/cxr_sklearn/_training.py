@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -389,6 +390,29 @@ def _hears(callback: Callback) -> bool:
     """Whether a callback has something to do in each batch."""
     events = ("on_batch_begin", "on_batch_end", "on_grad_computed")
     return any(getattr(type(callback), e) is not getattr(Callback, e) for e in events)
+
+
+class BestEpoch(Callback):
+    """Return to the weights of the epoch with the least validation loss.
+
+    skorch's EarlyStopping returns to the last epoch that improved by more than its threshold, which
+    is another one where the loss falls in small steps.
+    """
+
+    def on_train_begin(self, net: Any, **_: Any) -> None:
+        self._least = np.inf
+        self._weights: dict[str, torch.Tensor] | None = None
+
+    def on_epoch_end(self, net: Any, **_: Any) -> None:
+        loss = net.history[-1, "valid_loss"]
+        if loss < self._least:
+            self._least = loss
+            self._weights = copy.deepcopy(net.module_.state_dict())
+
+    def on_train_end(self, net: Any, **_: Any) -> None:
+        if self._weights is not None:
+            net.module_.load_state_dict(self._weights)
+            self._weights = None
 
 
 class EpochLine(Callback):
