@@ -17,6 +17,7 @@ from sklearn.utils import check_consistent_length, check_random_state, column_or
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_is_fitted
+from skorch.history import History
 
 from ._backbones import Backbone
 from ._cache import IN_PROCESS_BYTES, ActivationCache, activation_cache
@@ -25,7 +26,7 @@ from ._device import resolve_device, warn_shared_gpu
 from ._inputs import Images, check_images
 from ._rows import Blueprint, TrainingRows
 from ._splits import patient_groups, validation_mask
-from ._tail import Tail
+from ._tail import Tail, without_batches
 from ._trunk import TRUNK_CONSTRAINTS, ResNetFeatures
 from .exceptions import NeverPredictedWarning, TrunkPassWarning
 
@@ -560,6 +561,15 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         most_probable = self.predict_proba(X).argmax(axis=1)
         return self.classes_[most_probable]
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        history = state.get("history_")
+        if isinstance(history, History):
+            state["history_"] = without_batches(history)
+        elif history is not None:
+            state["history_"] = [without_batches(one) for one in history]
+        return state
+
     def _scores(self, X: Any) -> np.ndarray:
         """Return log-probabilities in float64."""
         check_is_fitted(self)
@@ -615,7 +625,7 @@ class ResNetClassifier(BaseResNet):
     best_validation_score_ : float or None
         The highest of these.
     history_ : skorch.history.History
-        Everything skorch recorded.
+        Everything skorch recorded. A pickle of the model has the epochs, not their batches.
 
     See Also
     --------

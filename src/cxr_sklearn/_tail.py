@@ -14,23 +14,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
+from skorch.history import History
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ._augment import augmented
+from ._callbacks import BestEpoch, EpochLine, own_callbacks, scheduler
 from ._device import autocast_dtype, place, resolve_device, seeded, threads_for, to_device
 from ._rows import Blueprint, TrainingRows
 from ._sampling import resample, share_factors
-from ._training import (
-    BestEpoch,
-    EpochLine,
-    RowBatches,
-    RowDataset,
-    TailModule,
-    TailNet,
-    batch_bounds,
-    scheduler,
-)
+from ._training import RowBatches, RowDataset, TailModule, TailNet, batch_bounds
 from ._trunk import on_cpu
 
 # activations are taken this many at a time, 64 MB, and averaged in float64 this many, 512 kB: what
@@ -258,7 +251,7 @@ class Tail(ClassifierMixin, BaseEstimator):
             iterator_valid=RowBatches,
             train_split=None if valid is None else predefined_split(valid),
             # the user's own stay as they were given, without this fit's optimizer and data
-            callbacks=[*callbacks, *copy.deepcopy(list(self.callbacks or ()))],
+            callbacks=[*callbacks, *own_callbacks(self.callbacks, problem)],
             callbacks__print_log=None,
             callbacks__valid_acc=None,
             classes=list(range(len(self.classes_))),
@@ -332,7 +325,10 @@ class Tail(ClassifierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "net_" in state:
-            state["net_"] = _net_on_cpu(state["net_"])
+            net = _net_on_cpu(state["net_"])
+            if not self.rows.is_live:  # the fit is over: this is not the way back from a worker
+                net.history_ = without_batches(net.history_)
+            state["net_"] = net
             state["rows"] = state["rows"].for_fitted()
         return state
 
@@ -473,6 +469,11 @@ def _without_training_state(net: TailNet) -> TailNet:
         parameter.grad = None
     net.module_.eval()
     return net
+
+
+def without_batches(history: History) -> History:
+    """Return a history of epochs alone: that of batches grows with the training set."""
+    return History({**epoch, "batches": []} for epoch in history)
 
 
 def _net_on_cpu(net: TailNet) -> TailNet:
