@@ -14,7 +14,7 @@ import torchvision
 from torch import nn
 
 from ._device import seeded
-from ._weights import check_finite, imagenet_state, load_state, load_tensors, weights_version
+from ._weights import check_weights, imagenet_state, load_state, load_tensors, weights_version
 
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4", "fc")
@@ -249,7 +249,7 @@ def _named_network(backbone: str, weights: tuple[str, ...] | None, seed: int) ->
 
 
 def _frozen(net: nn.Module, stages: tuple[str, ...]) -> Network:
-    check_finite(net)
+    check_weights(net)
     net = net.eval().requires_grad_(False)
     network = Network(net, stages, _fingerprint(net))
     _ = network.in_channels, network.head_width  # a bad backbone fails here, not after an epoch

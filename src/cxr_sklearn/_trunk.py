@@ -478,8 +478,8 @@ def _explained(error: RuntimeError, image_size: int) -> Exception:
     if "out of memory" in reason:
         return error
     return ValueError(
-        f"backbone: its forward pass failed at image_size={image_size} ({reason}); the network may "
-        "need larger images"
+        f"backbone: its forward pass fails at image_size={image_size} ({reason}); expected a "
+        "network that takes float32 images of this size: it may need larger images (image_size)"
     )
 
 

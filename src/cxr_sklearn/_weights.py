@@ -214,18 +214,28 @@ def load_tensors(net: nn.Module, state: dict[str, torch.Tensor], source: str, he
     net.load_state_dict({**own, **found, **optional})
 
 
-def check_finite(net: nn.Module) -> None:
-    """Raise unless all weights are finite, wherever they come from.
+def check_weights(net: nn.Module) -> None:
+    """Raise unless the weights of a network are finite and float32, wherever they come from.
 
-    Activations of such a network would be NaN, and a model trained on them useless.
+    Activations of other weights would be NaN, and a model trained on them useless, or do not go
+    with images, which are float32.
     """
-    bad = [name for name, tensor in net.named_parameters() if not torch.isfinite(tensor).all()]
+    name = type(net).__name__
+    for key, parameter in net.named_parameters():
+        if parameter.dtype != torch.float32 or parameter.is_meta:
+            found = "no values (meta device)" if parameter.is_meta else f"type {_dtype(parameter)}"
+            raise ValueError(
+                f"backbone: {key} of {name} has {found}; expected weights of float32. Return "
+                "net.float() of a network with weights: precision='bf16' or 'fp16' computes with "
+                "fewer bits"
+            )
+    bad = [key for key, tensor in net.named_parameters() if not torch.isfinite(tensor).all()]
     # a mask may hold infinities
-    bad += [name for name, tensor in net.named_buffers() if torch.isnan(tensor).any()]
+    bad += [key for key, tensor in net.named_buffers() if torch.isnan(tensor).any()]
     if bad:
         raise ValueError(
-            f"backbone: {type(net).__name__} has NaN or infinite values in {_some(bad)}; expected "
-            "finite weights. Correct how the network initialises or loads them"
+            f"backbone: {name} has NaN or infinite values in {_some(bad)}; expected finite "
+            "weights. Correct how the network initialises or loads them"
         )
 
 
