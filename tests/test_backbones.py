@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import shutil
+import threading
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional
 
-from cxr_sklearn import ResNetClassifier, ResNetFeatures, _weights
+from cxr_sklearn import ResNetClassifier, ResNetFeatures, _weights, clear_cache
 from cxr_sklearn._backbones import _named_network, build_network
 
 from .toys import ToyResNet, grey_toy, toy
@@ -160,6 +163,64 @@ class InPieces(ToyResNet):
         return self.fc(torch.flatten(self.avgpool(self.layer4(x)), 1))
 
 
+class PoolingHead(OtherStages):
+    """Pooling is part of the last stage."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.Identity()
+        self.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+
+    def forward(self, x):
+        return self.classifier(self.late(self.early(self.stem(x))))
+
+
+class BatchDependent(ToyResNet):
+    """Batch normalisation without running statistics takes those of the batch, in eval mode too."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer2.bn = nn.BatchNorm2d(16, track_running_stats=False)
+
+
+class Random(ToyResNet):
+    """Dropout that is never switched off."""
+
+    def forward(self, x):
+        return super().forward(functional.dropout(x, 0.5, training=True))
+
+
+class Auxiliary(ToyResNet):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class _AddingBlock(nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+
+class TwoInputs(ToyResNet):
+    def __init__(self):
+        super().__init__()
+        self.layer3 = _AddingBlock()
+
+    def forward(self, x):
+        x = self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x)))))
+        return self.fc(torch.flatten(self.avgpool(self.layer4(self.layer3(x, x))), 1))
+
+
+class Failing(ToyResNet):
+    def forward(self, x):
+        raise AssertionError("Wrong image size!\nExpected 224")
+
+
+class Uncopiable(ToyResNet):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
 @pytest.mark.parametrize(
     ("backbone", "trainable", "error", "message"),
     [
@@ -171,7 +232,22 @@ class InPieces(ToyResNet):
         (FunctionalStem, "layer3", ValueError, "as a child module, not as a function"),
         (OneName, "head", TypeError, "its `stages` is 'fc'; expected a tuple of child names"),
         (NoImages, "head", ValueError, r"no torch\.nn\.Conv2d, so it takes no images"),
-        (NoHead, "head", ValueError, "never reached its first trained stage"),
+        (NoHead, "head", ValueError, "never calls its stage 'fc'"),
+        (
+            PoolingHead,
+            "head",
+            ValueError,
+            r"last stage 'classifier' of PoolingHead is given .*\(8, ",
+        ),
+        (PoolingHead, "late", ValueError, r"expected \(8,\), the inputs of its classification"),
+        (BatchDependent, "head", ValueError, "another output alone than next to another image"),
+        (BatchDependent, "layer2", ValueError, "another output alone than next to another image"),
+        (BatchDependent, "all", ValueError, "another output alone than next to another image"),
+        (Random, "head", ValueError, "no randomness in eval mode"),
+        (Auxiliary, "head", ValueError, r"returns tuple for 2 images; .*switch off auxiliary"),
+        (TwoInputs, "layer3", ValueError, r"calls its stage 'layer3' with 2 inputs; expected one"),
+        (Failing, "head", ValueError, r"fails at image_size=16 \(AssertionError: Wrong image size"),
+        (Uncopiable, "head", ValueError, "the Uncopiable that it returned cannot be copied"),
         (InPieces, "layer3", ValueError, "never calls its stage 'layer3'; expected it to call"),
     ],
 )
@@ -521,3 +597,170 @@ def test_fingerprint_tells_networks_apart():
     nudged = copy.deepcopy(net)
     nudged.bn1.running_mean[0] += 1e-6
     assert build_network(lambda: nudged, None, seed=0).fingerprint != same.fingerprint
+
+
+# -- networks that differ in more than their weights ----------------------------------------------
+
+
+class Scaling(nn.Module):
+    """A layer whose output depends on more than its weights."""
+
+    integer = 1
+
+    def scale(self):
+        return 1.0
+
+    def forward(self, x):
+        return x * self.scale() * self.integer
+
+
+def _with_layer(layer):
+    net = ToyResNet()
+    net.maxpool = layer
+    return net
+
+
+def _with_integer(value):
+    layer = Scaling()
+    layer.integer = value
+    return _with_layer(layer)
+
+
+class _Lambda(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class _Buffered(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(value), persistent=False)
+
+    def forward(self, x):
+        return x * self.factor
+
+
+def _with_class_attribute(value):
+    return _with_layer(type("Scaling", (Scaling,), {"integer": value})())
+
+
+def _with_helper(function):
+    return _with_layer(type("Scaling", (Scaling,), {"scale": function})())
+
+
+def _with_decorator(factor):
+    def decorated(forward):
+        return lambda self, x: factor * forward(self, x)
+
+    block = type("Block", (type(ToyResNet().layer1),), {})
+    block.forward = decorated(block.forward)
+    net = ToyResNet()
+    net.layer1.__class__ = block
+    return net
+
+
+class _Crop(nn.Module):
+    def __init__(self, sides):
+        super().__init__()
+        self.sides = sides
+
+    def forward(self, x):
+        return x[:, :, : self.sides[0], : self.sides[1]]
+
+
+TWINS = {
+    "integer": (lambda: _with_integer(1), lambda: _with_integer(2)),
+    "tuple": (lambda: _with_layer(_Crop((4, 4))), lambda: _with_layer(_Crop((4, 3)))),
+    "lambda": (
+        lambda: _with_layer(_Lambda(lambda x: x)),
+        lambda: _with_layer(_Lambda(lambda x: x * x)),
+    ),
+    "buffer": (lambda: _with_layer(_Buffered(1.0)), lambda: _with_layer(_Buffered(2.0))),
+    "class attribute": (lambda: _with_class_attribute(1), lambda: _with_class_attribute(2)),
+    "helper": (lambda: _with_helper(lambda self: 1.0), lambda: _with_helper(lambda self: 2.0)),
+    "decorator": (lambda: _with_decorator(1.0), lambda: _with_decorator(2.0)),
+}
+
+
+@pytest.mark.parametrize("trainable", ["head", "layer3"])
+@pytest.mark.parametrize("name", TWINS)
+def test_backbones_that_compute_differently_share_no_activations(name, trainable, phantoms):
+    """Two networks of equal weights and other behaviour each get their own features."""
+    X, _ = phantoms
+    options = {"weights": None, "trainable": trainable, "image_size": 16, "random_state": 0}
+    shared = [ResNetFeatures(backbone=b, **options).fit_transform(X) for b in TWINS[name]]
+    alone = []
+    for backbone in TWINS[name]:
+        clear_cache()
+        alone.append(ResNetFeatures(backbone=backbone, **options).fit_transform(X))
+    assert not np.allclose(*alone)
+    np.testing.assert_array_equal(shared, alone)
+
+
+def test_an_edited_helper_does_not_get_the_features_of_before(phantoms, tmp_path, monkeypatch):
+    """A folder of activations knows a network by what it computes."""
+    X, _ = phantoms
+    options = {"weights": None, "image_size": 16, "random_state": 0, "memory": tmp_path}
+    options["backbone"] = lambda: _with_layer(Scaling())
+    before = ResNetFeatures(**options).fit_transform(X)
+    monkeypatch.setattr(Scaling, "scale", lambda self: 3.0)
+    after = ResNetFeatures(**options).fit_transform(X)
+    clear_cache()
+    expected = ResNetFeatures(**{**options, "memory": None}).fit_transform(X)
+    np.testing.assert_array_equal(after, expected)
+    assert not np.allclose(before, after)
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+@pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
+def test_the_network_that_a_callable_returns_stays_the_users(trainable, phantoms, tmp_path):
+    """It is not frozen, and training it on changes neither the model nor the cache."""
+    X, y = phantoms
+    mine = ToyResNet().train()
+    options = {"weights": None, "trainable": trainable, "image_size": 16, "random_state": 0}
+    options |= {"backbone": lambda: mine, "memory": tmp_path}
+    before = copy.deepcopy(mine.state_dict())
+    model = ResNetClassifier(**options, max_epochs=2).fit(X, y)
+    assert all(module.training for module in mine.modules())
+    assert all(p.requires_grad and p.grad is None for p in mine.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in mine.state_dict().items())
+    proba = model.predict_proba(X)
+    with torch.no_grad():
+        for parameter in mine.parameters():
+            parameter.mul_(-2)
+    clear_cache()
+    np.testing.assert_array_equal(model.predict_proba(X), proba)
+    new = ResNetFeatures(**options).fit_transform(X)
+    fresh = ResNetFeatures(**{**options, "memory": None}).fit_transform(X)
+    np.testing.assert_array_equal(new, fresh)
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+@pytest.mark.parametrize(
+    "layer", [nn.ReLU(True), nn.SiLU(True), nn.LeakyReLU(0.1, True)], ids=["relu", "silu", "leaky"]
+)
+def test_a_stage_may_begin_in_place(layer, phantoms):
+    """The activations at a cut are those before the stage, whichever batch they come from."""
+
+    def backbone():
+        net = ToyResNet()
+        net.layer3 = nn.Sequential(layer, net.layer3)
+        net.layer2.skip.bias = nn.Parameter(torch.full((16,), -1.0))
+        # ends without a function that keeps values positive
+        net.layer2 = nn.Sequential(net.layer2, nn.BatchNorm2d(16), _Lambda(lambda x: x - 1))
+        return net
+
+    X, y = phantoms
+    options = {"backbone": backbone, "weights": None, "trainable": "layer3", "image_size": 16}
+    features = ResNetFeatures(**options, batch_size=20, random_state=0).fit(X)
+    first = features.transform(X)
+    assert (first < 0).any()
+    clear_cache()
+    np.testing.assert_allclose(features.transform(X[::-1])[::-1], first, rtol=1e-5, atol=1e-6)
+    model = ResNetClassifier(**options, random_state=0, max_epochs=2).fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_allclose(model.trunk_.transform(X), first, rtol=1e-5, atol=1e-6)

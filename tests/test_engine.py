@@ -205,17 +205,17 @@ def test_a_pickle_holds_no_exported_network(phantoms):
 
 
 class Deciding(ToyResNet):
-    """Do one thing or the other, by what is in the batch."""
+    """Do one thing or the other, by what the batch contains."""
 
     def forward(self, x):
-        return super().forward(-x if x.mean() > 0 else x)
+        return super().forward(-x if x.mean() > 9 else x)
 
 
 class Counting(ToyResNet):
-    """Do other things for a batch of two than for other batches."""
+    """Do other things for a batch of three than for other batches."""
 
     def forward(self, x):
-        return super().forward(-x if len(x) == 2 else x)
+        return super().forward(-x if len(x) == 3 else x)
 
 
 class Odd(ToyResNet):

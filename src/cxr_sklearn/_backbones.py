@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torchvision
@@ -139,50 +140,6 @@ class Network:
         trunk = _replaced(self.module, {first: _Exit()} | {n: nn.Identity() for n in above})
         return Trunk(trunk), _replaced(self.module, {n: nn.Identity() for n in below})
 
-    def check_cut(self, trainable: str, images: torch.Tensor) -> torch.Tensor:
-        """Compare the tail to the whole network on some images, in one pass of the whole.
-
-        A cut assumes that what stands below it is done by child modules. Steps that ``forward``
-        takes between them are repeated by the tail, which no structural check can see.
-
-        Parameters
-        ----------
-        trainable : str
-            A stage between the first and the last.
-        images : Tensor of shape (n, channels, height, width)
-
-        Returns
-        -------
-        Tensor
-            The activations at the cut, as the trunk computes them.
-
-        Raises
-        ------
-        ValueError
-            If the tail's output is not the network's.
-        """
-        reached: list[torch.Tensor] = []
-        stage = self.module.get_submodule(trainable)
-        hook = stage.register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0]))
-        try:
-            whole = self.module(images)
-        finally:
-            hook.remove()
-        if not reached:
-            raise ValueError(
-                f"backbone: forward() of {type(self.module).__name__} never calls its stage "
-                f"{trainable!r}; expected it to call each stage as a whole"
-            )
-        _, tail = self.cut(trainable)
-        parts = tail(reached[0])
-        if whole.shape != parts.shape or not torch.allclose(whole, parts, rtol=1e-3, atol=1e-3):
-            raise ValueError(
-                f"backbone: cut at trainable={trainable!r}, the stages from there on do not give "
-                f"what {type(self.module).__name__} gives; write every step that its forward() "
-                "takes before that stage as a child module, not as a function"
-            )
-        return reached[0]
-
     def body(self, trainable: str) -> nn.Module:
         """Return the tail without its classification layer: activations to pooled features."""
         if trainable == "head":
@@ -224,16 +181,29 @@ def build_network(backbone: Backbone, weights: str | os.PathLike | None, seed: i
             "backbone pass weights=None to keep the weights that it sets, or a path to a file"
         )
     with seeded(seed):
-        net = backbone()
+        net = _own_copy(backbone())
+    stages = _stage_names(net)
+    if weights is not None:
+        load_state(net, weights, head=stages[-1])
+    return _frozen(net, stages)
+
+
+def _own_copy(net: Any) -> nn.Module:
+    """Return a copy of what a callable returned, which may be a network that the user trains on."""
     if not isinstance(net, nn.Module):
         raise TypeError(
             f"backbone() returned {type(net).__name__}; expected a torch.nn.Module with the "
             f"children {', '.join(RESNET_STAGES)}, or with an attribute `stages` naming its own"
         )
-    stages = _stage_names(net)
-    if weights is not None:
-        load_state(net, weights, head=stages[-1])
-    return _frozen(net, stages)
+    try:
+        return copy.deepcopy(net)
+    except Exception as error:  # whatever the network holds decides what it raises
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
+        raise ValueError(
+            f"backbone: the {type(net).__name__} that it returned cannot be copied ({reason}); "
+            "expected one that can, because each binary problem trains a copy: return a network "
+            "that holds parameters and buffers only, outside of a computation graph"
+        ) from error
 
 
 @functools.lru_cache(maxsize=4)
@@ -282,21 +252,28 @@ def _fingerprint(net: nn.Module) -> str:
     digest.update(f"{type(net).__module__}.{type(net).__qualname__}\n{net}".encode())
     for module in net.modules():  # nets of equal weights may compute differently
         digest.update(_behaviour(module).encode())
-    for name, tensor in net.state_dict().items():
+    # state_dict lacks the buffers that are not persistent
+    for name, tensor in {**dict(net.named_buffers()), **net.state_dict()}.items():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
 def _behaviour(module: nn.Module) -> str:
-    """Describe what a module's code and settings do; counters, being integers, are left out."""
+    """Describe what the code of a module and its settings do, as far as these can be read.
+
+    :func:`cxr_sklearn._probe.probe` sees what this does not: helpers, decorators, closures.
+    """
     code = getattr(type(module).forward, "__code__", None)
-    settings = sorted(
-        (name, value)
-        for name, value in vars(module).items()
-        if isinstance(value, (bool, float, str))
-    )
+    settings = sorted((name, value) for name, value in vars(module).items() if _is_plain(value))
     if code is None:
         return repr(settings)
     constants = [c for c in code.co_consts if isinstance(c, (bool, int, float, str))]
     return f"{settings}{code.co_code.hex()}{code.co_names}{constants}"
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value has a text that is the same in every process."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, (bool, int, float, str))

@@ -36,6 +36,7 @@ from ._device import (
 from ._engine import ENGINES, resolve_engine, run_onnx
 from ._images import N_JOBS
 from ._inputs import Images, check_images
+from ._probe import probe
 from .exceptions import TrunkPassWarning
 
 # ImageNet's mean and standard deviation, what torchvision's weights were trained with
@@ -290,13 +291,14 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             trunk = copy.deepcopy(trunk)
         self.module_ = place(trunk, device).eval()
         self._network: Network | None = network
-        is_foreign = callable(self.backbone) and self.trainable not in ("head", "all")
-        self._unchecked: Network | None = network if is_foreign else None
         self._channels = network.in_channels
-        self._fingerprint = network.fingerprint
+        self._fingerprint, shape = network.fingerprint, None
+        if callable(self.backbone):
+            digest, shape = probe(network, self.trainable, self.image_size)
+            self._fingerprint += digest
         activation_cache(self.memory, create=True)  # a folder that cannot be had fails here
         self._fit_tally: _Tally | None = None
-        self._row_shape: tuple[int, ...] | None = None
+        self._row_shape: tuple[int, ...] | None = shape
         if self.trainable == "head":
             self._row_shape = (network.head_width,)
         elif self.trainable == "all":
@@ -438,12 +440,6 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             batch = batch.expand(-1, self._channels, -1, -1)
         try:
             with torch.inference_mode(), autocast(device, dtype):
-                if self._unchecked is not None:
-                    network, self._unchecked = self._unchecked, None
-                    if device.type == "cpu" and engine == "torch":
-                        return network.check_cut(self.trainable, batch)
-                    with torch.autocast(device.type, enabled=False):
-                        network.check_cut(self.trainable, batch[:2].cpu())
                 if engine == "torch":
                     return self.module_(batch.contiguous(memory_format=torch.channels_last))
             return run_onnx(self.module_, (self._fingerprint, self.trainable), batch)
@@ -462,7 +458,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "module_" in state:
-            state.update(_network=None, _unchecked=None, module_=on_cpu(state["module_"]))
+            state.update(_network=None, module_=on_cpu(state["module_"]))
         return state
 
 
