@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from cxr_sklearn import (
@@ -226,6 +227,35 @@ def test_networks_that_train_otherwise_are_explained(backbone, message, trainabl
     assert "\n" not in str(caught.value)
     assert "auxiliary outputs" in str(caught.value)
     ResNetClassifier(**options).fit(*phantoms)
+
+
+def vision_transformer():
+    """Return a small transformer of torchvision's kind, with its own stages."""
+    net = torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32)
+    net.stages = ("encoder", "heads")
+    return net
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": 40}, r"at image_size=40 \(AssertionError: Wrong image height! Expected 32"),
+        (
+            {"trainable": "encoder"},
+            r"cut at trainable='encoder', the stages of VisionTransformer from there on fail",
+        ),
+    ],
+)
+def test_vision_transformers_are_cut_at_the_head(changes, message, phantoms):
+    """They train there and as a whole; other sizes and cuts raise an error of one line."""
+    X, y = phantoms
+    options = {**SMALL, "backbone": vision_transformer, "image_size": 32, "max_epochs": 1}
+    for trainable in ("head", "all"):
+        model = ResNetClassifier(**options, trainable=trainable).fit(X, y)
+        assert model.predict_proba(X).shape == (len(X), 3)
+    with pytest.raises(ValueError, match=message) as caught:
+        ResNetClassifier(**{**options, **changes}).fit(X, y)
+    assert "\n" not in str(caught.value)
 
 
 class ExhaustedInTraining(ToyResNet):

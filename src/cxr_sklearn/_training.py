@@ -139,7 +139,8 @@ class TailModule(nn.Module):
             raise ValueError(
                 f"backbone: its stages above the cut fail in {mode} mode on rows of shape "
                 f"{tuple(x.shape[1:])} ({type(error).__name__}: {reason}); expected stages that "
-                "take them: cut higher (trainable), or switch off auxiliary outputs"
+                "take them: switch off auxiliary outputs, cut higher (trainable), or use larger "
+                "images"
             ) from error
         if not isinstance(values, torch.Tensor):
             raise ValueError(
