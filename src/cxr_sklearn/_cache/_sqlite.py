@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import math
 import os
@@ -179,14 +180,19 @@ def _checksum(trunk: str, key: bytes, dtype: Any, shape: Any, value: bytes) -> b
 
 def _to_array(dtype: Any, shape: Any, value: bytes) -> np.ndarray:
     """Return the array of a record; what has a checksum may still not be one."""
+    kind, sizes = _form(dtype, shape)
+    if math.prod(sizes) * kind.itemsize != len(value):
+        raise Damage("a row has more or fewer values than its shape")
+    return np.frombuffer(value, dtype=kind).reshape(sizes)
+
+
+@functools.lru_cache(maxsize=64)
+def _form(dtype: Any, shape: Any) -> tuple[np.dtype, tuple[int, ...]]:
     if not (isinstance(dtype, str) and _DTYPE.fullmatch(dtype)):
         raise Damage("a row is not of float32")
     if not (isinstance(shape, str) and _SHAPE.fullmatch(shape)):
         raise Damage("a row has no shape")
-    sizes = [int(size) for size in shape.split(",") if size]
-    if math.prod(sizes) * np.dtype(dtype).itemsize != len(value):
-        raise Damage("a row has more or fewer values than its shape")
-    return np.frombuffer(value, dtype=np.dtype(dtype)).reshape(sizes)
+    return np.dtype(dtype), tuple(int(size) for size in shape.split(",") if size)
 
 
 def is_damage(error: Exception) -> bool:
