@@ -272,9 +272,7 @@ def test_samplers_that_pick_rows_return_ids(sampler, features):
 def test_samplers_that_make_rows_return_values(features):
     """SMOTE sees activations, never ids: its rows lie between rows of their class."""
     values, y = features
-    ids, y_new, made = resample(
-        SMOTE(k_neighbors=3), rows_of(values, y), np.arange(40), y, seed=0, problem="a"
-    )
+    ids, y_new, made = resample(SMOTE(k_neighbors=3), rows_of(values, y), np.arange(40), y, seed=0)
     assert made.shape == (60, 5)
     assert np.bincount(y_new).tolist() == [30, 30]
     np.testing.assert_array_equal(ids, np.arange(60))
