@@ -15,7 +15,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 
-from cxr_sklearn import ResNetClassifier, ResNetFeatures, clear_cache
+from cxr_sklearn import ResNetClassifier, ResNetFeatures, _weights, clear_cache
 from cxr_sklearn._backbones import _named_network, build_network
 
 from .toys import ToyResNet, grey_toy, toy
@@ -331,13 +331,13 @@ class Malicious:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no readable state dict"),
-        (b"not a checkpoint", "no readable state dict"),
-        (b"a,b\n", "no readable state dict"),
-        (b"1.5\n2.5\n", "no readable state dict"),
+        (b"", "is not a readable state dict"),
+        (b"not a checkpoint", "is not a readable state dict"),
+        (b"a,b\n", "is not a readable state dict"),
+        (b"1.5\n2.5\n", "is not a readable state dict"),
         ({"a": 1}, "not a state dict"),
         ([1, 2], "holds list"),
-        (Malicious(), "no readable state dict"),
+        (Malicious(), "is not a readable state dict"),
     ],
 )
 def test_unreadable_weights_are_explained(tmp_path, capsys, content, message):
@@ -358,7 +358,7 @@ def test_bad_safetensors_are_explained(tmp_path):
     """A damaged safetensors file is a one-line error."""
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"\x00" * 7)
-    with pytest.raises(ValueError, match="no readable state dict"):
+    with pytest.raises(ValueError, match="is not a readable state dict"):
         build_network("resnet18", path, seed=0)
 
 
@@ -376,9 +376,148 @@ def test_mismatched_weights_are_named(checkpoint):
     assert "conv1.weight has shape (64, 1, 7, 7), expected (64, 3, 7, 7)" in text
 
 
+def changed(state, key, change):
+    """Return a state dict with one tensor changed."""
+    return {**state, key: change(state[key])}
+
+
+def with_one(value):
+    """Return a function that puts a value into a tensor."""
+
+    def put(tensor):
+        tensor = tensor.clone()
+        tensor.view(-1)[7] = value
+        return tensor
+
+    return put
+
+
+def quantised(tensor):
+    """Return a tensor of 8-bit integers with a scale."""
+    return torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8)
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.parametrize(
+    ("key", "change", "problem"),
+    [
+        ("conv1.weight", with_one(float("nan")), "holds NaN or infinite values"),
+        ("layer1.0.bn1.bias", with_one(float("-inf")), "holds NaN or infinite values"),
+        ("bn1.running_mean", with_one(float("nan")), "holds NaN or infinite values"),
+        ("conv1.weight", lambda t: t.double() + 1e300, "holds NaN or infinite values"),
+        ("bn1.running_var", lambda t: -t, "holds negative variances"),
+        ("conv1.weight", lambda t: (100 * t).to(torch.int8), "is int8 instead of float32"),
+        ("conv1.weight", lambda t: t > 0, "is bool instead of float32"),
+        ("conv1.weight", lambda t: t.to(torch.complex64), "is complex64 instead of float32"),
+        ("conv1.weight", lambda t: t.to_sparse(), "is sparse or nested"),
+        ("conv1.weight", lambda t: t.to("meta"), r"has no values \(it is on the meta device\)"),
+        ("conv1.weight", quantised, "is quantised"),
+    ],
+)
+def test_unusable_tensors_are_named(checkpoint, key, change, problem):
+    """Weights that are not finite, dense floating-point numbers raise an error with their key."""
+    net, path = checkpoint
+    torch.save(changed(net.state_dict(), key, change), path)
+    message = rf"weights='.*weights.pth' cannot be used: {key} {problem}; expected dense tensors"
+    with pytest.raises(ValueError, match=message) as caught:
+        build_network("resnet18", path, seed=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.parametrize(
+    "change", [with_one(float("nan")), lambda t: t.to_sparse(), lambda t: t.to("meta"), quantised]
+)
+def test_an_unusable_head_does_not_matter(checkpoint, change):
+    """The models replace the classification layer, so only the rest of the file is loaded."""
+    net, path = checkpoint
+    torch.save(changed(net.state_dict(), "fc.weight", change), path)
+    network = build_network("resnet18", path, seed=0)
+    assert torch.equal(network.module.conv1.weight, net.conv1.weight)
+    assert torch.isfinite(network.module.fc.weight).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precisions_are_converted(checkpoint, dtype):
+    """A checkpoint in half or double precision becomes float32."""
+    net, path = checkpoint
+    torch.save(net.to(dtype).state_dict(), path)
+    network = build_network("resnet18", path, seed=0)
+    assert network.module.conv1.weight.dtype == torch.float32
+    assert torch.equal(network.module.conv1.weight, net.conv1.weight.float())
+
+
+@pytest.mark.parametrize("key", [3, None, ("conv1", "weight"), b"conv1.weight"])
+def test_keys_that_are_not_strings_are_named(checkpoint, key):
+    """A dict by numbers or tuples is not a state dict."""
+    net, path = checkpoint
+    torch.save({**net.state_dict(), key: torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match=r"weights='.*' has the key .*, which is not a string"):
+        build_network("resnet18", path, seed=0)
+
+
+def test_a_tensor_that_is_in_a_file_twice_is_named(checkpoint):
+    """Of two tensors for one layer none is the right one."""
+    net, path = checkpoint
+    state = {**net.state_dict(), "module.conv1.weight": torch.zeros(64, 3, 7, 7)}
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=r"has conv1.weight twice, with and without 'module.'"):
+        build_network("resnet18", path, seed=0)
+
+
+class Undefined(ToyResNet):
+    """A network whose weights are not finite."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer2.conv.weight.data[0] = float("nan")
+
+
+class Masked(ToyResNet):
+    """A network with a mask, whose infinities are meant."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+
+
+def test_weights_that_a_callable_sets_must_be_finite(tmp_path):
+    """NaN is an error whatever its source; infinite masks are not weights."""
+    with pytest.raises(ValueError, match=r"Undefined has NaN or infinite .* in layer2.conv.weight"):
+        build_network(Undefined, None, seed=0)
+    torch.save(Masked().state_dict(), tmp_path / "masked.pth")
+    for weights in (None, tmp_path / "masked.pth"):
+        assert torch.isinf(build_network(Masked, weights, seed=0).module.mask[1])
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        ("", ValueError, "weights='' is invalid: it is empty; expected the path of a file"),
+        ("a\0b", ValueError, r"weights='a\\x00b' is invalid: it contains a null character"),
+        ("a" * 5000, FileNotFoundError, "a does not exist; expected the path"),
+    ],
+)
+@pytest.mark.parametrize("backbone", ["resnet18", toy])
+def test_invalid_paths_of_weights_are_explained(weights, error, message, backbone):
+    """A path that no system can have raises the same errors for both kinds of backbone."""
+    with pytest.raises(error, match=message) as caught:
+        build_network(backbone, weights, seed=0)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_may_be_in_the_home_folder(checkpoint, monkeypatch, tmp_path):
+    """`~` is the home folder."""
+    net, path = checkpoint
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(path.parent))
+    network = build_network("resnet18", f"~/{path.name}", seed=0)
+    assert torch.equal(network.module.conv1.weight, net.conv1.weight)
+
+
 def test_missing_weights_are_named():
     """A path without a file is an error that says what weights may be."""
-    with pytest.raises(FileNotFoundError, match=r"weights='nowhere.pth'.*'imagenet', None"):
+    with pytest.raises(FileNotFoundError, match=r"weights='nowhere.pth'.* does not exist; .*None"):
         build_network("resnet18", "nowhere.pth", seed=0)
 
 
@@ -389,6 +528,7 @@ def test_imagenet_weights_are_torchvisions(checkpoint, monkeypatch, tmp_path):
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     shutil.copy(path, folder / name)
+    monkeypatch.setattr(_weights, "_FAILED_DOWNLOADS", {})
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     _named_network.cache_clear()
     try:
@@ -400,12 +540,29 @@ def test_imagenet_weights_are_torchvisions(checkpoint, monkeypatch, tmp_path):
     assert torch.equal(network.module.conv1.weight, net.conv1.weight)
 
 
+def test_a_damaged_download_is_explained(monkeypatch, tmp_path):
+    """A damaged file in PyTorch's folder raises an error that says which file to delete."""
+    name = torchvision.models.ResNet18_Weights.DEFAULT.url.rpartition("/")[2]
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(b"half a file")
+    monkeypatch.setattr(_weights, "_FAILED_DOWNLOADS", {})
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    with pytest.raises(
+        ValueError, match=rf"weights='imagenet': .*{name} is not readable"
+    ) as caught:
+        build_network("resnet18", "imagenet", seed=0)
+    assert "Delete the file from the folder" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_no_network_is_explained_at_fit_not_in_init(monkeypatch, tmp_path, phantoms):
     """Without a network, fit says in one line how to pass a file; the constructor says nothing."""
 
     def refuse(*_, **__):
         raise URLError("no route to host")
 
+    monkeypatch.setattr(_weights, "_FAILED_DOWNLOADS", {})
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     model = ResNetClassifier(backbone="resnet18", image_size=32)

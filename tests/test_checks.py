@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+import torchvision
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils._param_validation import InvalidParameterError
 from skorch.callbacks import Callback, GradientNormClipping, LRScheduler
 
-from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvO, ResNetOvR, ResNetStacking
+from cxr_sklearn import (
+    ResNetClassifier,
+    ResNetFeatures,
+    ResNetOvO,
+    ResNetOvR,
+    ResNetStacking,
+    _weights,
+)
 
 from .toys import toy
 
@@ -247,3 +257,88 @@ def test_folds_that_divide_a_patient_are_an_error(phantoms):
     message = error_of(model, X, y, groups=groups)
     assert "in training and in test; expected none" in message
     ResNetStacking(**SMALL, cv=StratifiedGroupKFold(3)).fit(X, y, groups=groups)
+
+
+# -- weights --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def paths_that_fail_to_read(tmp_path):
+    """Return 12 paths without files, and labels: reading any of them raises another error."""
+    paths = np.array([[str(tmp_path / f"{i}.png")] for i in range(12)], dtype=object)
+    return paths, np.array(["a", "b"] * 6)
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Return a list that grows by one with every fit of a ResNetOvO."""
+    begun = []
+    fit = ResNetOvO._fit
+    monkeypatch.setattr(ResNetOvO, "_fit", lambda *given: begun.append(1) or fit(*given))
+    return begun
+
+
+def test_missing_weights_stop_a_search_at_its_first_fit(paths_that_fail_to_read, fits, tmp_path):
+    """With error_score="raise" a search ends in the line that names the file and the remedy."""
+    file = tmp_path / "resnet50.pth"
+    model = ResNetOvO(weights=str(file))
+    search = GridSearchCV(model, {"lr": [1e-4, 1e-3]}, cv=2, error_score="raise")
+    with pytest.raises(FileNotFoundError) as caught:
+        search.fit(*paths_that_fail_to_read)
+    message = str(caught.value)
+    assert message.startswith(f"weights={str(file)!r}: {file} does not exist; expected the path")
+    assert "\n" not in message
+    assert len(fits) == 1
+
+
+def test_missing_weights_fail_every_fit_of_a_search_alike(paths_that_fail_to_read, fits, tmp_path):
+    """By default scikit-learn tries every fit; no image is read, and the last line is ours."""
+    search = GridSearchCV(ResNetOvO(weights=tmp_path / "a.pth"), {"lr": [1e-4, 1e-3]}, cv=2)
+    with pytest.raises(ValueError, match="All the 4 fits failed") as caught:
+        search.fit(*paths_that_fail_to_read)
+    lines = str(caught.value).strip().splitlines()
+    assert lines[-1].startswith("FileNotFoundError: weights=")
+    assert "4 fits failed with the following error" in str(caught.value)
+    assert len(fits) == 4
+
+
+def test_a_folder_of_weights_is_named_as_one(phantoms, tmp_path):
+    """A folder in place of a weight file is not reported as missing."""
+    with pytest.raises(FileNotFoundError, match="is a folder; expected the path of a state dict"):
+        ResNetOvO(weights=tmp_path).fit(*phantoms)
+
+
+@pytest.fixture
+def downloads(monkeypatch):
+    """Return a list that grows by one with every attempt to download weights, all of which fail."""
+    attempts = []
+
+    def get_state_dict(self, **options):
+        attempts.append(self.url)
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", get_state_dict)
+    monkeypatch.setattr(_weights, "_FAILED_DOWNLOADS", {})
+    return attempts
+
+
+def test_a_search_tries_a_failed_download_once(paths_that_fail_to_read, downloads):
+    """Without a network the fits of a search do not wait for a timeout each."""
+    search = GridSearchCV(ResNetOvO(backbone="resnet18"), {"lr": [1e-4, 1e-3]}, cv=2)
+    with pytest.raises(ValueError, match="All the 4 fits failed") as caught:
+        search.fit(*paths_that_fail_to_read)
+    last = str(caught.value).strip().splitlines()[-1]
+    assert re.match(r"OSError: weights='imagenet': https\S+ could not be downloaded", last)
+    assert "no route to host" in last
+    assert "During handling" not in str(caught.value)  # urllib's traceback is longer than a screen
+    assert len(downloads) == 1
+
+
+def test_a_failed_download_is_tried_again_later(paths_that_fail_to_read, downloads, monkeypatch):
+    """A user who has connected the machine meanwhile does not have to restart Python."""
+    model = ResNetOvO(backbone="resnet18")
+    for attempts in (1, 2):
+        with pytest.raises(OSError, match="could not be downloaded"):
+            model.fit(*paths_that_fail_to_read)
+        assert len(downloads) == attempts
+        monkeypatch.setattr(_weights, "_RETRY_SECONDS", -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -234,6 +235,19 @@ def test_a_network_that_cannot_be_exported_says_so(network, phantoms):
         features.transform(phantoms[0])
     assert "\n" not in str(caught.value)
     features.set_params(engine="torch").transform(phantoms[0])
+
+
+def test_a_failed_export_prints_nothing(phantoms, capfd):
+    """PyTorch prints the graph of what it could not export, hundreds of lines."""
+    for network in (Odd, ToyResNet):  # the second can be exported
+        features = ResNetFeatures(
+            backbone=network, weights=None, image_size=16, engine="onnxruntime"
+        ).fit(phantoms[0])
+        with contextlib.suppress(ValueError):
+            features.transform(phantoms[0])
+    torch._C._jit_onnx_log("the log is as it was before: off")
+    sys.stdout.flush()
+    assert capfd.readouterr() == ("", "")
 
 
 # -- threads and processes -----------------------------------------------------------------------

@@ -8,15 +8,14 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 import torchvision
 from torch import nn
 
 from ._device import seeded
+from ._weights import check_weights, imagenet_state, load_state, load_tensors, weights_version
 
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4", "fc")
@@ -175,7 +174,7 @@ def build_network(backbone: Backbone, weights: str | os.PathLike | None, seed: i
     """
     if isinstance(backbone, str):
         # the seed matters to weights that are made, not to weights that are read
-        return _named_network(backbone, _weights_version(weights), seed if weights is None else 0)
+        return _named_network(backbone, weights_version(weights), seed if weights is None else 0)
     if weights == "imagenet":
         raise ValueError(
             "weights='imagenet' are torchvision's, for backbones given by name; with a callable "
@@ -209,26 +208,18 @@ def _own_copy(net: Any) -> nn.Module:
 
 @functools.lru_cache(maxsize=4)
 def _named_network(backbone: str, weights: tuple[str, ...] | None, seed: int) -> Network:
+    state = imagenet_state(backbone) if weights == ("imagenet",) else None
     with seeded(seed):
         net = getattr(torchvision.models, backbone)()
-    if weights is not None:
-        if weights == ("imagenet",):
-            net.load_state_dict(_imagenet_state(backbone))
-        else:
-            load_state(net, weights[0], head="fc")
+    if state is not None:
+        load_tensors(net, state, "weights='imagenet'", head="fc")
+    elif weights is not None:
+        load_state(net, weights[0], head="fc")
     return _frozen(net, RESNET_STAGES)
 
 
-def _weights_version(weights: str | os.PathLike | None) -> tuple[str, ...] | None:
-    """Name weights so that a file which changed is read again."""
-    if weights is None or weights == "imagenet":
-        return None if weights is None else ("imagenet",)
-    path = _existing_weights(weights)
-    status = path.stat()
-    return str(path), str(status.st_size), str(status.st_mtime_ns)
-
-
 def _frozen(net: nn.Module, stages: tuple[str, ...]) -> Network:
+    check_weights(net)
     net = net.eval().requires_grad_(False)
     network = Network(net, stages, _fingerprint(net))
     _ = network.in_channels, network.head_width  # a bad backbone fails here, not after an epoch
@@ -286,108 +277,3 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(map(_is_plain, value))
     return isinstance(value, (bool, int, float, str))
-
-
-def _imagenet_state(backbone: str) -> dict[str, torch.Tensor]:
-    weights = torchvision.models.get_model_weights(backbone).DEFAULT
-    try:
-        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except OSError as error:  # URLError is one; so is a full or read-only cache folder
-        raise OSError(
-            f"weights='imagenet': {weights.url} could not be had ({error}); download it elsewhere "
-            "and pass weights=<path to the .pth file>, or weights=None to train from scratch"
-        ) from error
-
-
-def _existing_weights(weights: str | os.PathLike) -> Path:
-    path = Path(weights)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"weights={str(weights)!r}: no such file; expected 'imagenet', None, or the path of a "
-            "state dict (.pth, .pt or .safetensors)"
-        )
-    return path.absolute()
-
-
-def read_state(weights: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """Read a state dict without running code from the file.
-
-    Parameters
-    ----------
-    weights : str or path
-        A ``.safetensors`` file, or one that ``torch.load(weights_only=True)`` reads. A state dict
-        inside a checkpoint's ``"state_dict"`` is found, and the ``module.`` before the keys that
-        ``DataParallel`` leaves is removed.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        On the CPU.
-    """
-    path = _existing_weights(weights)
-    try:
-        if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # a file of anything else can make the unpickler raise anything
-        # PyTorch goes on to advise weights_only=False, which would run code from the file
-        reason = (str(error).strip() or type(error).__name__).split("\n")[0].split(". ")[0]
-        raise ValueError(
-            f"weights={str(weights)!r} is no readable state dict ({reason}); expected what "
-            "torch.save(net.state_dict(), path) or safetensors' save_file writes"
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ValueError(
-            f"weights={str(weights)!r} holds {type(state).__name__}, not a state dict; expected "
-            "what torch.save(net.state_dict(), path) writes"
-        )
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def load_state(net: nn.Module, weights: str | os.PathLike, head: str) -> None:
-    """Load weights into `net` after checking keys and shapes.
-
-    The classification layer `head` may be missing or have another shape: every model replaces it.
-
-    Raises
-    ------
-    ValueError
-        Naming the missing and unexpected keys and the shapes that differ.
-    """
-    state, own = read_state(weights), net.state_dict()
-
-    def in_head(key: str) -> bool:
-        return key.startswith(f"{head}.")
-
-    wrong = [
-        f"{key} has shape {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape and not in_head(key)
-    ]
-    # checkpoints older than PyTorch 0.4.1 lack this counter, which nothing here reads
-    missing = [
-        k for k in own if k not in state and not in_head(k) and "num_batches_tracked" not in k
-    ]
-    unexpected = [key for key in state if key not in own and not in_head(key)]
-    problems = [
-        *([f"missing {_some(missing)}"] if missing else []),
-        *([f"unexpected {_some(unexpected)}"] if unexpected else []),
-        *([_some(wrong, "; ")] if wrong else []),
-    ]
-    if problems:
-        raise ValueError(
-            f"weights={str(weights)!r} do not fit backbone {type(net).__name__}: "
-            f"{'; '.join(problems)}; pass the file that belongs to this backbone"
-        )
-    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-    net.load_state_dict({**own, **fitting})
-
-
-def _some(names: list[str], separator: str = ", ", most: int = 3) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return separator.join(names[:most]) + rest

@@ -28,6 +28,7 @@ from ._rows import Blueprint, TrainingRows
 from ._splits import patient_groups, validation_mask
 from ._tail import Tail, without_batches
 from ._trunk import TRUNK_CONSTRAINTS, ResNetFeatures
+from ._weights import existing_weights
 from .exceptions import NeverPredictedWarning, TrunkPassWarning
 
 _N_VIEWS = 4  # augmented views per image below a cut, where augment=True
@@ -326,6 +327,8 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
 
     def _validate_params(self) -> None:
         super()._validate_params()
+        if self.weights not in (None, "imagenet"):
+            existing_weights(self.weights)  # each fit of a search then fails before it reads images
         check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
         check_callbacks(self.callbacks)
 

@@ -174,8 +174,18 @@ def _check_tail(
     between them are repeated by the tail, which no structural check can see.
     """
     _, tail = network.cut(trainable)
-    with torch.inference_mode():
-        parts = tail(activations.clone())
+    try:
+        with torch.inference_mode():
+            parts = tail(activations.clone())
+    except Exception as error:  # it is the user's code
+        if "memory" in str(error):
+            raise
+        reason = one_line(str(error).split("\n")[0])
+        raise ValueError(
+            f"backbone: cut at trainable={trainable!r}, the stages of {name} from there on fail on "
+            f"what reaches them ({type(error).__name__}: {reason}); write every step that its "
+            "forward() takes before that stage as a child module, not as a function"
+        ) from error
     same_shape = whole.shape == parts.shape
     if same_shape and torch.allclose(
         whole, parts, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True

@@ -15,6 +15,8 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from ._files import user_path
+
 # changes when the same file and parameters come to give other pixels
 _VERSION = 1
 
@@ -52,7 +54,7 @@ class RowFile:
         for path in paths:
             # a file that is missing has a path only
             digest.update(repr(file_version(path) or os.path.abspath(path)).encode())
-        self.folder = Path(folder)
+        self.folder = user_path("memmap", folder, "folder")
         self.path = self.folder / f"xrays-{digest.hexdigest()}.npy"
         self.shape = (len(paths), n_columns)
 
@@ -132,7 +134,7 @@ class RowFile:
     def _cannot_hold(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
+        except OSError as error:
             reason = getattr(error, "strerror", None) or error
             raise OSError(
                 f"memmap={str(self.folder)!r} cannot hold the rows ({reason}); expected a folder "

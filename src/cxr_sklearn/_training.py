@@ -76,6 +76,8 @@ class TailModule(nn.Module):
         Whom the last forward pass of training mixed each row with, and the row's own share.
     """
 
+    skip: torch.Tensor | None
+
     def __init__(
         self,
         blueprint: Blueprint,
@@ -125,6 +127,28 @@ class TailModule(nn.Module):
         self.mixture = order, share
         return share * x + (1 - share) * x[order]
 
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what reaches the head; the body is the user's code, and trains otherwise."""
+        mode = "training" if self.training else "eval"
+        try:
+            values = self.body(x)
+        except Exception as error:
+            if "memory" in str(error):  # PyTorch's own error, which callers may catch
+                raise
+            reason = str(error).split("\n")[0]
+            raise ValueError(
+                f"backbone: its stages above the cut fail in {mode} mode on rows of shape "
+                f"{tuple(x.shape[1:])} ({type(error).__name__}: {reason}); expected stages that "
+                "take them: switch off auxiliary outputs, cut higher (trainable), or use larger "
+                "images"
+            ) from error
+        if not isinstance(values, torch.Tensor):
+            raise ValueError(
+                f"backbone: in {mode} mode its forward() returns {type(values).__name__}; expected "
+                "one tensor: switch off auxiliary outputs, or wrap the network"
+            )
+        return values.flatten(1)
+
     def forward(self, x: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
         """Return logits; weights come with each batch for the loss, and change nothing here."""
         x = self.unit(x)
@@ -138,7 +162,7 @@ class TailModule(nn.Module):
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         with autocast(torch.device(self.autocast_type), self.autocast_dtype):
-            values = self.body(x).flatten(1)
+            values = self._features(x)
             logits = self.head(values)
             if self.skip is not None:
                 logits = logits + values @ self.skip.T

@@ -365,7 +365,10 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _look_up(self, images: Images, cache: ActivationCache | DiskCache, view: int = 0) -> _Found:
         """Find what the cache has of some images, and decode the others."""
         keys = [digest + view.to_bytes(2, "little") for digest in images.digests()]
-        rows = cache.get(self._context(), keys)
+        is_named = isinstance(cache, DiskCache) and isinstance(self.backbone, str)
+        # a file may hold rows of any shape; own networks are not run for this
+        shape = self._shape if is_named else self._row_shape
+        rows = cache.get(self._context(), keys, shape)
         found = _Found(keys, rows)
         images.decode(np.array(list(found.missing.values()), dtype=int))
         return found
@@ -471,8 +474,8 @@ def _explained(error: RuntimeError, image_size: int) -> Exception:
     if "out of memory" in reason:
         return error
     return ValueError(
-        f"backbone: its forward pass failed at image_size={image_size} ({reason}); the network may "
-        "need larger images"
+        f"backbone: its forward pass fails at image_size={image_size} ({reason}); expected a "
+        "network that takes float32 images of this size: it may need larger images (image_size)"
     )
 
 
