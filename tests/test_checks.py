@@ -102,6 +102,34 @@ def test_patients_of_several_types_are_an_error(phantoms):
     assert message.startswith("groups holds values of the types int, str; expected one type")
 
 
+ONE_HOT = pd.get_dummies(pd.Series(["a", "b", "c"] * 20))
+
+
+@pytest.mark.parametrize(
+    ("targets", "remedy"),
+    [
+        (ONE_HOT, "y is one-hot encoded: pass y.idxmax(axis=1)"),
+        (ONE_HOT.to_numpy(float), "y is one-hot encoded: pass np.argmax(y, axis=1)"),
+        (ONE_HOT.to_numpy().tolist(), "y is one-hot encoded: pass np.argmax(y, axis=1)"),
+        (np.ones((60, 2), int), "for several labels per image fit one model per column"),
+    ],
+    ids=["frame", "floats", "lists", "multilabel"],
+)
+@pytest.mark.parametrize("kind", MODELS)
+def test_targets_of_several_columns_are_explained(kind, targets, remedy, phantoms):
+    """One-hot codes are recognised, and several labels per image are refused."""
+    message = error_of(kind(**SMALL), phantoms[0], targets)
+    assert message.startswith(f"y has shape {np.shape(targets)}; expected one label per image")
+    assert remedy in message
+
+
+def test_patients_of_several_columns_are_an_error(phantoms):
+    """The error names groups, not y."""
+    X, y = phantoms
+    message = error_of(ResNetOvO(**SMALL), X, y, groups=np.ones((len(X), 2)))
+    assert message.startswith("groups has shape (60, 2); expected one value per image")
+
+
 # -- class weights --------------------------------------------------------------------------------
 
 WEIGHTS = {"COVID-19": 2.0, "Normal": 1.0, "Pneumonia": 1.0}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.utils import column_or_1d
 from skorch.callbacks import Callback
 
 
@@ -29,6 +30,36 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> None:
                 f"callbacks[{i}] is {item!r}; expected a skorch callback, its class, or a pair "
                 "(name, callback): derive your own from skorch.callbacks.Callback"
             )
+
+
+def check_targets_are_labels(y: Any) -> None:
+    """Raise if y has several columns: one-hot codes, or several labels per image."""
+    shape = np.shape(y)
+    if len(shape) != 2 or shape[1] < 2:
+        return
+    values = np.asarray(y)
+    is_one_hot = values.dtype.kind in "biuf" and bool(
+        np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all()
+    )
+    if is_one_hot:
+        labels = "y.idxmax(axis=1)" if hasattr(y, "idxmax") else "np.argmax(y, axis=1)"
+        remedy = f"y is one-hot encoded: pass {labels}, or the labels that it was made from"
+    else:
+        remedy = "for several labels per image fit one model per column"
+    raise ValueError(
+        f"y has shape {shape}; expected one label per image, of shape ({shape[0]},): {remedy}"
+    )
+
+
+def check_one_column(name: str, values: Any) -> np.ndarray:
+    """Return values as an array of shape (n,), or raise if they have several columns."""
+    shape = np.shape(values)
+    if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
+        raise ValueError(
+            f"{name} has shape {shape}; expected one value per image, of shape ({shape[0]},): pass "
+            "one column"
+        )
+    return column_or_1d(values)
 
 
 def check_none_missing(name: str, values: np.ndarray, remedy: str) -> None:

@@ -20,7 +20,14 @@ from sklearn.utils.validation import _check_sample_weight, assert_all_finite, ch
 
 from ._backbones import Backbone, existing_weights
 from ._cache import IN_PROCESS_BYTES, ActivationCache, activation_cache
-from ._checks import check_callbacks, check_layer_sizes, check_none_missing, class_weights
+from ._checks import (
+    check_callbacks,
+    check_layer_sizes,
+    check_none_missing,
+    check_one_column,
+    check_targets_are_labels,
+    class_weights,
+)
 from ._device import resolve_device, warn_shared_gpu
 from ._inputs import Images, check_images
 from ._rows import Blueprint, TrainingRows
@@ -253,7 +260,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         images = check_images(self, X, reset=True)
         y = self._check_targets(y, images)
         if groups is not None:
-            groups = column_or_1d(groups)
+            groups = check_one_column("groups", groups)
             check_none_missing(
                 "groups", groups, "give each image of an unknown patient a value of its own"
             )
@@ -336,7 +343,13 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
                 f"{name} requires y to be passed, but the target y is None; expected a label per "
                 "image"
             )
+        check_targets_are_labels(y)
         y = column_or_1d(y, warn=True)
+        if len(y) == 1 < len(images):
+            raise ValueError(
+                f"X has {len(images)} rows and y has one label; expected a label per image: if X "
+                "is one image, pass [X], and add images of other classes"
+            )
         check_consistent_length(images, y)
         if y.dtype.kind == "f":
             assert_all_finite(y, input_name="y")
