@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torchvision
+from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils._param_validation import InvalidParameterError
@@ -128,6 +130,66 @@ def test_patients_of_several_columns_are_an_error(phantoms):
     X, y = phantoms
     message = error_of(ResNetOvO(**SMALL), X, y, groups=np.ones((len(X), 2)))
     assert message.startswith("groups has shape (60, 2); expected one value per image")
+
+
+def test_a_blank_patient_is_named(phantoms):
+    """An empty cell of a table is not one patient of many images."""
+    X, y = phantoms
+    groups = np.array(["", "p1", ""] * 20)
+    message = error_of(ResNetClassifier(**SMALL, early_stopping=True), X, y, groups=groups)
+    assert message.startswith("groups[0] is an empty string; expected a value per image")
+
+
+@pytest.fixture
+def films(phantoms, tmp_path):
+    """Return the paths of phantoms in files, named by number, and their labels."""
+    X, y = phantoms
+    paths = [str(tmp_path / f"{i}.png") for i in range(len(X))]
+    for path, row in zip(paths, X, strict=True):
+        Image.fromarray(row.reshape(16, 16)).save(path)
+    return paths, y
+
+
+@pytest.mark.parametrize(
+    "unknown", [None, np.nan, pd.NA, pd.NaT, np.float32("nan"), np.datetime64("NaT"), ""], ids=repr
+)
+def test_a_path_whose_patient_is_unknown_is_named(unknown, films):
+    """Files that a function does not recognise are not taken for images of one patient."""
+
+    def group_by(path):
+        return unknown if path.endswith("7.png") else path
+
+    message = error_of(ResNetStacking(**SMALL, group_by=group_by), *films)
+    assert message.startswith(f"group_by returns {unknown!r} for {films[0][7]!r}; expected a pat")
+    assert "return the path itself" in message
+
+
+@pytest.mark.parametrize(
+    "wrong", [["a"], {"a": 1}, {1}, np.arange(2), re.match("a", "a")], ids=repr
+)
+def test_a_patient_that_cannot_be_compared_is_an_error(wrong, films):
+    """A match of a regular expression, say, equals no other, and would be a patient of its own."""
+    model = ResNetOvO(**SMALL, group_by=lambda path: wrong, early_stopping=True)
+    message = error_of(model, *films)
+    assert message.startswith(f"group_by returns a value of type {type(wrong).__name__} for ")
+    assert "match.group(1)" in message
+
+
+def test_patients_by_path_may_be_any_plain_value(films):
+    """Integers, tuples and strings divide the images as the same groups do."""
+    paths, y = films
+    options = {**SMALL, "early_stopping": True, "validation_fraction": 0.3}
+
+    def number(path):
+        return int(Path(path).stem) // 4
+
+    groups = [str(number(path)) for path in paths]
+    expected = ResNetOvO(**options).fit(paths, y, groups=groups).validation_indices_
+    model = ResNetOvO(**options, group_by=number).fit(paths, y)
+    np.testing.assert_array_equal(model.validation_indices_, expected)
+    by_tuple = ResNetOvO(**options, group_by=lambda path: (number(path), "a")).fit(paths, y)
+    held = {groups[i] for i in by_tuple.validation_indices_}
+    assert held.isdisjoint(np.delete(groups, by_tuple.validation_indices_))
 
 
 # -- class weights --------------------------------------------------------------------------------

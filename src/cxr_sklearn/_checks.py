@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import column_or_1d
 from skorch.callbacks import Callback
 
@@ -34,10 +35,10 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> None:
 
 def check_targets_are_labels(y: Any) -> None:
     """Raise if y has several columns: one-hot codes, or several labels per image."""
-    shape = np.shape(y)
+    values = np.asarray(y)
+    shape = values.shape
     if len(shape) != 2 or shape[1] < 2:
         return
-    values = np.asarray(y)
     is_one_hot = values.dtype.kind in "biuf" and bool(
         np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all()
     )
@@ -53,7 +54,7 @@ def check_targets_are_labels(y: Any) -> None:
 
 def check_one_column(name: str, values: Any) -> np.ndarray:
     """Return values as an array of shape (n,), or raise if they have several columns."""
-    shape = np.shape(values)
+    shape = np.asarray(values).shape
     if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
         raise ValueError(
             f"{name} has shape {shape}; expected one value per image, of shape ({shape[0]},): pass "
@@ -67,15 +68,24 @@ def check_none_missing(name: str, values: np.ndarray, remedy: str) -> None:
     if values.dtype.kind in "biuSU":
         return
     for i, value in enumerate(values):
-        if _is_missing(value):
+        if is_missing(value):
             raise ValueError(f"{name}[{i}] is {value}; expected a value per image: {remedy}")
 
 
-def _is_missing(value: Any) -> bool:
-    try:
-        return value is None or bool(value != value)
-    except TypeError:  # whether pandas' NA equals anything is NA, which has no truth value
-        return True
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, NaT or pandas' NA."""
+    return value is None or (np.ndim(value) == 0 and bool(pd.isna(value)))
+
+
+def check_none_blank(name: str, values: np.ndarray, remedy: str) -> None:
+    """Raise if a value is an empty string."""
+    if values.dtype.kind not in "OU":
+        return
+    blank = np.flatnonzero([isinstance(value, str) and not value for value in values])
+    if len(blank):
+        raise ValueError(
+            f"{name}[{blank[0]}] is an empty string; expected a value per image: {remedy}"
+        )
 
 
 def class_weights(given: dict, classes: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from ._cache import IN_PROCESS_BYTES, ActivationCache, activation_cache
 from ._checks import (
     check_callbacks,
     check_layer_sizes,
+    check_none_blank,
     check_none_missing,
     check_one_column,
     check_targets_are_labels,
@@ -87,7 +88,8 @@ backbone : str or callable, default="resnet50"
         Resamples the training part of each binary problem, as activations. One that makes new
         rows (SMOTE) needs ``trainable="head"``.
     group_by : callable, default=None
-        From a path to its patient, for internal splits where ``groups`` cannot be passed.
+        From a path to its patient, a string or an integer, for internal splits where ``groups``
+        cannot be passed.
     augment : bool or int, default=False
         Train on variants of each image (rotation, shift, zoom, contrast; no mirror image): random
         ones for ``trainable="all"``, a fixed number of views below a cut, whose activations are
@@ -261,9 +263,9 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         y = self._check_targets(y, images)
         if groups is not None:
             groups = check_one_column("groups", groups)
-            check_none_missing(
-                "groups", groups, "give each image of an unknown patient a value of its own"
-            )
+            remedy = "give each image of an unknown patient a value of its own"
+            check_none_missing("groups", groups, remedy)
+            check_none_blank("groups", groups, remedy)
             if len(groups) != len(images):
                 raise ValueError(
                     f"groups has {len(groups)} values for {len(images)} images; expected one per "

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from ._decode import IMAGE_SUFFIXES
 
@@ -24,7 +25,7 @@ def refuse_mapping(X: Any) -> None:
     TypeError
         Without the contents of X: paths may name patients.
     """
-    if not isinstance(X, Mapping):
+    if not isinstance(X, Mapping) or issparse(X):  # a sparse array in DOK format is a dict
         return
     kind = type(X).__name__
     remedy = (
