@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from cxr_sklearn import (
     ResNetStacking,
     _backbones,
 )
+from cxr_sklearn.datasets import make_chest_phantoms
+from cxr_sklearn.exceptions import DeviceWarning
 
 from .toys import toy
 
@@ -32,13 +35,13 @@ SMALL = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0, 
 pytestmark = pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 
 
-def error_of(model, X, y, **fit_params):
+def error_of(model, X, y, *, expected="expected", **fit_params):
     """Return the one line of the ValueError that fit raises."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the callers look at the message
         model.fit(X, y, **fit_params)
     message = str(caught.value)
     assert "\n" not in message
-    assert "expected" in message
+    assert expected in message
     return message
 
 
@@ -291,6 +294,52 @@ def test_a_number_of_workers_that_is_none(kind, n_jobs, phantoms):
         kind(**{k: v for k, v in SMALL.items() if k in kind().get_params()}, n_jobs=n_jobs).fit(
             *phantoms
         )
+
+
+@pytest.fixture(scope="module")
+def fitted_models():
+    """Return a fitted model of each kind, and rows to predict."""
+    X, y = make_chest_phantoms(30, image_size=16, random_state=0)
+    kinds = (*MODELS, ResNetFeatures)
+    options = {kind: {k: v for k, v in SMALL.items() if hasattr(kind(), k)} for kind in kinds}
+    return {kind: kind(**options[kind]).fit(X, y) for kind in kinds}, X[:3]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("device", None),
+        ("device", 0),
+        ("precision", "int8"),
+        ("precision", None),
+        ("engine", "tensorrt"),
+        ("memory", 5),
+        ("n_jobs", 0),
+        ("n_jobs", "all"),
+        ("batch_size", 0),
+        ("batch_size", 2.5),
+        ("verbose", "loud"),
+    ],
+)
+@pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures])
+def test_a_parameter_set_after_fit_is_checked_before_predictions(kind, name, value, fitted_models):
+    """Parameters that act on predictions are checked there as fit checks them."""
+    models, X = fitted_models
+    model = copy.deepcopy(models[kind]).set_params(**{name: value})
+    predict = model.transform if kind is ResNetFeatures else model.predict
+    with pytest.raises(InvalidParameterError, match=rf"^The '{name}' parameter of {kind.__name__}"):
+        predict(X)
+
+
+def test_a_device_without_values_is_an_error(fitted_models, phantoms):
+    """PyTorch's device "meta" computes nothing; weights moved to it would be lost."""
+    message = error_of(ResNetOvO(**SMALL, device="meta"), *phantoms, expected="pass device='auto'")
+    assert message.startswith("device='meta' is not available here")
+    models, X = fitted_models
+    model = models[ResNetOvO].set_params(device="meta")
+    with pytest.warns(DeviceWarning, match="device='meta' is not available here"):
+        on_meta = model.predict_proba(X)
+    np.testing.assert_array_equal(on_meta, model.set_params(device="auto").predict_proba(X))
 
 
 # -- folds of the stacked chain -------------------------------------------------------------------

@@ -7,8 +7,35 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.callbacks import Callback
+
+# set_params after fit changes these for predictions; a fit checks all parameters
+PREDICTION_PARAMETERS = (
+    "device",
+    "precision",
+    "engine",
+    "memory",
+    "n_jobs",
+    "batch_size",
+    "verbose",
+)
+
+
+def check_prediction_parameters(estimator: BaseEstimator) -> None:
+    """Raise if a parameter that acts on predictions has an invalid type or range.
+
+    Raises
+    ------
+    sklearn.utils._param_validation.InvalidParameterError
+    """
+    validate_parameter_constraints(
+        estimator._parameter_constraints,
+        {name: getattr(estimator, name) for name in PREDICTION_PARAMETERS},
+        caller_name=type(estimator).__name__,
+    )
 
 
 def check_layer_sizes(name: str, sizes: Any) -> None:

@@ -21,11 +21,13 @@ from sklearn.utils.validation import _check_sample_weight, assert_all_finite, ch
 from ._backbones import Backbone, existing_weights
 from ._cache import IN_PROCESS_BYTES, ActivationCache, activation_cache
 from ._checks import (
+    PREDICTION_PARAMETERS,
     check_callbacks,
     check_layer_sizes,
     check_none_blank,
     check_none_missing,
     check_one_column,
+    check_prediction_parameters,
     check_targets_are_labels,
     class_weights,
 )
@@ -36,6 +38,9 @@ from ._splits import patient_groups, validation_mask
 from ._tail import Tail
 from ._trunk import TRUNK_CONSTRAINTS, ResNetFeatures
 from .exceptions import NeverPredictedWarning, TrunkPassWarning
+
+# parameters of a tail that set_params changes after fit
+_TAIL_PARAMETERS = ("device", "precision", "verbose")
 
 _N_VIEWS = 4  # augmented views per image below a cut, where augment=True
 
@@ -579,13 +584,11 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
     def _scores(self, X: Any) -> np.ndarray:
         """Return log-probabilities in float64."""
         check_is_fitted(self)
+        check_prediction_parameters(self)
         images = check_images(self, X, reset=False)
-        # set_params after fit acts on predictions
-        shared = ("device", "precision", "verbose")
-        for part in (self.trunk_, *self._tails):
-            part.__dict__.update({name: getattr(self, name) for name in shared})
-        names = ("engine", "memory", "n_jobs", "batch_size")
-        self.trunk_.__dict__.update({name: getattr(self, name) for name in names})
+        for part in self._tails:
+            part.__dict__.update({name: getattr(self, name) for name in _TAIL_PARAMETERS})
+        self.trunk_.__dict__.update({name: getattr(self, name) for name in PREDICTION_PARAMETERS})
         blocks = [self._log_probabilities(block) for _, block in self.trunk_._blocks(images)]
         return np.concatenate(blocks)
 

@@ -24,6 +24,7 @@ from torch.nn import functional
 from ._augment import augmented_view
 from ._backbones import ARCHITECTURES, Backbone, Network, build_network
 from ._cache import ActivationCache, CacheFolder, CacheInfo, DiskCache, activation_cache
+from ._checks import check_prediction_parameters
 from ._device import (
     PRECISIONS,
     autocast,
@@ -268,6 +269,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             Flattened; for ``"head"`` the 2,048 pooled features of ResNet50.
         """
         check_is_fitted(self)
+        check_prediction_parameters(self)
         images = check_images(self, X, reset=False)
         blocks = [self._as_float(block) for _, block in self._blocks(images)]
         return np.concatenate(blocks).reshape(len(images), -1)
