@@ -400,7 +400,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
             n_views = _N_VIEWS if isinstance(self.augment, (bool, np.bool_)) else int(self.augment)
         asked = np.zeros(n * (1 + n_views), dtype=bool)
         if is_frozen and trunk._fit_tally is not None:
-            trunk._fit_tally.asked = asked
+            trunk._fit_tally.asked, trunk._fit_tally.n_views = asked, n_views
         cache = activation_cache(self.memory, create=True)
         network = trunk._network
         assert network is not None  # it was built a moment ago
