@@ -209,11 +209,23 @@ def test_a_root_that_is_a_file_is_an_error(tree):
         load_xray_folder(root / "a" / "1.png")
 
 
-@pytest.mark.parametrize("names", [[], ["1.png"], ["a/notes.txt"], [".a/1.png"]], ids=str)
+@pytest.mark.parametrize("names", [[], ["a/notes.txt"], [".a/1.png"]], ids=str)
 def test_a_root_without_class_folders_with_images_is_an_error(tree, names):
     """A root in which there is nothing to load is an error that shows the form expected."""
     with pytest.raises(ValueError, match="films/<class>/<image>") as caught:
         load_xray_folder(tree(*names))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "names", [["1.png"], ["1.png", "2.png", "thumbnails/1.png"]], ids=["alone", "thumbnails"]
+)
+def test_a_class_folder_in_place_of_its_parent_is_an_error(tree, names):
+    """The error names the parent, also if the class folder has a folder of its own."""
+    root = tree(*names)
+    with pytest.raises(ValueError, match="so it seems to be a class folder") as caught:
+        load_xray_folder(root)
+    assert f"pass its parent, {str(root.parent)!r}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

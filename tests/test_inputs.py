@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import Bunch
 
 from cxr_sklearn import (
     ResNetClassifier,
@@ -469,6 +470,69 @@ def test_unreadable_files_are_an_error_that_names_them(kind, paths, tmp_path):
     message = error_of(call, films, Y, kind=OSError, match="^2 of .* could not be read")
     assert "gone.png (No such file" in message
     assert "text.png (not a PNG, JPEG, TIFF, BMP, WebP or DICOM image)" in message
+
+
+PIXELS_AND_LABEL = pd.DataFrame(X).assign(label=Y)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (
+            PIXELS_AND_LABEL,
+            r"text in 'label'; expected pixels only.*X\.drop\(columns=\['label'\]\)",
+        ),
+        (PIXELS_AND_LABEL.assign(label=0), "has the column 'label' next to 256 others"),
+        (PIXELS_AND_LABEL.to_numpy(), "257 columns and contains text in 256; expected pixels only"),
+    ],
+    ids=["text", "numbers", "array"],
+)
+@pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures])
+def test_a_column_of_labels_among_pixels_is_an_error(kind, form, message):
+    """Labels are not trained on as if they were a pixel, and the column is named."""
+    error_of(model(kind).fit, form, Y, match=message)
+
+
+@pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures, XRayLoader])
+@pytest.mark.parametrize("library", [pd, pl], ids=["pandas", "polars"])
+def test_a_table_of_paths_and_labels_is_an_error(kind, library, paths):
+    """The error shows how to select the column of paths, for every estimator that takes paths."""
+    table = library.DataFrame({"label": Y, "path": list(map(str, paths))})
+    estimator = XRayLoader() if kind is XRayLoader else model(kind)
+    error_of(estimator.fit, table, Y, match=r"text in 'label', 'path'; .*pass X\[\['path'\]\]")
+    rows = list(zip(map(str, paths), Y, strict=True))
+    error_of(estimator.fit, rows, Y, match=r"text in 0, 1; .*pass X\[:, \[0\]\]")
+
+
+@pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures, XRayLoader])
+def test_a_bunch_in_place_of_its_data_is_an_error(kind, paths):
+    """The remedy is one line, without the paths in the bunch."""
+    bunch = Bunch(data=np.array(paths, dtype=object)[:, None], target=Y)
+    estimator = XRayLoader() if kind is XRayLoader else model(kind)
+    match = r"^X is a Bunch; .*pass bunch\.data as X and bunch\.target as y$"
+    error_of(estimator.fit, bunch, Y, kind=TypeError, match=match)
+
+
+@pytest.mark.parametrize(
+    "form", [STACK[0], (STACK[0] / 255).tolist(), COLOUR[0]], ids=["2-D", "list", "3-D"]
+)
+def test_a_single_image_is_an_error(form, fitted):
+    """One image is not read as a batch of its lines, and the remedy works."""
+    error_of(fitted.predict, form, match=r"X is one image of shape .*: pass \[X\]$")
+    assert fitted.predict([form]).shape == (1,)
+
+
+def test_a_single_image_and_its_label_are_an_error():
+    """At fit the size of the images is unknown, and the single label tells."""
+    error_of(model().fit, STACK[0], ["a"], match=r"X has 16 rows and y has one label.*pass \[X\]")
+
+
+@pytest.mark.parametrize("form", [X[0], list(X[0])], ids=["array", "list"])
+def test_a_single_row_is_an_error(form, fitted):
+    """A row of pixels alone is an error of one line, without the pixels in it."""
+    message = error_of(fitted.predict, form, match=r"X has shape \(256,\); expected")
+    assert "np.reshape(X, (1, -1))" in message
+    assert fitted.predict(np.reshape(form, (1, -1))).shape == (1,)
 
 
 def test_a_number_of_labels_that_differs_is_an_error(paths):

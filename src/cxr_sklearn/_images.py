@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from ._decode import one_line, read_plane, to_bytes
+from ._forms import refuse_mapping, refuse_text_columns
 from ._quiet import quiet
 from ._row_file import Put, RowFile, file_version
 from .exceptions import UnreadableImageWarning
@@ -161,8 +162,11 @@ def as_paths(X: Any) -> np.ndarray | None:
     Raises
     ------
     TypeError
-        If some elements are paths and others are not.
+        If some elements are paths and others are not, or `X` is a dict, such as a Bunch.
+    ValueError
+        If `X` has several columns, and text in one of them.
     """
+    refuse_mapping(X)
     if isinstance(X, (str, os.PathLike)):
         raise TypeError(
             f"X is a single path ({os.fspath(X)!r}); expected one row per image: pass [path]"
@@ -181,6 +185,7 @@ def as_paths(X: Any) -> np.ndarray | None:
         return None
     if column.ndim == 2:
         if column.shape[1] != 1:
+            refuse_text_columns(X, column)
             return None
         column = column[:, 0]
     is_path = np.array([isinstance(value, (str, os.PathLike)) for value in column])

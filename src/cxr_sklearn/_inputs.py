@@ -12,6 +12,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names, validate_data
 
+from ._forms import refuse_flat, refuse_label_column, refuse_single_image
 from ._images import as_paths, file_version, read_images
 
 # ITU-R 601-2 luma, the weights that Pillow's convert("L") uses too
@@ -166,6 +167,11 @@ def check_images(estimator: BaseEstimator, X: Any, *, reset: bool) -> Images:
         # threads of ours know nothing of joblib's configuration
         n_jobs = estimator.n_jobs or get_active_backend(require="sharedmem")[1]
         return Images(None, paths, (side, side), n_jobs=n_jobs)
+    refuse_label_column(X)
+    refuse_flat(X)
+    if not reset and not estimator._takes_paths:
+        name, width = type(estimator).__name__, estimator.n_features_in_
+        refuse_single_image(X, name, width, estimator._image_shape)
     X, stacked_shape = _flatten_stack(X)
     if not reset and estimator._takes_paths and len(shape := np.shape(X)) == 2:
         if shape[1] == 1:

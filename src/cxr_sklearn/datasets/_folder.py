@@ -115,6 +115,7 @@ def load_xray_folder(
         raise ValueError(f"layout={layout!r}; expected one of {', '.join(map(repr, LAYOUTS))}")
     taken = _detected(root) if layout == "auto" else layout
     films, ignored = _scan(root, taken)
+    _check_parent(root, len(films))
     if not films:
         raise ValueError(
             f"root={os.fspath(root)!r} holds no class folder with images; expected "
@@ -141,6 +142,21 @@ def load_xray_folder(
         missing=missing,
         notes=[f"layout: {taken}{', as found' if layout == 'auto' else ''}"],
     )
+
+
+def _check_parent(root: Path, n_loaded: int) -> None:
+    """Raise if root looks like a class folder itself: most of its images are not in folders.
+
+    Such a folder may have folders of its own, such as one of thumbnails, which are not classes.
+    """
+    n_images = sum(looks_like_image(path) for path in listing(root) if not os.path.isdir(path))
+    if n_images > n_loaded:
+        parent = root.resolve().parent
+        raise ValueError(
+            f"root={os.fspath(root)!r} contains {n_images} images itself and {n_loaded} in class "
+            "folders, so it seems to be a class folder; expected a folder with one folder per "
+            f"class: pass its parent, {os.fspath(parent)!r}, or move the images into class folders"
+        )
 
 
 def _patient_parser(pattern: Any) -> Callable[[str], str | None]:
