@@ -18,7 +18,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from ._decode import one_line, read_plane, to_bytes
 from ._quiet import quiet
-from ._row_file import Put, RowFile, file_version
+from ._row_file import Put, RowFile
 from .exceptions import UnreadableImageWarning
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "XRayLoader",
     "all_unreadable",
     "as_paths",
-    "file_version",
     "read_image",
     "read_images",
 ]
@@ -224,9 +223,9 @@ class XRayLoader(TransformerMixin, BaseEstimator):
         out by ``readable_``, from the labels and patients too.
     memmap : str or PathLike, default=None
         A folder, made where there is none, for the rows as a memory-mapped ``.npy`` file, for
-        more images than memory holds. The file is named by the paths, sizes and times of change
-        of the images and by the parameters above; where it is there already nothing is decoded.
-        Files of before stay until you remove them.
+        more images than memory holds. Its name is made from the paths, sizes, inode numbers and
+        times of change of the images and from the parameters above; if it exists already, nothing
+        is decoded. Older files remain until you remove them.
     n_jobs : int, default=None
         Threads that decode. ``None`` means 1 outside a ``joblib.parallel_config``. Each takes the
         memory of one whole image.
