@@ -19,7 +19,7 @@ from sklearn.utils import Bunch
 
 from .._quiet import quiet
 from ._bunch import make_bunch
-from ._columns import read_table, rows_without, text_of
+from ._columns import check_one_spelling, read_table, rows_without, text_of
 from ._files import check_folder, files_below, relative, some
 from ._patients import age_in_years
 
@@ -269,6 +269,7 @@ def _read_labels(labels: Any, on: str, label: str) -> dict[str, str]:
                 f"labels: nothing in the column {column!r} of rows {rows} (counted from 0); "
                 "expected a value in every row: drop these rows"
             )
+    check_one_spelling(values, f"labels: the column {label!r}")
     if on == "path":
         keys = [Path(os.path.normpath(key)).as_posix() for key in keys]
     known: dict[str, set[str]] = {}
