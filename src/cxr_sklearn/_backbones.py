@@ -16,6 +16,7 @@ import torchvision
 from torch import nn
 
 from ._device import seeded
+from ._row_file import file_version
 
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4", "fc")
@@ -254,8 +255,7 @@ def _weights_version(weights: str | os.PathLike | None) -> tuple[str, ...] | Non
     if weights is None or weights == "imagenet":
         return None if weights is None else ("imagenet",)
     path = _existing_weights(weights)
-    status = path.stat()
-    return str(path), str(status.st_size), str(status.st_mtime_ns)
+    return (str(path), *map(str, file_version(path) or ()))
 
 
 def _frozen(net: nn.Module, stages: tuple[str, ...]) -> Network:
