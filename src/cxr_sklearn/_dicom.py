@@ -46,7 +46,7 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_INFLATED_BYTES = 2**30  # more than 100 million pixels of three channels and 16 bits take
+_INFLATED_BYTES = 2**28  # more than 40 million pixels of three channels and 16 bits take
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _check_deflated(file: BinaryIO) -> None:
                 break
         file.seek(0)
     if total > _INFLATED_BYTES:
-        raise OSError(f"a DICOM file of more than {_INFLATED_BYTES // 2**30} GiB when inflated")
+        raise OSError(f"a DICOM file of more than {_INFLATED_BYTES // 2**20} MiB when inflated")
 
 
 # -- stored values --------------------------------------------------------------------------------

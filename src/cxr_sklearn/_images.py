@@ -228,7 +228,8 @@ class XRayLoader(TransformerMixin, BaseEstimator):
         is decoded. Older files remain until you remove them.
     n_jobs : int, default=None
         Threads that decode. ``None`` means 1 outside a ``joblib.parallel_config``. Each takes the
-        memory of one whole image.
+        memory of one whole image, by format 1 to 25 bytes per pixel: at most 1 GiB for an image
+        of 40 million pixels, and as a rule less than 150 MiB for a radiograph.
 
     Attributes
     ----------
@@ -249,8 +250,8 @@ class XRayLoader(TransformerMixin, BaseEstimator):
     ``cxr-sklearn[dicom]``. The content of a file decides, not its name. Colours become grey,
     transparency becomes black, EXIF orientation is applied. An image of more than 8 bits is scaled
     by the smallest maximum of 12, 14 and 16 bits that holds its largest value, resized, and
-    rounded to 8 bits then. Refused are files of several images, and images of more than 100
-    million pixels.
+    rounded to 8 bits then. Files of several images, and images of more than 40 million
+    pixels, are refused.
 
     Examples
     --------
