@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.callbacks import Callback
 
 from ._decode import one_line
+
 # set_params after fit changes these for predictions; a fit checks all parameters
 PREDICTION_PARAMETERS = (
     "device",
