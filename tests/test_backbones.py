@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 import threading
 from urllib.error import URLError
@@ -318,6 +319,23 @@ def test_a_changed_file_is_read_again(checkpoint):
     assert build_network("resnet18", path, seed=1) is before  # not twice in a process
     net.conv1.weight.data += 1
     torch.save({"state_dict": net.state_dict()}, path)
+    after = build_network("resnet18", path, seed=0)
+    assert torch.equal(after.module.conv1.weight, net.conv1.weight)
+    assert after.fingerprint != before.fingerprint
+
+
+def test_a_replaced_file_of_equal_size_and_time_is_read_again(checkpoint):
+    """A weight file can be replaced by another of its size, with its time of modification."""
+    net, path = checkpoint
+    before, status = build_network("resnet18", path, seed=0), path.stat()
+    net.conv1.weight.data += 1
+    other = path.parent / "other" / path.name  # the name of the file is part of its content
+    other.parent.mkdir()
+    torch.save(net.state_dict(), other)
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+    found = path.stat()
+    assert (found.st_size, found.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
     after = build_network("resnet18", path, seed=0)
     assert torch.equal(after.module.conv1.weight, net.conv1.weight)
     assert after.fingerprint != before.fingerprint

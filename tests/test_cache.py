@@ -203,7 +203,7 @@ class Waiting(nn.Conv2d):
 
 def waiting_toy():
     net = ToyResNet()
-    net.conv1 = Waiting(3, 8, 3, stride=2, padding=1, bias=False)
+    net.conv1.__class__ = Waiting
     return net
 
 

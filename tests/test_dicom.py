@@ -106,6 +106,43 @@ def test_of_several_windows_the_first_is_taken(shown):
     np.testing.assert_allclose(shown(ds), linear(RAMP, 1000, 401), atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("center", "width"),
+    [
+        (["1000", ""], ["401", ""]),
+        (["", "1000"], ["", "401"]),
+        (["", "1000"], ["50", "401"]),
+        (["1000", ""], ["401"]),
+    ],
+    ids=str,
+)
+def test_of_windows_with_empty_values_the_first_whole_one_is_taken(shown, center, width):
+    """A trailing backslash in a header leaves an empty value, which is not a window."""
+    ds = dicom(DEEP, bits=12, WindowCenter=center, WindowWidth=width)
+    np.testing.assert_allclose(shown(ds), linear(RAMP, 1000, 401), atol=1e-3)
+
+
+def test_of_several_slopes_the_first_whole_one_is_taken(shown):
+    """Slope and intercept are a pair, as the two values of a window are."""
+    slopes = {"RescaleSlope": ["2", "", "3"], "RescaleIntercept": ["", "7", "-100"]}
+    window = {"WindowCenter": 1000, "WindowWidth": 401}
+    ds = dicom(DEEP, bits=12, **slopes, **window)
+    np.testing.assert_allclose(shown(ds), linear(3 * RAMP - 100.0, 1000, 401), atol=1e-3)
+
+
+@pytest.mark.parametrize("values", [FLAT, COLOURS], ids=["grey", "colour"])
+def test_an_empty_number_of_samples_is_implied(tmp_path, values):
+    """The photometric interpretation says how many samples a pixel has."""
+    expected = read_film(save_dicom(dicom(values), tmp_path / "whole.dcm"))
+    for name, ds in (("empty", dicom(values)), ("missing", dicom(values))):
+        ds.SamplesPerPixel = None
+        if name == "missing":
+            del ds.SamplesPerPixel
+        film = read_film(save_dicom(ds, tmp_path / f"{name}.dcm"))
+        np.testing.assert_array_equal(np.asarray(film.grey), np.asarray(expected.grey))
+        assert (film.rgb is None) == (expected.rgb is None)
+
+
 def test_windows_of_other_functions(shown):
     """LINEAR_EXACT and SIGMOID are followed, and an empty function is LINEAR."""
     options = {"WindowCenter": 1000, "WindowWidth": 400}
@@ -426,7 +463,7 @@ def test_a_deflated_file_that_would_fill_the_memory_is_refused(tmp_path, monkeyp
     assert path.stat().st_size < 10_000
     assert read_film(path).grey.size == (1000, 1000)
     monkeypatch.setattr(_dicom, "_INFLATED_BYTES", 2**19)
-    with pytest.raises(OSError, match="GiB when inflated"):
+    with pytest.raises(OSError, match="MiB when inflated"):
         read_film(path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from sklearn.model_selection import KFold
 from skorch.callbacks import BatchScoring, Callback, EpochScoring, LRScheduler
 from torch import nn
 
-from cxr_sklearn import ResNetClassifier, ResNetOvO, ResNetOvR, ResNetStacking
+from cxr_sklearn import ResNetClassifier, ResNetOvO, ResNetOvR, ResNetStacking, clear_cache
 from cxr_sklearn._augment import augmented, augmented_view
 from cxr_sklearn._device import place
 from cxr_sklearn._rows import Blueprint, TrainingRows
@@ -272,9 +274,7 @@ def test_samplers_that_pick_rows_return_ids(sampler, features):
 def test_samplers_that_make_rows_return_values(features):
     """SMOTE sees activations, never ids: its rows lie between rows of their class."""
     values, y = features
-    ids, y_new, made = resample(
-        SMOTE(k_neighbors=3), rows_of(values, y), np.arange(40), y, seed=0, problem="a"
-    )
+    ids, y_new, made = resample(SMOTE(k_neighbors=3), rows_of(values, y), np.arange(40), y, seed=0)
     assert made.shape == (60, 5)
     assert np.bincount(y_new).tolist() == [30, 30]
     np.testing.assert_array_equal(ids, np.arange(60))
@@ -768,9 +768,40 @@ def test_verbose_tells_passes_and_epochs(kind, phantoms, capsys):
     assert "epoch 5 of 5, loss" in out
     assert ", validation " in out
     if kind is ResNetOvO:
-        assert "Normal against COVID-19: epoch 1 of 5" in out
+        problems = re.findall("(.*): epoch 1 of 5", out)
+        assert problems == [
+            "COVID-19 against Normal",
+            "COVID-19 against Pneumonia",
+            "Normal against Pneumonia",
+        ]
     if kind in (ResNetOvR, ResNetStacking):
         assert "Normal against the rest: epoch 1 of 5" in out
+
+
+@quiet
+def test_verbose_names_pairs_as_pairs_does(phantoms, capsys):
+    """The problems are printed in the order of pairs_, and so are the classes of each pair."""
+    X, y = phantoms
+    model = ResNetOvO(**SMALL, verbose=1).fit(X, y)
+    problems = re.findall("(.*) against (.*): epoch 1 of", capsys.readouterr().out)
+    assert problems == model.pairs_
+
+
+@quiet
+@pytest.mark.parametrize("trainable", ["head", "layer4", "layer1"])
+@pytest.mark.parametrize("augment", [False, 2])
+def test_verbose_counts_agree_at_every_cut(trainable, augment, phantoms, capsys):
+    """The passes printed for the trunk are the misses printed for the cache."""
+    X, y = phantoms
+    clear_cache()
+    options = {**SMALL, "verbose": 1, "trainable": trainable, "augment": augment}
+    ResNetOvO(**options).fit(X, y)
+    out = capsys.readouterr().out
+    assert "trunk: 60 passes for 60 images (0 from the cache)" in out
+    views = " (images and 2 augmented views of each)" if augment else ""
+    assert f"cache: 0 hits, {180 if augment else 60} misses{views}; the tails used" in out
+    ResNetOvO(**options).fit(np.concatenate([X, X[:4] // 2]), np.r_[y, y[:4]])
+    assert "trunk: 4 passes for 64 images (60 from the cache)" in capsys.readouterr().out
 
 
 def test_a_trained_network_learns_more_than_a_linear_model():

@@ -21,7 +21,17 @@ from skorch.history import History
 
 from ._backbones import Backbone
 from ._cache import IN_PROCESS_BYTES, ActivationCache, activation_cache
-from ._checks import check_callbacks, check_layer_sizes, check_none_missing, class_weights
+from ._checks import (
+    PREDICTION_PARAMETERS,
+    check_callbacks,
+    check_layer_sizes,
+    check_none_blank,
+    check_none_missing,
+    check_one_column,
+    check_prediction_parameters,
+    check_targets_are_labels,
+    class_weights,
+)
 from ._device import resolve_device, warn_shared_gpu
 from ._inputs import Images, check_images
 from ._rows import Blueprint, TrainingRows
@@ -30,6 +40,9 @@ from ._tail import Tail, without_batches
 from ._trunk import TRUNK_CONSTRAINTS, ResNetFeatures
 from ._weights import existing_weights
 from .exceptions import NeverPredictedWarning, TrunkPassWarning
+
+# parameters of a tail that set_params changes after fit
+_TAIL_PARAMETERS = ("device", "precision", "verbose")
 
 _N_VIEWS = 4  # augmented views per image below a cut, where augment=True
 
@@ -83,7 +96,8 @@ backbone : str or callable, default="resnet50"
         rows (SMOTE) needs ``trainable="head"``. The validation part of early stopping, and the
         final MLP of ``ResNetStacking``, weight the classes as the sampler makes them.
     group_by : callable, default=None
-        From a path to its patient, for internal splits where ``groups`` cannot be passed.
+        From a path to its patient, a string or an integer, for internal splits where ``groups``
+        cannot be passed.
     augment : bool or int, default=False
         Train on variants of each image (rotation, shift, zoom, contrast; no mirror image): random
         ones for ``trainable="all"``, a fixed number of views below a cut, whose activations are
@@ -256,10 +270,10 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         images = check_images(self, X, reset=True)
         y = self._check_targets(y, images)
         if groups is not None:
-            groups = column_or_1d(groups)
-            check_none_missing(
-                "groups", groups, "give each image of an unknown patient a value of its own"
-            )
+            groups = check_one_column("groups", groups)
+            remedy = "give each image of an unknown patient a value of its own"
+            check_none_missing("groups", groups, remedy)
+            check_none_blank("groups", groups, remedy)
             if len(groups) != len(images):
                 raise ValueError(
                     f"groups has {len(groups)} values for {len(images)} images; expected one per "
@@ -339,7 +353,13 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
                 f"{name} requires y to be passed, but the target y is None; expected a label per "
                 "image"
             )
+        check_targets_are_labels(y)
         y = column_or_1d(y, warn=True)
+        if len(y) == 1 < len(images):
+            raise ValueError(
+                f"X has {len(images)} rows and y has one label; expected a label per image: if X "
+                "is one image, pass [X], and add images of other classes"
+            )
         check_consistent_length(images, y)
         if y.dtype.kind == "f":
             assert_all_finite(y, input_name="y")
@@ -383,7 +403,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
             n_views = _N_VIEWS if isinstance(self.augment, (bool, np.bool_)) else int(self.augment)
         asked = np.zeros(n * (1 + n_views), dtype=bool)
         if is_frozen and trunk._fit_tally is not None:
-            trunk._fit_tally.asked = asked
+            trunk._fit_tally.asked, trunk._fit_tally.n_views = asked, n_views
         cache = activation_cache(self.memory, create=True)
         network = trunk._network
         assert network is not None  # it was built a moment ago
@@ -576,13 +596,11 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
     def _scores(self, X: Any) -> np.ndarray:
         """Return log-probabilities in float64."""
         check_is_fitted(self)
+        check_prediction_parameters(self)
         images = check_images(self, X, reset=False)
-        # set_params after fit acts on predictions
-        shared = ("device", "precision", "verbose")
-        for part in (self.trunk_, *self._tails):
-            part.__dict__.update({name: getattr(self, name) for name in shared})
-        names = ("engine", "memory", "n_jobs", "batch_size")
-        self.trunk_.__dict__.update({name: getattr(self, name) for name in names})
+        for part in self._tails:
+            part.__dict__.update({name: getattr(self, name) for name in _TAIL_PARAMETERS})
+        self.trunk_.__dict__.update({name: getattr(self, name) for name in PREDICTION_PARAMETERS})
         blocks = [self._log_probabilities(block) for _, block in self.trunk_._blocks(images)]
         return np.concatenate(blocks)
 

@@ -24,6 +24,7 @@ from torch.nn import functional
 from ._augment import augmented_view
 from ._backbones import ARCHITECTURES, Backbone, Network, build_network
 from ._cache import ActivationCache, CacheFolder, CacheInfo, DiskCache, activation_cache
+from ._checks import check_prediction_parameters
 from ._device import (
     PRECISIONS,
     autocast,
@@ -269,6 +270,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             Flattened; for ``"head"`` the 2,048 pooled features of ResNet50.
         """
         check_is_fitted(self)
+        check_prediction_parameters(self)
         images = check_images(self, X, reset=False)
         blocks = [self._as_float(block) for _, block in self._blocks(images)]
         return np.concatenate(blocks).reshape(len(images), -1)
@@ -521,30 +523,48 @@ def _one_ahead(work: Callable[[T], U], tasks: Sequence[T]) -> Iterator[U]:
 
 
 class _Tally:
-    """Count images and passes, and print them where verbose asks."""
+    """Count images and passes, and print the counts with verbose=1.
+
+    Attributes
+    ----------
+    images, passes : int
+        Images that were requested, and images that passed the trunk.
+    asked : ndarray of bool, or None
+        Whether a fit has requested each image, and each augmented view of it.
+    n_views : int
+        Augmented views of each image.
+    """
 
     def __init__(self, trunk: ResNetFeatures) -> None:
         self.verbose = trunk.verbose
-        self.images = self.passes = 0
-        self.asked: np.ndarray | None = None  # which images and views a fit has asked for
-        self._start = time.perf_counter()
+        self.images = self.passes = self.n_views = 0
+        self.asked: np.ndarray | None = None
+        fit = getattr(trunk, "_fit_tally", None)
+        # At a cut between stages a fit has passed its first images already, for the shape of their
+        # activations. They are passes of this fit, and not found in a cache that it filled itself.
+        self._passes_before = 0 if fit is None else fit.passes
+        self._start = time.perf_counter() if fit is None else fit._start
 
     def info(self, uses: int) -> CacheInfo:
-        """Return what a fit was saved, whose tails used images so many times; print it too."""
+        """Return the hits and misses of a fit whose tails used images so many times; print them."""
         images = 0 if self.asked is None else int(self.asked.sum())
         saved = max(0, uses - self.passes) if images else 0
         info = CacheInfo(max(0, images - self.passes), self.passes, saved)
         if self.verbose and images:
+            what = f" (images and {self.n_views} augmented views of each)" if self.n_views else ""
             print(
-                f"cache: {info.hits} hits, {info.misses} misses; the tails used images {uses} "
-                f"times: {saved} passes saved"
+                f"cache: {info.hits} hits, {info.misses} misses{what}; the tails used images "
+                f"{uses} times: {saved} passes saved"
             )
         return info
 
     def report(self) -> None:
+        """Print how many images passed the trunk."""
         if self.verbose and self.images:
+            passes = self.passes + self._passes_before
+            found = max(0, self.images - passes)
             seconds = time.perf_counter() - self._start
             print(
-                f"trunk: {self.passes} passes for {self.images} images "
-                f"({self.images - self.passes} from the cache), {seconds:.1f} s"
+                f"trunk: {passes} passes for {self.images} images ({found} from the cache), "
+                f"{seconds:.1f} s"
             )

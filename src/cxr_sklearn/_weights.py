@@ -14,6 +14,7 @@ import torchvision
 from torch import nn
 
 from ._files import user_path
+from ._row_file import file_version
 
 # The fits of a search follow each other at once: a download that failed is not tried again within
 # this many seconds, or a machine without a network would wait for as many timeouts as fits.
@@ -58,8 +59,7 @@ def weights_version(weights: str | os.PathLike | None) -> tuple[str, ...] | None
     if weights is None or weights == "imagenet":
         return None if weights is None else ("imagenet",)
     path = existing_weights(weights)
-    status = path.stat()
-    return str(path), str(status.st_size), str(status.st_mtime_ns)
+    return (str(path), *map(str, file_version(path) or ()))
 
 
 def existing_weights(weights: str | os.PathLike) -> Path:
