@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxr_sklearn import CacheFolder, ResNetFeatures, ResNetOvO, XRayLoader, clear_cache
 from cxr_sklearn._cache import DiskCache, _disk, _room, _sqlite
@@ -119,6 +120,16 @@ def test_a_memmap_that_names_no_folder_raises(memmap, message, tmp_path, monkeyp
     with pytest.raises(ValueError, match=message):
         XRayLoader(image_size=4, memmap=memmap).fit_transform(["a.png"])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tilde_in_memmap_is_the_home_folder(home, tmp_path, monkeypatch):
+    """Rows are kept there, and no folder of that name is made."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
+    XRayLoader(image_size=4, memmap="~/rows").fit_transform([str(tmp_path / "a.png")])
+    assert list((home / "rows").glob("*.npy"))
+    assert not list((tmp_path / "here").iterdir())
 
 
 # -- full disks and read-only folders -------------------------------------------------------------
