@@ -171,7 +171,7 @@ class Images:
             digest = _FILE_DIGESTS.get(file_version(path), self.image_shape)
             if digest is None:
                 return False
-            self._first_digests[path] = digest
+            self._first_digests.setdefault(path, digest)
         return True
 
     def _read(self, paths: np.ndarray) -> np.ndarray:
