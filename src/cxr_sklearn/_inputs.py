@@ -77,7 +77,7 @@ class _FileDigests:
         return hashlib.blake2b(repr((version, shape)).encode(), digest_size=16).digest()
 
 
-# some 60 MB at most
+# 35 MiB at most
 _FILE_DIGESTS = _FileDigests(2**18)
 
 
