@@ -44,6 +44,15 @@ DEEP = RAMP.astype(np.uint16)  # every value of 12 bits once
 COLOURS = np.stack([FLAT, FLAT.T, 255 - FLAT], axis=-1)
 
 
+def lookup(**elements: object) -> list[Dataset]:
+    """Return the sequence of a lookup table with these elements."""
+    item = Dataset()
+    for name, value in elements.items():
+        setattr(item, name, value)
+        item[name].VR = "US"
+    return [item]
+
+
 @pytest.fixture
 def shown(tmp_path):
     """Return a function from a dataset to its levels from 0 to 255, before rounding."""
@@ -169,6 +178,8 @@ def test_windows_of_other_functions(shown):
         {"VOILUTSequence": []},
         {"VOILUTSequence": [Dataset()]},
         {"ModalityLUTSequence": []},
+        {"ModalityLUTSequence": lookup(LUTDescriptor=None, LUTData=[0] * 4096)},
+        {"VOILUTSequence": lookup(LUTDescriptor=[4096, 0, 16], LUTData=None)},
     ],
     ids=str,
 )

@@ -345,7 +345,7 @@ def _drop_useless(dataset: Any) -> None:
     """Remove what pydicom cannot apply: empty elements, halves of pairs, windows without width."""
     for name in ("ModalityLUTSequence", "VOILUTSequence"):
         items = dataset.get(name)
-        if not items or not {"LUTDescriptor", "LUTData"} <= {e.keyword for e in items[0]}:
+        if not items or not (items[0].get("LUTDescriptor") and items[0].get("LUTData")):
             dataset.pop(name, None)
     _take_first_of("RescaleSlope", "RescaleIntercept", dataset=dataset)
     _take_first_of("WindowCenter", "WindowWidth", dataset=dataset)

@@ -78,7 +78,7 @@ class _FileDigests:
         return hashlib.blake2b(repr((version, shape)).encode(), digest_size=16).digest()
 
 
-# some 60 MB at most
+# 35 MiB at most
 _FILE_DIGESTS = _FileDigests(2**18)
 
 
@@ -172,7 +172,7 @@ class Images:
             digest = _FILE_DIGESTS.get(file_version(path), self.image_shape)
             if digest is None:
                 return False
-            self._first_digests[path] = digest
+            self._first_digests.setdefault(path, digest)
         return True
 
     def _read(self, paths: np.ndarray) -> np.ndarray:

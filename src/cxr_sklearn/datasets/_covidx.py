@@ -99,11 +99,11 @@ def load_covidx(
     label_file : str or path
         A label file of any version, such as ``train_COVIDx9A.txt``.
     image_root : str or path
-        Folder of the images, which may stand in folders below it.
+        Folder of the images, which may be in folders below it.
     labels : sequence of str, default=None
         The labels to look for, see :func:`read_covidx_labels`.
     on_missing : {"raise", "list"}, default="raise"
-        What to do if files are not there: stop, or leave them out and list them in ``missing``.
+        What to do if files do not exist: stop, or leave them out and list them in ``missing``.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def load_covidx(
     Raises
     ------
     OSError
-        If the label file, the folder or images are not there.
+        If the label file, the folder or images do not exist.
     ValueError
         If a line has no label, the lines of a file differ in label or source, or a name belongs to
         several files.
