@@ -336,7 +336,7 @@ class Chain(Tail):
     Attributes
     ----------
     predicted_classes_ : ndarray
-        Those that it predicts for its validation rows, or else for its training rows.
+        Those that it predicts for the rows that it was trained on, which are out-of-fold outputs.
     """
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> Chain:
@@ -344,8 +344,7 @@ class Chain(Tail):
         values = np.asarray(X, dtype=np.float32)
         own = self.rows.with_values(values, made=False)
         self._fit(own, np.arange(len(values)), y)
-        judged = own.is_validation if own.is_validation.any() else slice(None)
-        self.predicted_classes_ = np.unique(self.predict(values[judged]))
+        self.predicted_classes_ = np.unique(self.predict(values))
         return self
 
     def _skip(self, width: int) -> np.ndarray:
