@@ -249,8 +249,9 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         Warns
         -----
         NeverPredictedWarning
-            If the fitted model predicts no row of its validation part (else of its training rows)
-            as one of the classes.
+            If the fitted model predicts no row of its validation part as one of the classes.
+            Without early stopping its training rows are judged, and for ``ResNetStacking`` the
+            out-of-fold outputs.
 
         Notes
         -----
@@ -501,13 +502,15 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         ids = np.flatnonzero(held) if held.any() else np.arange(rows.n_rows)
         return np.unique(self._log_probabilities(ids[:, None]).argmax(axis=1))
 
+    def _judged_on(self) -> str:
+        return "validation part" if self.early_stopping else "training rows"
+
     def _warn_never_predicted(self, predicted: np.ndarray) -> None:
         never = [name for i, name in enumerate(self._names) if i not in predicted]
         if never:
-            where = "validation part" if self.early_stopping else "training rows"
             warnings.warn(
                 f"{type(self).__name__} never predicts {', '.join(map(repr, never))} on its "
-                f"{where}; expected every class: train longer, raise lr, unfreeze more "
+                f"{self._judged_on()}; expected every class: train longer, raise lr, unfreeze more "
                 "(trainable), or weight classes (class_weight='balanced')",
                 NeverPredictedWarning,
                 stacklevel=4,

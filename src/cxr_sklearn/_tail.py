@@ -349,7 +349,7 @@ class Chain(Tail):
     Attributes
     ----------
     predicted_classes_ : ndarray
-        Those that it predicts for its validation rows, or else for its training rows.
+        Those that it predicts for the rows that it was trained on, which are out-of-fold outputs.
     """
 
     _resamples: ClassVar[bool] = False
@@ -363,8 +363,7 @@ class Chain(Tail):
             factors = share_factors(self.sampler, values[train], y[train], int(self.random_state))
             own.sample_weight = own.sample_weight * factors[y]
         self._fit(own, np.arange(len(values)), y)
-        judged = own.is_validation if own.is_validation.any() else slice(None)
-        self.predicted_classes_ = np.unique(self.predict(values[judged]))
+        self.predicted_classes_ = np.unique(self.predict(values))
         return self
 
     def _skip(self, width: int) -> np.ndarray:

@@ -206,10 +206,10 @@ class LeaveOneSourceOut(BaseCrossValidator):
             )
         check_sources(y, groups)
         if pairs := similar_sources(pd.unique(np.asarray(groups, dtype=object))):
-            listed = "; ".join(f"{a!r} and {b!r}" for a, b in pairs[:3])
-            more = f"; and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+            named = [f"{a!r} and {b!r}" for a, b in pairs[:3]]
+            listed = "; ".join([*named, "..."] if len(pairs) > 3 else named)
             warnings.warn(
-                f"groups: sources with similar names count as different hospitals ({listed}{more})"
+                f"groups: sources with similar names count as different hospitals ({listed})"
                 "; a model would be tested on a hospital that it has seen: correct the spelling, "
                 "if these are the same",
                 stacklevel=2,
