@@ -10,15 +10,24 @@ from pathlib import Path, PurePath
 
 from .._decode import IMAGE_SUFFIXES, one_line
 
-# stands in every folder that curation writes
+# in every folder that curation writes
 CURATION_MARKER = ".cxr-curation.json"
 # a message names this many files at most
 _N_NAMED = 10
 
 
 def check_folder(path: str | os.PathLike, name: str, expected: str) -> Path:
-    """Return `path` as a Path if it is a folder; `name` is the parameter's."""
+    """Return `path` as a Path if it is a folder of input; `name` is the parameter's.
+
+    A folder that :func:`curate` has written is refused: it contains reviewed images and contact
+    sheets besides those to learn from.
+    """
     if os.path.isdir(path):
+        if is_curated(path):
+            raise ValueError(
+                f"{name}={os.fspath(path)!r} is the output of curate; expected {expected}: pass "
+                f"{os.path.join(path, 'kept')!r}"
+            )
         return Path(path)
     found = "a file" if os.path.exists(path) else "nothing"
     raise NotADirectoryError(f"{name}={os.fspath(path)!r}: found {found}; expected {expected}")
@@ -40,17 +49,35 @@ def listing(folder: str | os.PathLike) -> list[Path]:
 def folders_in(folder: str | os.PathLike) -> list[Path]:
     """Return the folders in a folder, in the order of code points; nothing hidden.
 
-    What :func:`curate` has written into the folder is not of it.
+    Folders that :func:`curate` has written are left out.
     """
     folders = [path for path in listing(folder) if os.path.isdir(path)]
-    return [path for path in folders if not (path / CURATION_MARKER).exists()]
+    return [path for path in folders if not is_curated(path)]
+
+
+def is_curated(folder: str | os.PathLike) -> bool:
+    """Return whether :func:`curate` has written a folder, also if its hidden file was not copied.
+
+    Parameters
+    ----------
+    folder : str or path
+
+    Returns
+    -------
+    bool
+    """
+    if os.path.exists(os.path.join(folder, CURATION_MARKER)):
+        return True
+    written = ("manifest.csv", os.path.join("kept", "metadata.csv"))
+    return all(os.path.isfile(os.path.join(folder, name)) for name in written)
 
 
 def files_below(root: str | os.PathLike) -> list[Path]:
     """Return every file below a folder, in the order of paths; nothing hidden, no pipe.
 
     Linked folders are followed, each once and after those that are no links, so that neither a
-    loop nor a second name doubles a file. Links to the root or above it are not.
+    loop nor a second name doubles a file. Links to the root or above it are not, and neither are
+    folders below the root that :func:`curate` has written.
     """
     top = Path(os.path.realpath(root))
     seen: set[Path] = set()
@@ -67,6 +94,8 @@ def files_below(root: str | os.PathLike) -> list[Path]:
             if not os.path.isdir(path):
                 if os.path.isfile(path) or path.is_symlink():  # to open a pipe would hang
                     found.append(path)
+            elif is_curated(path):
+                continue
             elif path.is_symlink():
                 links.append(path)
             else:
