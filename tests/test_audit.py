@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 from cxr_sklearn import _bootstrap
 from cxr_sklearn._bootstrap import balanced_accuracy, interval, patient_draws, weighted_auc
 from cxr_sklearn.datasets import (
+    LeaveOneSourceOut,
     _shortcuts,
     audit,
     load_xray_folder,
@@ -202,7 +203,8 @@ def test_sources_are_inferred_from_names(tmp_path):
     (tmp_path / "metadata.csv").unlink()
     result = audit(load_xray_folder(tmp_path))
     assert result.sources_are_inferred
-    assert "source and class" in checks(result, "serious")
+    remedy = next(f.remedy for f in result.findings if f.check == "source and class")
+    assert remedy.startswith("Give the source of every image")  # to use in LeaveOneSourceOut
     assert result.single_source_classes == {}
 
 
@@ -263,11 +265,90 @@ def test_a_public_set_is_found_confounded():
     assert {"header", "border", "source and class"} <= checks(result, "serious")
 
 
-def test_too_little_to_audit_is_an_error(tmp_path):
-    """One class, or a class of one patient, cannot be cross-validated."""
+def test_one_class_is_an_error_before_any_file_is_read(tmp_path):
+    """Nothing can give the class away where there is one only."""
     bunch = make_chest_phantom_files(tmp_path, 30, random_state=0)
-    with pytest.raises(ValueError, match=r"expected 2 or more classes of 2 or more patients each"):
-        audit(select_rows(bunch, bunch.target == "Normal"))
+    read = []
+    with pytest.raises(ValueError, match=r"^bunch has images of one class only \('Normal'\)"):
+        audit(select_rows(bunch, bunch.target == "Normal"), progress=lambda: read.append(1))
+    assert not read
+
+
+def test_one_readable_class_is_an_error(tmp_path):
+    """The error says that the files are the reason, not the labels."""
+    bunch = make_chest_phantom_files(tmp_path, 30, random_state=0)
+    for path in bunch.data[bunch.target != "Normal", 0]:
+        Path(path).write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"^the files that could be read are of one class only"):
+        audit(bunch)
+
+
+def scarce(bunch, label, n):
+    """Return a bunch in which some classes have n patients each."""
+    keep = np.ones(len(bunch.target), dtype=bool)
+    for name in label:
+        patients = np.unique(bunch.groups[bunch.target == name])
+        keep &= (bunch.target != name) | np.isin(bunch.groups, patients[:n])
+    return select_rows(bunch, keep)
+
+
+def test_a_class_of_one_patient_is_left_out_of_the_baselines_only(tmp_path):
+    """The rest of the audit takes it in, and a finding says what was left out."""
+    bunch = scarce(
+        make_chest_phantom_files(tmp_path, 90, confound="format", random_state=0), ["Pneumonia"], 1
+    )
+    result = audit(bunch)
+    left_out = next(f for f in result.findings if f.check == "baselines")
+    assert left_out.severity == "warning"
+    assert left_out.found == "classes with images of one patient: Pneumonia"
+    assert result.classes.loc["Pneumonia", "patients"] == 1
+    assert set(result.baselines["classes"]) == {"", "COVID-19", "Normal"}
+    assert "header" in checks(result, "serious", "warning")  # of the other classes
+    assert "balanced accuracy" in str(result)
+
+
+def test_without_baselines_the_rest_is_audited(tmp_path):
+    """Where fewer than two classes have two patients there are no baselines, and a result."""
+    bunch = make_chest_phantom_files(tmp_path / "in", 60, confound="duplicates", random_state=0)
+    result = audit(scarce(bunch, ["Pneumonia", "Normal"], 1))
+    assert result.baselines.empty
+    assert result.baseline_table().empty
+    assert "they are left out" in next(f for f in result.findings if f.check == "baselines").meaning
+    assert "Pneumonia, Normal" in str(result) or "Normal, Pneumonia" in str(result)
+    assert "balanced accuracy" not in str(result)
+    page = result.to_html(tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert "What succeeds without the lungs" not in page
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_class_of_few_patients_has_baselines(n, tmp_path):
+    """The penalty of the linear baseline is searched as far as there are rows: no warning."""
+    bunch = scarce(make_chest_phantom_files(tmp_path, 60, random_state=0), ["Normal"], n)
+    assert "Normal" in set(audit(bunch).baselines["classes"])
+
+
+@pytest.mark.parametrize("is_single", [True, False])
+def test_the_audit_advises_a_split_by_source_only_where_it_is_possible(is_single, tmp_path):
+    """LeaveOneSourceOut raises where a class has one source, and is then not the advice."""
+    bunch = make_chest_phantom_files(tmp_path, 90, confound="source", random_state=1)
+    if not is_single:  # each class from two sources
+        bunch.sources = bunch.sources.copy()
+        bunch.sources[np.flatnonzero(bunch.target == "COVID-19")[:4]] = "hospital-a"
+    remedy = next(f.remedy for f in audit(bunch).findings if f.check == "source and class")
+    assert ("LeaveOneSourceOut" in remedy) is not is_single
+    if is_single:
+        with pytest.raises(ValueError, match="comes from one source only"):
+            LeaveOneSourceOut().split(bunch.data, bunch.target, bunch.sources)
+    else:
+        assert len(list(LeaveOneSourceOut().split(bunch.data, bunch.target, bunch.sources))) == 3
+
+
+def test_similar_names_of_sources_are_noted(tmp_path):
+    """Two spellings of one hospital count as two, and the audit names them."""
+    bunch = make_chest_phantom_files(tmp_path, 60, random_state=0)
+    bunch.sources = np.where(np.arange(60) % 2, "Heidelberg", "heidelberg ")
+    noted = [f.found for f in audit(bunch).findings if f.check == "sources"]
+    assert noted == ["similar names of sources: 'Heidelberg' and 'heidelberg '"]
 
 
 # -- statistics ---------------------------------------------------------------------------------

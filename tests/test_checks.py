@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import torchvision
+from PIL import Image
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils._param_validation import InvalidParameterError
 from skorch.callbacks import Callback, GradientNormClipping, LRScheduler
 
-from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvO, ResNetOvR, ResNetStacking
+from cxr_sklearn import (
+    ResNetClassifier,
+    ResNetFeatures,
+    ResNetOvO,
+    ResNetOvR,
+    ResNetStacking,
+    _weights,
+)
+from cxr_sklearn.datasets import make_chest_phantoms
+from cxr_sklearn.exceptions import DeviceWarning
 
 from .toys import toy
 
@@ -20,13 +35,13 @@ SMALL = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0, 
 pytestmark = pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 
 
-def error_of(model, X, y, **fit_params):
+def error_of(model, X, y, *, expected="expected", **fit_params):
     """Return the one line of the ValueError that fit raises."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the callers look at the message
         model.fit(X, y, **fit_params)
     message = str(caught.value)
     assert "\n" not in message
-    assert "expected" in message
+    assert expected in message
     return message
 
 
@@ -90,6 +105,94 @@ def test_patients_of_several_types_are_an_error(phantoms):
     groups = np.array([1, "a"] * (len(X) // 2), dtype=object)
     message = error_of(ResNetClassifier(**SMALL, early_stopping=True), X, y, groups=groups)
     assert message.startswith("groups holds values of the types int, str; expected one type")
+
+
+ONE_HOT = pd.get_dummies(pd.Series(["a", "b", "c"] * 20))
+
+
+@pytest.mark.parametrize(
+    ("targets", "remedy"),
+    [
+        (ONE_HOT, "y is one-hot encoded: pass y.idxmax(axis=1)"),
+        (ONE_HOT.to_numpy(float), "y is one-hot encoded: pass np.argmax(y, axis=1)"),
+        (ONE_HOT.to_numpy().tolist(), "y is one-hot encoded: pass np.argmax(y, axis=1)"),
+        (np.ones((60, 2), int), "for several labels per image fit one model per column"),
+    ],
+    ids=["frame", "floats", "lists", "multilabel"],
+)
+@pytest.mark.parametrize("kind", MODELS)
+def test_targets_of_several_columns_are_explained(kind, targets, remedy, phantoms):
+    """One-hot codes are recognised, and several labels per image are refused."""
+    message = error_of(kind(**SMALL), phantoms[0], targets)
+    assert message.startswith(f"y has shape {np.shape(targets)}; expected one label per image")
+    assert remedy in message
+
+
+def test_patients_of_several_columns_are_an_error(phantoms):
+    """The error names groups, not y."""
+    X, y = phantoms
+    message = error_of(ResNetOvO(**SMALL), X, y, groups=np.ones((len(X), 2)))
+    assert message.startswith("groups has shape (60, 2); expected one value per image")
+
+
+def test_a_blank_patient_is_named(phantoms):
+    """An empty cell of a table is not one patient of many images."""
+    X, y = phantoms
+    groups = np.array(["", "p1", ""] * 20)
+    message = error_of(ResNetClassifier(**SMALL, early_stopping=True), X, y, groups=groups)
+    assert message.startswith("groups[0] is an empty string; expected a value per image")
+
+
+@pytest.fixture
+def films(phantoms, tmp_path):
+    """Return the paths of phantoms in files, named by number, and their labels."""
+    X, y = phantoms
+    paths = [str(tmp_path / f"{i}.png") for i in range(len(X))]
+    for path, row in zip(paths, X, strict=True):
+        Image.fromarray(row.reshape(16, 16)).save(path)
+    return paths, y
+
+
+@pytest.mark.parametrize(
+    "unknown", [None, np.nan, pd.NA, pd.NaT, np.float32("nan"), np.datetime64("NaT"), ""], ids=repr
+)
+def test_a_path_whose_patient_is_unknown_is_named(unknown, films):
+    """Files that a function does not recognise are not taken for images of one patient."""
+
+    def group_by(path):
+        return unknown if path.endswith("7.png") else path
+
+    message = error_of(ResNetStacking(**SMALL, group_by=group_by), *films)
+    assert message.startswith(f"group_by returns {unknown!r} for {films[0][7]!r}; expected a pat")
+    assert "return the path itself" in message
+
+
+@pytest.mark.parametrize(
+    "wrong", [["a"], {"a": 1}, {1}, np.arange(2), re.match("a", "a")], ids=repr
+)
+def test_a_patient_that_cannot_be_compared_is_an_error(wrong, films):
+    """A match of a regular expression, say, equals no other, and would be a patient of its own."""
+    model = ResNetOvO(**SMALL, group_by=lambda path: wrong, early_stopping=True)
+    message = error_of(model, *films)
+    assert message.startswith(f"group_by returns a value of type {type(wrong).__name__} for ")
+    assert "match.group(1)" in message
+
+
+def test_patients_by_path_may_be_any_plain_value(films):
+    """Integers, tuples and strings divide the images as the same groups do."""
+    paths, y = films
+    options = {**SMALL, "early_stopping": True, "validation_fraction": 0.3}
+
+    def number(path):
+        return int(Path(path).stem) // 4
+
+    groups = [str(number(path)) for path in paths]
+    expected = ResNetOvO(**options).fit(paths, y, groups=groups).validation_indices_
+    model = ResNetOvO(**options, group_by=number).fit(paths, y)
+    np.testing.assert_array_equal(model.validation_indices_, expected)
+    by_tuple = ResNetOvO(**options, group_by=lambda path: (number(path), "a")).fit(paths, y)
+    held = {groups[i] for i in by_tuple.validation_indices_}
+    assert held.isdisjoint(np.delete(groups, by_tuple.validation_indices_))
 
 
 # -- class weights --------------------------------------------------------------------------------
@@ -193,6 +296,52 @@ def test_a_number_of_workers_that_is_none(kind, n_jobs, phantoms):
         )
 
 
+@pytest.fixture(scope="module")
+def fitted_models():
+    """Return a fitted model of each kind, and rows to predict."""
+    X, y = make_chest_phantoms(30, image_size=16, random_state=0)
+    kinds = (*MODELS, ResNetFeatures)
+    options = {kind: {k: v for k, v in SMALL.items() if hasattr(kind(), k)} for kind in kinds}
+    return {kind: kind(**options[kind]).fit(X, y) for kind in kinds}, X[:3]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("device", None),
+        ("device", 0),
+        ("precision", "int8"),
+        ("precision", None),
+        ("engine", "tensorrt"),
+        ("memory", 5),
+        ("n_jobs", 0),
+        ("n_jobs", "all"),
+        ("batch_size", 0),
+        ("batch_size", 2.5),
+        ("verbose", "loud"),
+    ],
+)
+@pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures])
+def test_a_parameter_set_after_fit_is_checked_before_predictions(kind, name, value, fitted_models):
+    """Parameters that act on predictions are checked there as fit checks them."""
+    models, X = fitted_models
+    model = copy.deepcopy(models[kind]).set_params(**{name: value})
+    predict = model.transform if kind is ResNetFeatures else model.predict
+    with pytest.raises(InvalidParameterError, match=rf"^The '{name}' parameter of {kind.__name__}"):
+        predict(X)
+
+
+def test_a_device_without_values_is_an_error(fitted_models, phantoms):
+    """PyTorch's device "meta" computes nothing; weights moved to it would be lost."""
+    message = error_of(ResNetOvO(**SMALL, device="meta"), *phantoms, expected="pass device='auto'")
+    assert message.startswith("device='meta' is not available here")
+    models, X = fitted_models
+    model = models[ResNetOvO].set_params(device="meta")
+    with pytest.warns(DeviceWarning, match="device='meta' is not available here"):
+        on_meta = model.predict_proba(X)
+    np.testing.assert_array_equal(on_meta, model.set_params(device="auto").predict_proba(X))
+
+
 # -- folds of the stacked chain -------------------------------------------------------------------
 
 
@@ -247,3 +396,88 @@ def test_folds_that_divide_a_patient_are_an_error(phantoms):
     message = error_of(model, X, y, groups=groups)
     assert "in training and in test; expected none" in message
     ResNetStacking(**SMALL, cv=StratifiedGroupKFold(3)).fit(X, y, groups=groups)
+
+
+# -- weights --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def paths_that_fail_to_read(tmp_path):
+    """Return 12 paths without files, and labels: reading any of them raises another error."""
+    paths = np.array([[str(tmp_path / f"{i}.png")] for i in range(12)], dtype=object)
+    return paths, np.array(["a", "b"] * 6)
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Return a list that grows by one with every fit of a ResNetOvO."""
+    begun = []
+    fit = ResNetOvO._fit
+    monkeypatch.setattr(ResNetOvO, "_fit", lambda *given: begun.append(1) or fit(*given))
+    return begun
+
+
+def test_missing_weights_stop_a_search_at_its_first_fit(paths_that_fail_to_read, fits, tmp_path):
+    """With error_score="raise" a search ends in the line that names the file and the remedy."""
+    file = tmp_path / "resnet50.pth"
+    model = ResNetOvO(weights=str(file))
+    search = GridSearchCV(model, {"lr": [1e-4, 1e-3]}, cv=2, error_score="raise")
+    with pytest.raises(FileNotFoundError) as caught:
+        search.fit(*paths_that_fail_to_read)
+    message = str(caught.value)
+    assert message.startswith(f"weights={str(file)!r}: {file} does not exist; expected the path")
+    assert "\n" not in message
+    assert len(fits) == 1
+
+
+def test_missing_weights_fail_every_fit_of_a_search_alike(paths_that_fail_to_read, fits, tmp_path):
+    """By default scikit-learn tries every fit; no image is read, and the last line is ours."""
+    search = GridSearchCV(ResNetOvO(weights=tmp_path / "a.pth"), {"lr": [1e-4, 1e-3]}, cv=2)
+    with pytest.raises(ValueError, match="All the 4 fits failed") as caught:
+        search.fit(*paths_that_fail_to_read)
+    lines = str(caught.value).strip().splitlines()
+    assert lines[-1].startswith("FileNotFoundError: weights=")
+    assert "4 fits failed with the following error" in str(caught.value)
+    assert len(fits) == 4
+
+
+def test_a_folder_of_weights_is_named_as_one(phantoms, tmp_path):
+    """A folder in place of a weight file is not reported as missing."""
+    with pytest.raises(FileNotFoundError, match="is a folder; expected the path of a state dict"):
+        ResNetOvO(weights=tmp_path).fit(*phantoms)
+
+
+@pytest.fixture
+def downloads(monkeypatch):
+    """Return a list that grows by one with every attempt to download weights, all of which fail."""
+    attempts = []
+
+    def get_state_dict(self, **options):
+        attempts.append(self.url)
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", get_state_dict)
+    monkeypatch.setattr(_weights, "_FAILED_DOWNLOADS", {})
+    return attempts
+
+
+def test_a_search_tries_a_failed_download_once(paths_that_fail_to_read, downloads):
+    """Without a network the fits of a search do not wait for a timeout each."""
+    search = GridSearchCV(ResNetOvO(backbone="resnet18"), {"lr": [1e-4, 1e-3]}, cv=2)
+    with pytest.raises(ValueError, match="All the 4 fits failed") as caught:
+        search.fit(*paths_that_fail_to_read)
+    last = str(caught.value).strip().splitlines()[-1]
+    assert re.match(r"OSError: weights='imagenet': https\S+ could not be downloaded", last)
+    assert "no route to host" in last
+    assert "During handling" not in str(caught.value)  # urllib's traceback is longer than a screen
+    assert len(downloads) == 1
+
+
+def test_a_failed_download_is_tried_again_later(paths_that_fail_to_read, downloads, monkeypatch):
+    """A user who has connected the machine meanwhile does not have to restart Python."""
+    model = ResNetOvO(backbone="resnet18")
+    for attempts in (1, 2):
+        with pytest.raises(OSError, match="could not be downloaded"):
+            model.fit(*paths_that_fail_to_read)
+        assert len(downloads) == attempts
+        monkeypatch.setattr(_weights, "_RETRY_SECONDS", -1)

@@ -10,7 +10,6 @@ from PIL import Image
 
 from cxr_sklearn import _demo
 from cxr_sklearn.__main__ import main
-from cxr_sklearn.metrics import classification_table
 
 
 @pytest.fixture
@@ -57,12 +56,3 @@ def test_bad_input_is_one_line_and_status_1(tmp_path, capsys):
     assert captured.err.startswith("error: root=")
     assert captured.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_table_marks_what_is_undefined():
-    """A class that is never predicted has no precision, and does not spoil the others."""
-    table = classification_table(["a", "a", "b"], ["a", "a", "a"])
-    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()[1:]}
-    assert rows["a"] == ["0.667", "1.000", "0.800", "2"]
-    assert rows["b"] == ["-", "0.000", "0.000", "1"]
-    assert rows["mean"] == ["-", "0.500", "0.400", "3"]

@@ -209,11 +209,23 @@ def test_a_root_that_is_a_file_is_an_error(tree):
         load_xray_folder(root / "a" / "1.png")
 
 
-@pytest.mark.parametrize("names", [[], ["1.png"], ["a/notes.txt"], [".a/1.png"]], ids=str)
+@pytest.mark.parametrize("names", [[], ["a/notes.txt"], [".a/1.png"]], ids=str)
 def test_a_root_without_class_folders_with_images_is_an_error(tree, names):
     """A root in which there is nothing to load is an error that shows the form expected."""
     with pytest.raises(ValueError, match="films/<class>/<image>") as caught:
         load_xray_folder(tree(*names))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "names", [["1.png"], ["1.png", "2.png", "thumbnails/1.png"]], ids=["alone", "thumbnails"]
+)
+def test_a_class_folder_in_place_of_its_parent_is_an_error(tree, names):
+    """The error names the parent, also if the class folder has a folder of its own."""
+    root = tree(*names)
+    with pytest.raises(ValueError, match="so it seems to be a class folder") as caught:
+        load_xray_folder(root)
+    assert f"pass its parent, {str(root.parent)!r}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -326,6 +338,39 @@ def test_metadata_may_name_paths(tree):
     bunch = load_xray_folder(root)
     assert bunch.groups.tolist() == ["ann", "bob"]
     assert bunch.missing == []
+
+
+def test_names_of_metadata_are_compared_as_paths(tree):
+    """./a/1.png is a/1.png."""
+    metadata = "filename,patient\n./a/1.png,ann\nb//1.png,bob\n./2.png,cid\n"
+    bunch = load_xray_folder(tree("a/1.png", "b/1.png", "b/2.png", metadata=metadata))
+    assert bunch.groups.tolist() == ["ann", "bob", "cid"]
+    assert bunch.missing == []
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ("filename,patient,patient\n1.png,a,b\n", r"metadata\.csv has the column 'patient' twice"),
+        ("filename,patient\n1.png,7\n2.png,7.0\n", "'patient': 1 numbers are written in two ways"),
+    ],
+)
+def test_ambiguous_columns_of_metadata_are_an_error(tree, metadata, said):
+    """Which of two columns, and whether 7 is 7.0, is not guessed."""
+    with pytest.raises(ValueError, match=said) as caught:
+        load_xray_folder(tree("a/1.png", "b/2.png", metadata=metadata))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such folder names")
+@pytest.mark.parametrize("name", ["a\r", "a\nb", "a\x85b"])
+def test_a_class_folder_with_a_line_break_is_an_error(tree, name):
+    """Such a label would break the lines of tables and messages."""
+    with pytest.raises(
+        ValueError, match=r"^the label 'a.* contains a line break; expected"
+    ) as caught:
+        load_xray_folder(tree(f"{name}/1.png", "b/2.png"))
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_metadata_without_patients(tree):

@@ -85,7 +85,21 @@ def test_unreadable_files_are_named(films):
         file.write(b"no image")
     report = check_split(train, test)
     assert report.unreadable == [test.data[0, 0]]
-    assert "could not be read: 1" in str(report)
+    assert "could not be read, and were not compared: 1" in str(report)
+    assert not report.is_clean
+
+
+def test_a_split_of_which_nothing_could_be_read_is_not_clean(films):
+    """A report on no image at all certifies nothing."""
+    train, test = halves(films)
+    for path in films.data[:, 0]:
+        with open(path, "wb") as file:
+            file.write(b"no image")
+    report = check_split(train, test)
+    assert len(report.unreadable) == 40
+    assert not report.patients
+    assert report.duplicates.empty
+    assert not report.is_clean
 
 
 def test_unknown_sources_are_not_on_both_sides(films):
@@ -163,3 +177,48 @@ def test_a_test_source_may_lack_a_class():
     in_c = sources == "c"
     table = classification_table(y[in_c], found[in_c])
     assert "COVID-19" in table
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Hospital A", "hospital A"),
+        ("Hospital A", "Hospital  A "),
+        ("Hospital_A", "hospital-a"),
+        ("Heidelberg", "Heidlberg"),
+        ("Heidelberg", "Heidellberg"),
+        ("Heidelberg", "Heidalberg"),
+        ("Heidelberg", "Hiedelberg"),
+        ("st. mary", "st. marys"),
+    ],
+)
+def test_sources_that_may_be_one_are_named(first, second):
+    """Two spellings of one hospital would test a model on images it knows."""
+    sources = np.where(SOURCES == "a", first, np.where(SOURCES == "b", second, "elsewhere"))
+    with pytest.warns(UserWarning, match="sources with similar names count as diff") as caught:
+        splits = LeaveOneSourceOut().split(Y, Y, sources)
+    assert len(caught) == 1
+    assert all(repr(name) in str(caught[0].message) for name in (first, second))
+    assert caught[0].filename == __file__
+    assert len(list(splits)) == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("hospital-a", "hospital-b"),
+        ("Site A", "Site B"),
+        ("siteA", "siteB"),
+        ("site 1", "site 2"),
+        ("site 1", "site 11"),
+        ("site 1-1", "site 11"),
+        ("NIH", "NLH"),
+        ("Cohen", "RSNA"),
+        (1, 2),
+    ],
+)
+def test_sources_that_are_counted_are_not_similar(first, second):
+    """Sources numbered by digits or letters give no warning: warnings are errors here."""
+    sources = np.empty(6, dtype=object)
+    sources[:] = [first if s == "a" else second for s in SOURCES]
+    assert len(list(LeaveOneSourceOut().split(Y, Y, sources))) == 2

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.callbacks import Callback
+
+from ._decode import one_line
+
+# set_params after fit changes these for predictions; a fit checks all parameters
+PREDICTION_PARAMETERS = (
+    "device",
+    "precision",
+    "engine",
+    "memory",
+    "n_jobs",
+    "batch_size",
+    "verbose",
+)
+
+
+def check_prediction_parameters(estimator: BaseEstimator) -> None:
+    """Raise if a parameter that acts on predictions has an invalid type or range.
+
+    Raises
+    ------
+    sklearn.utils._param_validation.InvalidParameterError
+    """
+    validate_parameter_constraints(
+        estimator._parameter_constraints,
+        {name: getattr(estimator, name) for name in PREDICTION_PARAMETERS},
+        caller_name=type(estimator).__name__,
+    )
 
 
 def check_layer_sizes(name: str, sizes: Any) -> None:
@@ -19,7 +51,7 @@ def check_layer_sizes(name: str, sizes: Any) -> None:
 
 
 def check_callbacks(callbacks: Sequence[Any] | None) -> None:
-    """Raise unless each callback is one that skorch takes."""
+    """Raise unless each callback is one that skorch takes, and can be copied."""
     for i, item in enumerate(callbacks or ()):
         named = isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], str)
         callback = item[1] if named else item
@@ -29,6 +61,45 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> None:
                 f"callbacks[{i}] is {item!r}; expected a skorch callback, its class, or a pair "
                 "(name, callback): derive your own from skorch.callbacks.Callback"
             )
+        try:
+            copy.deepcopy(callback)
+        except Exception as error:  # whatever the callback holds decides what it raises
+            reason = one_line(str(error))
+            raise ValueError(
+                f"callbacks[{i}] is a {kind.__name__} that cannot be copied ({reason}); "
+                "expected one that can, because each network trains with a copy of its own: open "
+                "files and connections in on_train_begin, and close them in on_train_end"
+            ) from error
+
+
+def check_targets_are_labels(y: Any) -> None:
+    """Raise if y has several columns: one-hot codes, or several labels per image."""
+    values = np.asarray(y)
+    shape = values.shape
+    if len(shape) != 2 or shape[1] < 2:
+        return
+    is_one_hot = values.dtype.kind in "biuf" and bool(
+        np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all()
+    )
+    if is_one_hot:
+        labels = "y.idxmax(axis=1)" if hasattr(y, "idxmax") else "np.argmax(y, axis=1)"
+        remedy = f"y is one-hot encoded: pass {labels}, or the labels that it was made from"
+    else:
+        remedy = "for several labels per image fit one model per column"
+    raise ValueError(
+        f"y has shape {shape}; expected one label per image, of shape ({shape[0]},): {remedy}"
+    )
+
+
+def check_one_column(name: str, values: Any) -> np.ndarray:
+    """Return values as an array of shape (n,), or raise if they have several columns."""
+    shape = np.asarray(values).shape
+    if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
+        raise ValueError(
+            f"{name} has shape {shape}; expected one value per image, of shape ({shape[0]},): pass "
+            "one column"
+        )
+    return column_or_1d(values)
 
 
 def check_none_missing(name: str, values: np.ndarray, remedy: str) -> None:
@@ -36,15 +107,24 @@ def check_none_missing(name: str, values: np.ndarray, remedy: str) -> None:
     if values.dtype.kind in "biuSU":
         return
     for i, value in enumerate(values):
-        if _is_missing(value):
+        if is_missing(value):
             raise ValueError(f"{name}[{i}] is {value}; expected a value per image: {remedy}")
 
 
-def _is_missing(value: Any) -> bool:
-    try:
-        return value is None or bool(value != value)
-    except TypeError:  # whether pandas' NA equals anything is NA, which has no truth value
-        return True
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, NaT or pandas' NA."""
+    return value is None or (np.ndim(value) == 0 and bool(pd.isna(value)))
+
+
+def check_none_blank(name: str, values: np.ndarray, remedy: str) -> None:
+    """Raise if a value is an empty string."""
+    if values.dtype.kind not in "OU":
+        return
+    blank = np.flatnonzero([isinstance(value, str) and not value for value in values])
+    if len(blank):
+        raise ValueError(
+            f"{name}[{blank[0]}] is an empty string; expected a value per image: {remedy}"
+        )
 
 
 def class_weights(given: dict, classes: np.ndarray) -> np.ndarray:

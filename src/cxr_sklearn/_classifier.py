@@ -17,17 +17,32 @@ from sklearn.utils import check_consistent_length, check_random_state, column_or
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_is_fitted
+from skorch.history import History
 
 from ._backbones import Backbone
 from ._cache import IN_PROCESS_BYTES, ActivationCache, activation_cache
-from ._checks import check_callbacks, check_layer_sizes, check_none_missing, class_weights
+from ._checks import (
+    PREDICTION_PARAMETERS,
+    check_callbacks,
+    check_layer_sizes,
+    check_none_blank,
+    check_none_missing,
+    check_one_column,
+    check_prediction_parameters,
+    check_targets_are_labels,
+    class_weights,
+)
 from ._device import resolve_device, warn_shared_gpu
 from ._inputs import Images, check_images
 from ._rows import Blueprint, TrainingRows
 from ._splits import patient_groups, validation_mask
-from ._tail import Tail
+from ._tail import Tail, without_batches
 from ._trunk import TRUNK_CONSTRAINTS, ResNetFeatures
+from ._weights import existing_weights
 from .exceptions import NeverPredictedWarning, TrunkPassWarning
+
+# parameters of a tail that set_params changes after fit
+_TAIL_PARAMETERS = ("device", "precision", "verbose")
 
 _N_VIEWS = 4  # augmented views per image below a cut, where augment=True
 
@@ -78,22 +93,24 @@ backbone : str or callable, default="resnet50"
         after the sampler; a dict gives a weight per label and holds in all of them.
     sampler : imbalanced-learn sampler, default=None
         Resamples the training part of each binary problem, as activations. One that makes new
-        rows (SMOTE) needs ``trainable="head"``.
+        rows (SMOTE) needs ``trainable="head"``. The validation part of early stopping, and the
+        final MLP of ``ResNetStacking``, weight the classes as the sampler makes them.
     group_by : callable, default=None
-        From a path to its patient, for internal splits where ``groups`` cannot be passed.
+        From a path to its patient, a string or an integer, for internal splits where ``groups``
+        cannot be passed.
     augment : bool or int, default=False
         Train on variants of each image (rotation, shift, zoom, contrast; no mirror image): random
         ones for ``trainable="all"``, a fixed number of views below a cut, whose activations are
         kept. True is 4 views.
     early_stopping : bool, default=False
-        Hold out a validation part, stop when its loss no longer falls, and return to the best
-        epoch. Otherwise training stops when the training loss no longer falls.
+        Hold out a validation part, stop when its loss no longer falls, and return to the epoch
+        of its least loss. Otherwise training stops when the training loss no longer falls.
     validation_fraction : float, default=0.1
         About this share of the rows is held out, stratified and by patient.
     n_iter_no_change : int, default=10
         Epochs without improvement before training stops.
     tol : float, default=1e-4
-        An improvement is a loss lower by more than this.
+        A loss that is lower by more than this counts as an improvement for `n_iter_no_change`.
     callbacks : list of skorch callbacks, default=None
         Added to every tail's skorch net.
     device : str, default="auto"
@@ -232,8 +249,9 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         Warns
         -----
         NeverPredictedWarning
-            If the fitted model predicts no row of its validation part (else of its training rows)
-            as one of the classes.
+            If the fitted model predicts no row of its validation part as one of the classes.
+            Without early stopping its training rows are judged, and for ``ResNetStacking`` the
+            out-of-fold outputs.
 
         Notes
         -----
@@ -253,10 +271,10 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         images = check_images(self, X, reset=True)
         y = self._check_targets(y, images)
         if groups is not None:
-            groups = column_or_1d(groups)
-            check_none_missing(
-                "groups", groups, "give each image of an unknown patient a value of its own"
-            )
+            groups = check_one_column("groups", groups)
+            remedy = "give each image of an unknown patient a value of its own"
+            check_none_missing("groups", groups, remedy)
+            check_none_blank("groups", groups, remedy)
             if len(groups) != len(images):
                 raise ValueError(
                     f"groups has {len(groups)} values for {len(images)} images; expected one per "
@@ -324,6 +342,8 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
 
     def _validate_params(self) -> None:
         super()._validate_params()
+        if self.weights not in (None, "imagenet"):
+            existing_weights(self.weights)  # each fit of a search then fails before it reads images
         check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
         check_callbacks(self.callbacks)
 
@@ -334,7 +354,13 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
                 f"{name} requires y to be passed, but the target y is None; expected a label per "
                 "image"
             )
+        check_targets_are_labels(y)
         y = column_or_1d(y, warn=True)
+        if len(y) == 1 < len(images):
+            raise ValueError(
+                f"X has {len(images)} rows and y has one label; expected a label per image: if X "
+                "is one image, pass [X], and add images of other classes"
+            )
         check_consistent_length(images, y)
         if y.dtype.kind == "f":
             assert_all_finite(y, input_name="y")
@@ -378,7 +404,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
             n_views = _N_VIEWS if isinstance(self.augment, (bool, np.bool_)) else int(self.augment)
         asked = np.zeros(n * (1 + n_views), dtype=bool)
         if is_frozen and trunk._fit_tally is not None:
-            trunk._fit_tally.asked = asked
+            trunk._fit_tally.asked, trunk._fit_tally.n_views = asked, n_views
         cache = activation_cache(self.memory, create=True)
         network = trunk._network
         assert network is not None  # it was built a moment ago
@@ -476,13 +502,15 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         ids = np.flatnonzero(held) if held.any() else np.arange(rows.n_rows)
         return np.unique(self._log_probabilities(ids[:, None]).argmax(axis=1))
 
+    def _judged_on(self) -> str:
+        return "validation part" if self.early_stopping else "training rows"
+
     def _warn_never_predicted(self, predicted: np.ndarray) -> None:
         never = [name for i, name in enumerate(self._names) if i not in predicted]
         if never:
-            where = "validation part" if self.early_stopping else "training rows"
             warnings.warn(
                 f"{type(self).__name__} never predicts {', '.join(map(repr, never))} on its "
-                f"{where}; expected every class: train longer, raise lr, unfreeze more "
+                f"{self._judged_on()}; expected every class: train longer, raise lr, unfreeze more "
                 "(trainable), or weight classes (class_weight='balanced')",
                 NeverPredictedWarning,
                 stacklevel=4,
@@ -559,16 +587,23 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         most_probable = self.predict_proba(X).argmax(axis=1)
         return self.classes_[most_probable]
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        history = state.get("history_")
+        if isinstance(history, History):
+            state["history_"] = without_batches(history)
+        elif history is not None:
+            state["history_"] = [without_batches(one) for one in history]
+        return state
+
     def _scores(self, X: Any) -> np.ndarray:
         """Return log-probabilities in float64."""
         check_is_fitted(self)
+        check_prediction_parameters(self)
         images = check_images(self, X, reset=False)
-        # set_params after fit acts on predictions
-        shared = ("device", "precision", "verbose")
-        for part in (self.trunk_, *self._tails):
-            part.__dict__.update({name: getattr(self, name) for name in shared})
-        names = ("engine", "memory", "n_jobs", "batch_size")
-        self.trunk_.__dict__.update({name: getattr(self, name) for name in names})
+        for part in self._tails:
+            part.__dict__.update({name: getattr(self, name) for name in _TAIL_PARAMETERS})
+        self.trunk_.__dict__.update({name: getattr(self, name) for name in PREDICTION_PARAMETERS})
         blocks = [self._log_probabilities(block) for _, block in self.trunk_._blocks(images)]
         return np.concatenate(blocks)
 
@@ -614,7 +649,7 @@ class ResNetClassifier(BaseResNet):
     best_validation_score_ : float or None
         The highest of these.
     history_ : skorch.history.History
-        Everything skorch recorded.
+        Everything skorch recorded. A pickle of the model has the epochs, not their batches.
 
     See Also
     --------

@@ -34,7 +34,7 @@ n_iter_ : list of int
     best_validation_score_ : list of float, or None
         The highest of these.
     history_ : list of skorch.history.History
-        Everything skorch recorded."""
+        Everything skorch recorded. A pickle of the model has the epochs, not their batches."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -289,7 +289,6 @@ class ResNetStacking(BaseCombined):
             label_smoothing=0.0,
             mixup=0.0,
             max_epochs=5 * self.max_epochs,
-            sampler=None,
             augment=False,
             callbacks=None,
             verbose=0,
@@ -317,7 +316,12 @@ class ResNetStacking(BaseCombined):
         return log_softmax(self.final_estimator_.logits(scores).astype(np.float64), axis=1)
 
     def _predicted_codes(self, rows: TrainingRows) -> np.ndarray:
-        # out-of-fold outputs are what the chain is judged on; its training rows flatter it, but a
-        # class that it does not even predict there is given up too
-        in_training = super()._predicted_codes(rows)
-        return np.intersect1d(self.final_estimator_.predicted_classes_, in_training)
+        if rows.is_validation.any():  # neither the networks nor the chain were trained on these
+            return super()._predicted_codes(rows)
+        # Without held-out rows the chain is judged on the out-of-fold outputs. The outputs of the
+        # final networks for their own training rows are of no use: the networks have memorised
+        # these rows, and the chain has never been given outputs of that size.
+        return self.final_estimator_.predicted_classes_
+
+    def _judged_on(self) -> str:
+        return super()._judged_on() if self.early_stopping else "out-of-fold outputs"

@@ -58,10 +58,7 @@ def resolve_device(device: str, *, fitted: bool = False) -> torch.device:
             f"device={device!r} is no PyTorch device; expected 'auto', 'cpu', 'cuda', 'cuda:0', "
             "... or 'mps'"
         ) from None
-    missing = (resolved.type == "cuda" and not _has_cuda(resolved.index)) or (
-        resolved.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if not missing:
+    if _is_available(resolved):
         return resolved
     if fitted:
         warnings.warn(
@@ -77,8 +74,18 @@ def resolve_device(device: str, *, fitted: bool = False) -> torch.device:
     )
 
 
-def _has_cuda(index: int | None) -> bool:
-    return torch.cuda.is_available() and (index or 0) < torch.cuda.device_count()
+def _is_available(device: torch.device) -> bool:
+    if device.type == "cpu":
+        return True
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    if device.type == "mps":
+        return torch.backends.mps.is_available()
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception:  # each backend raises errors of its own; "meta" has no values to read
+        return False
+    return True
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
@@ -138,11 +145,23 @@ def cuda_devices() -> list[int]:
 def seeded(seed: int) -> Iterator[None]:
     """Seed PyTorch's global generators, and leave them as they were found.
 
-    One thread at a time: others wait.
+    New tensors are float32 meanwhile, whatever type the user has made the default: the package
+    computes in float32. One thread at a time: others wait.
     """
-    with _GENERATORS, torch.random.fork_rng(devices=cuda_devices()):
+    with _GENERATORS, torch.random.fork_rng(devices=cuda_devices()), _float32():
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """Make float32 PyTorch's default type, which is global too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager

@@ -182,12 +182,15 @@ class TrainingRows:
         return self._resident
 
     def problem(self, ids: np.ndarray, y: np.ndarray) -> str:
-        """Name the binary problem that labels of some rows pose."""
+        """Return the name of a problem: its classes, in the order of `names`."""
         sides = [sorted(set(self.codes[ids[y == side]])) for side in (1, 0)]
         if len(set(y)) > 2 or not all(sides):
             return ", ".join(self.names)
-        positive, negative = (" and ".join(self.names[c] for c in side) for side in sides)
-        return f"{positive} against {'the rest' if len(sides[1]) > 1 else negative}"
+        positive, negative = sides
+        if len(negative) > 1:
+            return f"{self.names[positive[0]]} against the rest"
+        first, second = sorted(positive + negative)  # as in pairs_
+        return f"{self.names[first]} against {self.names[second]}"
 
     def release(self) -> None:
         """Let the rows go. Everything that shares this object lets go with it."""

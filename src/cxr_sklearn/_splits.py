@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
 
+from ._checks import is_missing
 from ._inputs import Images
 
 # greedy splits by group depend on the order of the groups: so many orders are tried
@@ -50,8 +51,7 @@ def patient_groups(
                 "group_by takes the path of an image, but X holds pixels; pass paths as X, or "
                 "groups to fit"
             )
-        named = [str(group_by(path)) for path in images.paths]
-        _, codes = np.unique(named, return_inverse=True)
+        _, codes = np.unique(_patients_by(group_by, images.paths), return_inverse=True)
     _, contents = np.unique(np.array(images.digests(), dtype="S16"), return_inverse=True)
     # images that share a patient or a content are linked; a group is what links connect
     n_groups = codes.max() + 1
@@ -59,6 +59,29 @@ def patient_groups(
     links = coo_array((np.ones(len(codes)), (codes, n_groups + contents)), (n_nodes, n_nodes))
     _, component = connected_components(links, directed=False)
     return component[codes]
+
+
+def _patients_by(group_by: Callable[[str], Any], paths: np.ndarray) -> list[str]:
+    """Return the patient of each path, or raise where `group_by` names none.
+
+    A value that is equal only to itself, such as a match of a regular expression, would make a
+    patient of every image.
+    """
+    patients = []
+    for path in paths:
+        value = group_by(path)
+        if is_missing(value) or (isinstance(value, str) and not value):
+            raise ValueError(
+                f"group_by returns {value!r} for {path!r}; expected a patient for every image: "
+                "return the path itself where the patient is unknown"
+            )
+        if type(value).__hash__ in (None, object.__hash__):
+            raise ValueError(
+                f"group_by returns a value of type {type(value).__name__} for {path!r}; expected a "
+                "string or an integer: return, for example, match.group(1) instead of match"
+            )
+        patients.append(str(value))
+    return patients
 
 
 def _folds(codes: np.ndarray, groups: np.ndarray, n_splits: int, seed: int) -> list[np.ndarray]:

@@ -24,6 +24,7 @@ from torch.nn import functional
 from ._augment import augmented_view
 from ._backbones import ARCHITECTURES, Backbone, Network, build_network
 from ._cache import ActivationCache, CacheFolder, CacheInfo, DiskCache, activation_cache
+from ._checks import check_prediction_parameters
 from ._device import (
     PRECISIONS,
     autocast,
@@ -36,6 +37,7 @@ from ._device import (
 from ._engine import ENGINES, resolve_engine, run_onnx
 from ._images import N_JOBS
 from ._inputs import Images, check_images
+from ._probe import probe
 from .exceptions import TrunkPassWarning
 
 # ImageNet's mean and standard deviation, what torchvision's weights were trained with
@@ -268,6 +270,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             Flattened; for ``"head"`` the 2,048 pooled features of ResNet50.
         """
         check_is_fitted(self)
+        check_prediction_parameters(self)
         images = check_images(self, X, reset=False)
         blocks = [self._as_float(block) for _, block in self._blocks(images)]
         return np.concatenate(blocks).reshape(len(images), -1)
@@ -290,13 +293,14 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             trunk = copy.deepcopy(trunk)
         self.module_ = place(trunk, device).eval()
         self._network: Network | None = network
-        is_foreign = callable(self.backbone) and self.trainable not in ("head", "all")
-        self._unchecked: Network | None = network if is_foreign else None
         self._channels = network.in_channels
-        self._fingerprint = network.fingerprint
+        self._fingerprint, shape = network.fingerprint, None
+        if callable(self.backbone):
+            digest, shape = probe(network, self.trainable, self.image_size)
+            self._fingerprint += digest
         activation_cache(self.memory, create=True)  # a folder that cannot be had fails here
         self._fit_tally: _Tally | None = None
-        self._row_shape: tuple[int, ...] | None = None
+        self._row_shape: tuple[int, ...] | None = shape
         if self.trainable == "head":
             self._row_shape = (network.head_width,)
         elif self.trainable == "all":
@@ -363,7 +367,10 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _look_up(self, images: Images, cache: ActivationCache | DiskCache, view: int = 0) -> _Found:
         """Find what the cache has of some images, and decode the others."""
         keys = [digest + view.to_bytes(2, "little") for digest in images.digests()]
-        rows = cache.get(self._context(), keys)
+        is_named = isinstance(cache, DiskCache) and isinstance(self.backbone, str)
+        # a file may hold rows of any shape; own networks are not run for this
+        shape = self._shape if is_named else self._row_shape
+        rows = cache.get(self._context(), keys, shape)
         found = _Found(keys, rows)
         images.decode(np.array(list(found.missing.values()), dtype=int))
         return found
@@ -435,12 +442,6 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             batch = batch.expand(-1, self._channels, -1, -1)
         try:
             with torch.inference_mode(), autocast(device, dtype):
-                if self._unchecked is not None:
-                    network, self._unchecked = self._unchecked, None
-                    if device.type == "cpu" and engine == "torch":
-                        return network.check_cut(self.trainable, batch)
-                    with torch.autocast(device.type, enabled=False):
-                        network.check_cut(self.trainable, batch[:2].cpu())
                 if engine == "torch":
                     return self.module_(batch.contiguous(memory_format=torch.channels_last))
             return run_onnx(self.module_, (self._fingerprint, self.trainable), batch)
@@ -459,7 +460,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "module_" in state:
-            state.update(_network=None, _unchecked=None, module_=on_cpu(state["module_"]))
+            state.update(_network=None, module_=on_cpu(state["module_"]))
         return state
 
 
@@ -475,8 +476,8 @@ def _explained(error: RuntimeError, image_size: int) -> Exception:
     if "out of memory" in reason:
         return error
     return ValueError(
-        f"backbone: its forward pass failed at image_size={image_size} ({reason}); the network may "
-        "need larger images"
+        f"backbone: its forward pass fails at image_size={image_size} ({reason}); expected a "
+        "network that takes float32 images of this size: it may need larger images (image_size)"
     )
 
 
@@ -522,30 +523,48 @@ def _one_ahead(work: Callable[[T], U], tasks: Sequence[T]) -> Iterator[U]:
 
 
 class _Tally:
-    """Count images and passes, and print them where verbose asks."""
+    """Count images and passes, and print the counts with verbose=1.
+
+    Attributes
+    ----------
+    images, passes : int
+        Images that were requested, and images that passed the trunk.
+    asked : ndarray of bool, or None
+        Whether a fit has requested each image, and each augmented view of it.
+    n_views : int
+        Augmented views of each image.
+    """
 
     def __init__(self, trunk: ResNetFeatures) -> None:
         self.verbose = trunk.verbose
-        self.images = self.passes = 0
-        self.asked: np.ndarray | None = None  # which images and views a fit has asked for
-        self._start = time.perf_counter()
+        self.images = self.passes = self.n_views = 0
+        self.asked: np.ndarray | None = None
+        fit = getattr(trunk, "_fit_tally", None)
+        # At a cut between stages a fit has passed its first images already, for the shape of their
+        # activations. They are passes of this fit, and not found in a cache that it filled itself.
+        self._passes_before = 0 if fit is None else fit.passes
+        self._start = time.perf_counter() if fit is None else fit._start
 
     def info(self, uses: int) -> CacheInfo:
-        """Return what a fit was saved, whose tails used images so many times; print it too."""
+        """Return the hits and misses of a fit whose tails used images so many times; print them."""
         images = 0 if self.asked is None else int(self.asked.sum())
         saved = max(0, uses - self.passes) if images else 0
         info = CacheInfo(max(0, images - self.passes), self.passes, saved)
         if self.verbose and images:
+            what = f" (images and {self.n_views} augmented views of each)" if self.n_views else ""
             print(
-                f"cache: {info.hits} hits, {info.misses} misses; the tails used images {uses} "
-                f"times: {saved} passes saved"
+                f"cache: {info.hits} hits, {info.misses} misses{what}; the tails used images "
+                f"{uses} times: {saved} passes saved"
             )
         return info
 
     def report(self) -> None:
+        """Print how many images passed the trunk."""
         if self.verbose and self.images:
+            passes = self.passes + self._passes_before
+            found = max(0, self.images - passes)
             seconds = time.perf_counter() - self._start
             print(
-                f"trunk: {self.passes} passes for {self.images} images "
-                f"({self.images - self.passes} from the cache), {seconds:.1f} s"
+                f"trunk: {passes} passes for {self.images} images ({found} from the cache), "
+                f"{seconds:.1f} s"
             )

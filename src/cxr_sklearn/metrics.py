@@ -21,8 +21,11 @@ def classification_table(y_true: Any, y_pred: Any) -> str:
     Returns
     -------
     table : str
-        A line per class, and one of unweighted means. Precision is the positive predictive value
-        (PPV), recall the sensitivity; a class that is never predicted has precision ``-``.
+        A line per class, and one of unweighted means over the classes in `y_true`. Precision is
+        the positive predictive value (PPV), recall the sensitivity; a class that is never
+        predicted has precision ``-``. A class that is predicted and absent from `y_true` has
+        ``-`` for all three, since none of its images are judged. The last line then names such
+        classes.
 
     Examples
     --------
@@ -33,17 +36,24 @@ def classification_table(y_true: Any, y_pred: Any) -> str:
     Normal                  0.667                 1.000  0.800       2
     mean                        -                 0.500  0.400       3
     """
-    labels = np.unique(np.concatenate([np.asarray(y_true), np.asarray(y_pred)]))
-    precision, recall, f1, support = precision_recall_fscore_support(
-        y_true, y_pred, labels=labels, zero_division=np.nan
-    )
+    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    labels = np.unique(np.concatenate([y_true, y_pred]))
+    figures = precision_recall_fscore_support(y_true, y_pred, labels=labels, zero_division=np.nan)
+    precision, recall, f1, support = map(np.array, figures)
     f1 = np.nan_to_num(f1)  # undefined where nothing was found
+    is_judged = support > 0
+    for values in (precision, recall, f1):
+        values[~is_judged] = np.nan
     rows = list(zip(map(str, labels), precision, recall, f1, support, strict=True))
-    rows.append(("mean", precision.mean(), recall.mean(), f1.mean(), support.sum()))
+    means = [values[is_judged].mean() for values in (precision, recall, f1)]
+    rows.append(("mean", *means, support.sum()))
     width = max(12, *(len(row[0]) for row in rows))
     lines = [f"{'':{width}}  precision (PPV)  recall (sensitivity)     F1  images"]
     for name, p, r, f, n in rows:
         lines.append(f"{name:{width}}  {_cell(p):>15}  {_cell(r):>20}  {_cell(f):>5}  {int(n):>6}")
+    if not is_judged.all():
+        absent = [f"{name} ({(y_pred == name).sum()} predicted)" for name in labels[~is_judged]]
+        lines.append(f"not in y_true, and not in the mean: {', '.join(absent)}")
     return "\n".join(lines)
 
 

@@ -17,13 +17,15 @@ from ._association import cramers_v
 from ._duplicates import find_duplicates
 from ._films import Films, measure_films
 from ._patients import age_in_years
-from ._shortcuts import folds_for, judged, name_families, out_of_fold, shortcuts
+from ._shortcuts import judged, name_families, out_of_fold, shortcuts
 from ._source_association import single_source_classes
+from ._sources import check_sources, similar_sources
 from ._template import TURNED, equalised, mean_radiograph
 
 SEVERITIES = ("serious", "warning", "note")
 # what a test without a flaw behind it says by chance, per check
 ALPHA = 0.01
+_BASELINE_COLUMNS = ["baseline", "metric", "classes", "value", "low", "high", "chance", "p"]
 _SERIOUS_AUC = 0.7
 _FEW_PATIENTS = 30
 _CHILD = 18  # years
@@ -79,7 +81,7 @@ class Audit:
     baselines : DataFrame
         ``baseline``, ``metric``, ``classes`` ("" for all, a class against the rest, or a pair),
         ``value``, 95 % patient-bootstrap interval ``low``, ``high``, ``chance``, and ``p``, of a
-        one-sided test against chance.
+        one-sided test against chance. No rows, if fewer than two classes have two patients.
     duplicates : DataFrame
         Pairs: ``first``, ``second`` (paths), ``kind``, ``distance``, ``correlation``,
         ``same_class``, ``same_patient``.
@@ -201,10 +203,14 @@ def audit(
     Raises
     ------
     ValueError
-        If fewer than two classes have two patients with readable images.
+        If there are fewer than two classes, before any file is read, or fewer than two classes
+        with readable images.
 
     Notes
     -----
+    The baselines are cross-validated by patient, which takes two patients of each class. They leave
+    out classes of one patient, and a finding names these.
+
     Each check that tests something against chance does so at a level of 1 %. How often each speaks
     without a flaw is measured in the user guide. The thumbnail and the grey histogram see the
     lungs, if dimly. They are what a network must beat, and no finding by themselves.
@@ -231,8 +237,19 @@ def audit(
     >>> [finding.check for finding in result.findings if finding.severity == "serious"]
     ['header']
     """
+    _check_classes(bunch.target, "bunch has images of")
     films = measure_films(list(bunch.data[:, 0]), n_jobs, progress)
     return _Auditor(bunch, films, n_jobs).result()
+
+
+def _check_classes(labels: Any, found: str) -> None:
+    """Raise unless there are two classes or more."""
+    names = np.unique(np.asarray(labels).astype(str)).tolist()
+    if len(names) < 2:
+        raise ValueError(
+            f"{found} {f'one class only ({names[0]!r})' if names else 'no class'}; expected 2 or "
+            "more: an audit looks for what gives the class away"
+        )
 
 
 class _Auditor:
@@ -260,14 +277,9 @@ class _Auditor:
             self.sources = sources.fillna("").to_numpy(dtype=str)
         self.class_names, self.codes = np.unique(self.y, return_inverse=True)
         self.findings: list[Finding] = []
-        if len(self.class_names) < 2 or folds_for(self.codes, self.groups) < 2:
-            counts = ", ".join(
-                f"{c}: {len(set(self.groups[self.y == c]))}" for c in self.class_names
-            )
-            raise ValueError(
-                f"patients with readable images per class: {counts or 'none'}; expected 2 or more "
-                "classes of 2 or more patients each: add images, or leave a class out"
-            )
+        _check_classes(self.y, "the files that could be read are of")
+        patients = pd.DataFrame({"class": self.y, "patient": self.groups}).groupby("class")
+        self.patients_per_class = patients["patient"].nunique()
 
     def add(self, check: str, severity: str, found: str, meaning: str, remedy: str) -> None:
         self.findings.append(Finding(check, severity, found, meaning, remedy))
@@ -348,6 +360,14 @@ class _Auditor:
             )
         if self.sources_are_inferred or len(set(self.sources[known])) < 2:
             return {}
+        if pairs := similar_sources(set(self.sources[known])):
+            self.add(
+                "sources",
+                "note",
+                "similar names of sources: " + "; ".join(f"{a!r} and {b!r}" for a, b in pairs[:5]),
+                "They count as different sources.",
+                "Correct the spelling, if these are the same.",
+            )
         single = single_source_classes(self.y[known], self.sources[known])
         if single:
             named = ", ".join(f"{label} from {source}" for label, source in single.items())
@@ -357,9 +377,22 @@ class _Auditor:
                 f"classes from one source only: {named}",
                 "Whatever marks that source marks the class. No split of these images tells "
                 "whether a model knows the disease or the hospital.",
-                "Add images of these classes from other sources, and test with LeaveOneSourceOut.",
+                "Add images of these classes from other sources. Then test with LeaveOneSourceOut, "
+                "which refuses classes of one source.",
             )
         return single
+
+    def _remedy_for_sources(self) -> str:
+        """Advise LeaveOneSourceOut only where it does not raise."""
+        if self.sources_are_inferred:
+            return "Give the source of every image (a column source); balance them in each class."
+        known = self.sources != ""
+        try:
+            check_sources(self.y[known], self.sources[known])
+        except ValueError:
+            return "Add images, so that each class has images of the same sources."
+        which = "" if known.all() else " on the images whose source is known"
+        return f"Test with LeaveOneSourceOut{which}, or balance the sources within each class."
 
     def _shared_patients(self) -> list[str]:
         frame = pd.DataFrame({"class": self.y, "patient": self.groups})
@@ -412,7 +445,7 @@ class _Auditor:
                     "serious" if v >= 0.5 else "warning",
                     f"{what} and class go together (Cramér's V {v:.2f}, p {p:.3f})",
                     f"A network that recognises the {what} has the class.",
-                    "Test with LeaveOneSourceOut, or balance the sources within each class."
+                    self._remedy_for_sources()
                     if name == "source"
                     else f"Use one {name} only, or balance it within each class.",
                 )
@@ -470,14 +503,34 @@ class _Auditor:
     # -- what succeeds without the lungs --------------------------------------------------------
 
     def _baselines(self) -> pd.DataFrame:
+        single = self.patients_per_class.index[self.patients_per_class < 2].tolist()
+        kept = ~np.isin(self.y, single)
+        classes, codes = np.unique(self.y[kept], return_inverse=True)
+        is_possible = len(classes) > 1
+        if single:
+            self._note_left_out(single, "leave these images out" if is_possible else "are left out")
+        if not is_possible:
+            return pd.DataFrame(columns=_BASELINE_COLUMNS)
+        groups, films = self.groups[kept], self.films.take(kept)
         rows = []
-        for shortcut in shortcuts(self.films, self.names):
-            proba = out_of_fold(shortcut, self.codes, self.groups, self.n_jobs)
-            figures = judged(proba, self.codes, list(self.class_names), self.groups)
+        for shortcut in shortcuts(films, [n for n, k in zip(self.names, kept, strict=True) if k]):
+            proba = out_of_fold(shortcut, codes, groups, self.n_jobs)
+            figures = judged(proba, codes, list(classes), groups)
             rows += [{"baseline": shortcut.name, **figure} for figure in figures]
         table = pd.DataFrame(rows)
         self._judge(table)
         return table
+
+    def _note_left_out(self, classes: list[str], consequence: str) -> None:
+        self.add(
+            "baselines",
+            "warning",
+            f"classes with images of one patient: {', '.join(classes)}",
+            "The baselines (header, border, file size and name, thumbnail, grey histogram) are "
+            f"cross-validated by patient, which takes two patients of each class; they "
+            f"{consequence}.",
+            "Add patients of these classes, or leave the classes out.",
+        )
 
     def _judge(self, table: pd.DataFrame) -> None:
         """Turn baselines that see no lungs, and do better than chance, into findings."""

@@ -46,7 +46,9 @@ def as_text(result: Audit) -> str:
             f"  {finding.meaning}",
             f"  -> {finding.remedy}",
         ]
-    return "\n".join([*lines, "", overview(result).to_string(), *as_lines(result)])
+    if not result.baselines.empty:
+        lines += ["", overview(result).to_string()]
+    return "\n".join([*lines, *as_lines(result)])
 
 
 def overview(result: Audit) -> pd.DataFrame:
@@ -75,7 +77,8 @@ def as_html(result: Audit, sections: list[str] | None = None) -> str:
             f"<br>{escape(_sentence(finding.found))}<br>{escape(finding.meaning)}"
             f"<br><i>{escape(finding.remedy)}</i></div>"
         )
-    parts += ["<h3>What succeeds without the lungs</h3>", _table(result.baseline_table())]
+    if not result.baselines.empty:
+        parts += ["<h3>What succeeds without the lungs</h3>", _table(result.baseline_table())]
     parts += ["<h3>Classes</h3>", _table(result.classes.round(3))]
     what = "families of file names" if result.sources_are_inferred else "sources"
     parts += [f"<h3>Images by {what}</h3>", _table(result.sources)]
@@ -131,9 +134,11 @@ def draw(result: Audit) -> Any:
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     where = np.arange(len(rows))[::-1]
-    errors = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
+    figures = rows[["low", "high", "value"]].to_numpy(float).T
+    errors = np.abs(figures[:2] - figures[2])
     left.errorbar(rows["value"], where, xerr=errors, fmt="o", capsize=3)
-    left.axvline(rows["chance"].iloc[0], color="black", linewidth=0.8, linestyle="--")
+    for chance in rows["chance"].unique():
+        left.axvline(chance, color="black", linewidth=0.8, linestyle="--")
     left.set_yticks(where, rows["baseline"])
     left.set(title="What succeeds without the lungs", xlabel="balanced accuracy (dashed: chance)")
     left.set_xlim(0, 1)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
+
+from .._decode import IMAGE_SUFFIXES, one_line
 
 # in every folder that curation writes
 CURATION_MARKER = ".cxr-curation.json"
@@ -101,14 +104,15 @@ def files_below(root: str | os.PathLike) -> list[Path]:
 
 
 def locate(root: Path, names: Iterable[str]) -> dict[str, Path | None]:
-    """Return the file of each name, None where there is none.
+    """Return the file of each name, None if there is no such file.
 
     Parameters
     ----------
     root : Path
         Folder.
     names : iterable of str
-        Paths relative to `root`, or file names, which may stand anywhere below it.
+        Paths relative to `root`, or names of files in it or in a folder below it. Both may lack
+        the suffix, as the identifiers of images in many tables do.
 
     Returns
     -------
@@ -117,22 +121,30 @@ def locate(root: Path, names: Iterable[str]) -> dict[str, Path | None]:
     Raises
     ------
     ValueError
-        If several files below `root` have one of the names, and none stands in it.
+        If several files below `root` have one of the names, and none is directly in it.
     """
     found = {name: root / name if os.path.isfile(root / name) else None for name in names}
     wanted = {name for name, path in found.items() if path is None}
     if not wanted:
         return found
+    without_suffix = {n for n in wanted if PurePath(n).suffix.lower() not in IMAGE_SUFFIXES}
+    whole = defaultdict(list)
+    stems = defaultdict(list)
     for path in files_below(root):
-        if path.name not in wanted:
-            continue
-        if (other := found[path.name]) is not None:
+        if path.name in wanted:
+            whole[path.name].append(path)
+        if without_suffix and path.suffix.lower() in IMAGE_SUFFIXES:
+            for stem in {path.stem, relative(path.with_suffix(""), root)} & without_suffix:
+                stems[stem].append(path)
+    for name in wanted:
+        paths = whole[name] or stems[name]
+        if len(paths) > 1:
             raise ValueError(
-                f"{path.name} stands below {os.fspath(root)!r} more than once "
-                f"({other.relative_to(root)}, {path.relative_to(root)}); expected one file of "
-                "each name: pass the folder that is meant, or relative paths"
+                f"{one_line(name)} is below {os.fspath(root)!r} more than once "
+                f"({some(relative(path, root) for path in paths)}); expected one file of each "
+                "name: pass the folder that is meant, or relative paths"
             )
-        found[path.name] = path
+        found[name] = paths[0] if paths else None
     return found
 
 
@@ -148,8 +160,8 @@ def sha256(path: str | os.PathLike) -> str:
 
 
 def some(names: Iterable[str]) -> str:
-    """Return the first names as a list for a message, with the number of the others."""
+    """Return the first names as a list in one line, with the number of the others."""
     names = list(names)
     more = len(names) - _N_NAMED
-    shown = ", ".join(names[:_N_NAMED])
+    shown = ", ".join(map(one_line, names[:_N_NAMED]))
     return f"{shown} and {more} more" if more > 0 else shown

@@ -90,8 +90,9 @@ def out_of_fold(
     n_folds = folds_for(y, groups)
     cv = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
     splits = list(cv.split(y, y, groups))
+    scarcest = min(int(np.bincount(y[train]).min()) for train, _ in splits)
     n_processes = worker_processes(n_jobs, n_folds) or 1
-    model = _logistic() if shortcut.is_linear else _forest(len(y))
+    model = _logistic(scarcest) if shortcut.is_linear else _forest(len(y))
     return cross_val_predict(
         model, shortcut.features, y, cv=splits, method="predict_proba", n_jobs=n_processes
     )
@@ -119,13 +120,15 @@ def _forest(n: int) -> ClassifierMixin:
     )
 
 
-def _logistic() -> ClassifierMixin:
-    return GridSearchCV(
-        make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000)),
-        {"logisticregression__C": [1e-4, 1e-3, 1e-2, 1e-1]},
-        scoring="neg_log_loss",
-        cv=3,
+def _logistic(scarcest: int) -> ClassifierMixin:
+    """Return a logistic regression whose penalty is searched, if each class has rows for it."""
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(C=1e-2, class_weight="balanced", max_iter=2000)
     )
+    if scarcest < 2:
+        return model
+    grid = {"logisticregression__C": [1e-4, 1e-3, 1e-2, 1e-1]}
+    return GridSearchCV(model, grid, scoring="neg_log_loss", cv=min(3, scarcest))
 
 
 def judged(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +15,7 @@ from sklearn.utils import Bunch
 
 from ._duplicates import find_duplicates
 from ._films import measure_films
+from ._sources import check_sources, similar_sources
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class SplitReport:
     sources : list of str
         Sources that both sides come from; a test on these says nothing of another hospital.
     unreadable : list of str
-        Files that could not be compared.
+        Files that could not be compared. A split with such files is not clean.
     """
 
     patients: list[str]
@@ -40,8 +42,8 @@ class SplitReport:
 
     @property
     def is_clean(self) -> bool:
-        """Whether no patient and no image stands on both sides."""
-        return not self.patients and self.duplicates.empty
+        """Whether all files were compared, and no patient and no image is on both sides."""
+        return not self.patients and self.duplicates.empty and not self.unreadable
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row per finding: ``what``, ``train``, ``test``."""
@@ -64,7 +66,10 @@ class SplitReport:
             f"sources on both sides: {len(self.sources) or 'none'}{_named(self.sources)}",
         ]
         if self.unreadable:
-            lines.append(f"files that could not be read: {len(self.unreadable)}")
+            lines.append(
+                f"files that could not be read, and were not compared: {len(self.unreadable)}"
+                f"{_named(self.unreadable)}"
+            )
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -185,7 +190,13 @@ class LeaveOneSourceOut(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If `y` or `groups` is missing, there is one source only, or a class has one only.
+            If `y` or `groups` is missing, a source is unknown, there is one source only, or a class
+            has one only.
+
+        Warns
+        -----
+        UserWarning
+            If the names of two sources differ only in case, spaces or one letter.
         """
         if y is None or groups is None:
             missing = "y" if y is None else "groups"
@@ -193,26 +204,15 @@ class LeaveOneSourceOut(BaseCrossValidator):
                 f"{missing} is missing; expected the classes as y and the source of each image as "
                 "groups"
             )
-        sources = pd.Series(np.asarray(groups, dtype=object))
-        unknown = int((sources.isna() | (sources == "")).sum())
-        if unknown:
-            raise ValueError(
-                f"groups: the source of {unknown} images is not known; expected one for every "
-                "image: leave these out, or they would count as a hospital of their own"
-            )
-        found = pd.crosstab(np.asarray(y), np.asarray(groups)) > 0
-        if found.shape[1] < 2:
-            raise ValueError(
-                f"all images come from one source ({found.columns[0]}); expected 2 or more: no "
-                "split of these tells how a model does elsewhere"
-            )
-        single = found.index[found.sum(axis=1) == 1]
-        if len(single):
-            source = found.columns[found.loc[single[0]].to_numpy().argmax()]
-            raise ValueError(
-                f"class {single[0]!r} comes from one source only ({source}), so no model that has "
-                "not seen that source knows it; expected each class from 2 or more: add images of "
-                "it from elsewhere, or leave the class out"
+        check_sources(y, groups)
+        if pairs := similar_sources(pd.unique(np.asarray(groups, dtype=object))):
+            named = [f"{a!r} and {b!r}" for a, b in pairs[:3]]
+            listed = "; ".join([*named, "..."] if len(pairs) > 3 else named)
+            warnings.warn(
+                f"groups: sources with similar names count as different hospitals ({listed})"
+                "; a model would be tested on a hospital that it has seen: correct the spelling, "
+                "if these are the same",
+                stacklevel=2,
             )
         return LeaveOneGroupOut().split(X, y, groups)
 
