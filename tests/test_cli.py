@@ -339,6 +339,18 @@ def test_predict_takes_files_lists_and_tables(films, model, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_predict_names_rows_without_a_path(films, model, tmp_path, capsys):
+    """Only the path must be filled."""
+    table = tmp_path / "table.csv"
+    name = next((films / "Normal").iterdir()).name
+    table.write_text(f"filename,label\n{name},\n,Normal\n", encoding="utf-8")
+    arguments = [str(model[0]), str(table), "--root", str(films), "--out", str(tmp_path / "p.csv")]
+    assert main(["predict", *arguments]) == 1
+    assert (
+        "rows 1 (counted from 0) name no file in the column 'filename'" in capsys.readouterr().err
+    )
+
+
 def test_predict_names_files_that_do_not_exist(films, model, tmp_path, capsys):
     """They are an error, or left out on request."""
     listed = tmp_path / "list.txt"

@@ -134,11 +134,10 @@ def from_table(
     )
     if not len(files):
         raise ValueError(f"{path} has no rows; expected one per image")
-    name = "path"
-    if rows := rows_without(files[name]):
+    if rows := rows_without(files["path"]):
         raise ValueError(
-            f"{path}: no {name} in the column {columns[name]!r} of rows {rows} (counted from 0); "
-            "expected one per image: drop these rows"
+            f"{path}: rows {rows} (counted from 0) name no file in the column {columns['path']!r}; "
+            "expected one in every row: drop these rows"
         )
     if is_nih:
         files["patient"] = [name.zfill(8) if name else "" for name in files["patient"]]
