@@ -56,7 +56,8 @@ from typing import Any
 import numpy as np
 from measuring import in_turns, machine, peak_mib, seconds_of
 
-from cxr_sklearn._cache import _PAGE, DiskCache
+from cxr_sklearn._cache import DiskCache
+from cxr_sklearn._cache._sqlite import PAGE_BYTES
 from cxr_sklearn.exceptions import CacheWarning
 
 BATCH = 32
@@ -95,7 +96,7 @@ class Bare:
         Bytes of a page.
     """
 
-    def __init__(self, folder: Path, per_call: bool = False, page: int = _PAGE) -> None:
+    def __init__(self, folder: Path, per_call: bool = False, page: int = PAGE_BYTES) -> None:
         self._path, self._per_call = folder / "rows.sqlite", per_call
         self._kept = None if per_call else self._connect()
         with self._connection() as connection:

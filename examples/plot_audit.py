@@ -7,6 +7,7 @@ whose films have a collimator's black frame and are saved as JPEG. The audit tel
 before anything is trained.
 """
 
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,9 +18,11 @@ from cxr_sklearn.datasets import (
     Audit,
     Finding,
     LeaveOneSourceOut,
+    SourceAssociation,
     audit,
     make_chest_phantom_files,
 )
+from cxr_sklearn.exceptions import ConfoundingWarning
 
 folder = TemporaryDirectory()
 flaws = {"fair": None, "flawed": ["source", "border", "format"]}
@@ -58,6 +61,20 @@ except ValueError as error:
 fair = bunches["fair"]
 for train, test in LeaveOneSourceOut().split(fair.data, fair.target, fair.sources):
     print(f"train on {len(train)} images, test on {len(test)} of {fair.sources[test][0]}")
+
+# %%
+# A model that knows it
+# ---------------------
+# As a step of a pipeline, this transformer stores how closely source and class of the training
+# images go together, and warns when the pipeline is fitted and when it predicts.
+
+for name, bunch in bunches.items():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConfoundingWarning)
+        step = SourceAssociation().fit(
+            bunch.data, bunch.target, sources=bunch.sources, groups=bunch.groups
+        )
+    print(f"{name}: Cramér's V {step.cramers_v_:.2f}, {len(caught)} warnings")
 
 # %%
 # What succeeds without the lungs

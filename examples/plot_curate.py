@@ -92,8 +92,8 @@ print(check_split(select_rows(bunch, range(0, 126, 2)), select_rows(bunch, range
 # %%
 # Guard
 # -----
-# The mean of the kept films tells what is no upright chest film, also of films to come. As a step
-# of a pipeline it warns of them when the pipeline predicts.
+# The guard is fitted on the kept images, and finds images unlike them. As a step of a pipeline it
+# warns of such images when the pipeline predicts.
 
 guard = MeanRadiograph().fit(kept.data)
 likeness = guard.score_samples(bunch.data)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, ImageOps
 from scipy.stats import rankdata
 
 from cxr_sklearn import _bootstrap
@@ -130,6 +131,58 @@ def test_a_result_shows_itself(audited, tmp_path):
     assert "source and class" in page
     assert "data:image/png;base64," in page
     assert [p.name for p in tmp_path.iterdir()] == ["audit.html"]
+
+
+def test_what_findings_are_about_is_listed(tmp_path):
+    """Text has the first 20 of each list; the page has all, with thumbnails unless switched off."""
+    bunch = make_chest_phantom_files(tmp_path / "in", 90, random_state=0)
+    paths = list(bunch.data[:, 0])
+    same = np.flatnonzero(bunch.target == "Normal")[:23]
+    other = np.flatnonzero(bunch.target == "Pneumonia")[:23]
+    bunch.groups[other] = bunch.groups[same]  # 23 patients in two classes, perhaps fewer
+    Path(paths[other[0]]).write_bytes(Path(paths[same[0]]).read_bytes())
+    upside_down = paths[np.flatnonzero(bunch.target == "COVID-19")[0]]
+    with Image.open(upside_down) as image:
+        turned = ImageOps.invert(image)
+    turned.save(upside_down)
+    result = audit(bunch)
+    text = str(result)
+    assert result.turned == [upside_down]
+    assert f"Images upside down or inverted: 1\n  {upside_down}\n" in text
+    assert f"{paths[same[0]]} = {paths[other[0]]} (exact, two classes, one patient)" in text
+    shared = result.images["patient"].isin(result.patients_in_several_classes)
+    assert shared.sum() > 20
+    _, _, listed = text.partition(f"Patients in several classes: {shared.sum()}\n")
+    assert (
+        len([line for line in listed.splitlines() if line.startswith("  ") and ": " in line]) == 21
+    )
+    assert f"and {shared.sum() - 20} more" in listed
+    page = result.to_html(tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == shared.sum() + 3
+    assert "small copies of radiographs" in page
+    assert all(path in page for path in result.images["path"][shared])
+    plain = result.to_html(tmp_path / "audit.html", thumbnails=False).read_text(encoding="utf-8")
+    assert "data:image/jpeg" not in plain
+    assert "This page contains file names and patients. Share it only" in plain
+    Path(upside_down).unlink()  # the page can still be written
+    again = result.to_html(tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert again.count("data:image/jpeg;base64,") == shared.sum() + 2
+
+
+def test_a_page_without_listed_images_contains_none(audited, tmp_path):
+    """Then no name of a file or a patient is in it either."""
+    bunch, result = audited(None)
+    page = result.to_html(tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg" not in page
+    assert "Share it only" not in page
+    assert not any(Path(path).name in page for path in bunch.data[:, 0])
+
+
+def test_baselines_use_a_process_per_fold_at_most():
+    """More would be started for nothing, each with 170 MiB."""
+    assert _shortcuts.worker_processes(64) == 5
+    assert _shortcuts.worker_processes(64, 2) == 2
+    assert _shortcuts.worker_processes(None) == 0
 
 
 def test_names_in_a_page_are_escaped(tmp_path):

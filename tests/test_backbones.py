@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
+import threading
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional
 
-from cxr_sklearn import ResNetClassifier, ResNetFeatures
+from cxr_sklearn import ResNetClassifier, ResNetFeatures, _weights, clear_cache
 from cxr_sklearn._backbones import _named_network, build_network
 
 from .toys import ToyResNet, grey_toy, toy
@@ -160,6 +164,64 @@ class InPieces(ToyResNet):
         return self.fc(torch.flatten(self.avgpool(self.layer4(x)), 1))
 
 
+class PoolingHead(OtherStages):
+    """Pooling is part of the last stage."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.Identity()
+        self.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+
+    def forward(self, x):
+        return self.classifier(self.late(self.early(self.stem(x))))
+
+
+class BatchDependent(ToyResNet):
+    """Batch normalisation without running statistics takes those of the batch, in eval mode too."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer2.bn = nn.BatchNorm2d(16, track_running_stats=False)
+
+
+class Random(ToyResNet):
+    """Dropout that is never switched off."""
+
+    def forward(self, x):
+        return super().forward(functional.dropout(x, 0.5, training=True))
+
+
+class Auxiliary(ToyResNet):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class _AddingBlock(nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+
+class TwoInputs(ToyResNet):
+    def __init__(self):
+        super().__init__()
+        self.layer3 = _AddingBlock()
+
+    def forward(self, x):
+        x = self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x)))))
+        return self.fc(torch.flatten(self.avgpool(self.layer4(self.layer3(x, x))), 1))
+
+
+class Failing(ToyResNet):
+    def forward(self, x):
+        raise AssertionError("Wrong image size!\nExpected 224")
+
+
+class Uncopiable(ToyResNet):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
 @pytest.mark.parametrize(
     ("backbone", "trainable", "error", "message"),
     [
@@ -171,7 +233,22 @@ class InPieces(ToyResNet):
         (FunctionalStem, "layer3", ValueError, "as a child module, not as a function"),
         (OneName, "head", TypeError, "its `stages` is 'fc'; expected a tuple of child names"),
         (NoImages, "head", ValueError, r"no torch\.nn\.Conv2d, so it takes no images"),
-        (NoHead, "head", ValueError, "never reached its first trained stage"),
+        (NoHead, "head", ValueError, "never calls its stage 'fc'"),
+        (
+            PoolingHead,
+            "head",
+            ValueError,
+            r"last stage 'classifier' of PoolingHead is given .*\(8, ",
+        ),
+        (PoolingHead, "late", ValueError, r"expected \(8,\), the inputs of its classification"),
+        (BatchDependent, "head", ValueError, "another output alone than next to another image"),
+        (BatchDependent, "layer2", ValueError, "another output alone than next to another image"),
+        (BatchDependent, "all", ValueError, "another output alone than next to another image"),
+        (Random, "head", ValueError, "no randomness in eval mode"),
+        (Auxiliary, "head", ValueError, r"returns tuple for 2 images; .*switch off auxiliary"),
+        (TwoInputs, "layer3", ValueError, r"calls its stage 'layer3' with 2 inputs; expected one"),
+        (Failing, "head", ValueError, r"fails at image_size=16 \(AssertionError: Wrong image size"),
+        (Uncopiable, "head", ValueError, "the Uncopiable that it returned cannot be copied"),
         (InPieces, "layer3", ValueError, "never calls its stage 'layer3'; expected it to call"),
     ],
 )
@@ -247,6 +324,23 @@ def test_a_changed_file_is_read_again(checkpoint):
     assert after.fingerprint != before.fingerprint
 
 
+def test_a_replaced_file_of_equal_size_and_time_is_read_again(checkpoint):
+    """A weight file can be replaced by another of its size, with its time of modification."""
+    net, path = checkpoint
+    before, status = build_network("resnet18", path, seed=0), path.stat()
+    net.conv1.weight.data += 1
+    other = path.parent / "other" / path.name  # the name of the file is part of its content
+    other.parent.mkdir()
+    torch.save(net.state_dict(), other)
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+    found = path.stat()
+    assert (found.st_size, found.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    after = build_network("resnet18", path, seed=0)
+    assert torch.equal(after.module.conv1.weight, net.conv1.weight)
+    assert after.fingerprint != before.fingerprint
+
+
 class Malicious:
     def __reduce__(self):
         return print, ("code from a weight file ran",)
@@ -255,13 +349,13 @@ class Malicious:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no readable state dict"),
-        (b"not a checkpoint", "no readable state dict"),
-        (b"a,b\n", "no readable state dict"),
-        (b"1.5\n2.5\n", "no readable state dict"),
+        (b"", "is not a readable state dict"),
+        (b"not a checkpoint", "is not a readable state dict"),
+        (b"a,b\n", "is not a readable state dict"),
+        (b"1.5\n2.5\n", "is not a readable state dict"),
         ({"a": 1}, "not a state dict"),
         ([1, 2], "holds list"),
-        (Malicious(), "no readable state dict"),
+        (Malicious(), "is not a readable state dict"),
     ],
 )
 def test_unreadable_weights_are_explained(tmp_path, capsys, content, message):
@@ -282,7 +376,7 @@ def test_bad_safetensors_are_explained(tmp_path):
     """A damaged safetensors file is a one-line error."""
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"\x00" * 7)
-    with pytest.raises(ValueError, match="no readable state dict"):
+    with pytest.raises(ValueError, match="is not a readable state dict"):
         build_network("resnet18", path, seed=0)
 
 
@@ -300,9 +394,148 @@ def test_mismatched_weights_are_named(checkpoint):
     assert "conv1.weight has shape (64, 1, 7, 7), expected (64, 3, 7, 7)" in text
 
 
+def changed(state, key, change):
+    """Return a state dict with one tensor changed."""
+    return {**state, key: change(state[key])}
+
+
+def with_one(value):
+    """Return a function that puts a value into a tensor."""
+
+    def put(tensor):
+        tensor = tensor.clone()
+        tensor.view(-1)[7] = value
+        return tensor
+
+    return put
+
+
+def quantised(tensor):
+    """Return a tensor of 8-bit integers with a scale."""
+    return torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8)
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.parametrize(
+    ("key", "change", "problem"),
+    [
+        ("conv1.weight", with_one(float("nan")), "holds NaN or infinite values"),
+        ("layer1.0.bn1.bias", with_one(float("-inf")), "holds NaN or infinite values"),
+        ("bn1.running_mean", with_one(float("nan")), "holds NaN or infinite values"),
+        ("conv1.weight", lambda t: t.double() + 1e300, "holds NaN or infinite values"),
+        ("bn1.running_var", lambda t: -t, "holds negative variances"),
+        ("conv1.weight", lambda t: (100 * t).to(torch.int8), "is int8 instead of float32"),
+        ("conv1.weight", lambda t: t > 0, "is bool instead of float32"),
+        ("conv1.weight", lambda t: t.to(torch.complex64), "is complex64 instead of float32"),
+        ("conv1.weight", lambda t: t.to_sparse(), "is sparse or nested"),
+        ("conv1.weight", lambda t: t.to("meta"), r"has no values \(it is on the meta device\)"),
+        ("conv1.weight", quantised, "is quantised"),
+    ],
+)
+def test_unusable_tensors_are_named(checkpoint, key, change, problem):
+    """Weights that are not finite, dense floating-point numbers raise an error with their key."""
+    net, path = checkpoint
+    torch.save(changed(net.state_dict(), key, change), path)
+    message = rf"weights='.*weights.pth' cannot be used: {key} {problem}; expected dense tensors"
+    with pytest.raises(ValueError, match=message) as caught:
+        build_network("resnet18", path, seed=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.parametrize(
+    "change", [with_one(float("nan")), lambda t: t.to_sparse(), lambda t: t.to("meta"), quantised]
+)
+def test_an_unusable_head_does_not_matter(checkpoint, change):
+    """The models replace the classification layer, so only the rest of the file is loaded."""
+    net, path = checkpoint
+    torch.save(changed(net.state_dict(), "fc.weight", change), path)
+    network = build_network("resnet18", path, seed=0)
+    assert torch.equal(network.module.conv1.weight, net.conv1.weight)
+    assert torch.isfinite(network.module.fc.weight).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precisions_are_converted(checkpoint, dtype):
+    """A checkpoint in half or double precision becomes float32."""
+    net, path = checkpoint
+    torch.save(net.to(dtype).state_dict(), path)
+    network = build_network("resnet18", path, seed=0)
+    assert network.module.conv1.weight.dtype == torch.float32
+    assert torch.equal(network.module.conv1.weight, net.conv1.weight.float())
+
+
+@pytest.mark.parametrize("key", [3, None, ("conv1", "weight"), b"conv1.weight"])
+def test_keys_that_are_not_strings_are_named(checkpoint, key):
+    """A dict by numbers or tuples is not a state dict."""
+    net, path = checkpoint
+    torch.save({**net.state_dict(), key: torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match=r"weights='.*' has the key .*, which is not a string"):
+        build_network("resnet18", path, seed=0)
+
+
+def test_a_tensor_that_is_in_a_file_twice_is_named(checkpoint):
+    """Of two tensors for one layer none is the right one."""
+    net, path = checkpoint
+    state = {**net.state_dict(), "module.conv1.weight": torch.zeros(64, 3, 7, 7)}
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=r"has conv1.weight twice, with and without 'module.'"):
+        build_network("resnet18", path, seed=0)
+
+
+class Undefined(ToyResNet):
+    """A network whose weights are not finite."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer2.conv.weight.data[0] = float("nan")
+
+
+class Masked(ToyResNet):
+    """A network with a mask, whose infinities are meant."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+
+
+def test_weights_that_a_callable_sets_must_be_finite(tmp_path):
+    """NaN is an error whatever its source; infinite masks are not weights."""
+    with pytest.raises(ValueError, match=r"Undefined has NaN or infinite .* in layer2.conv.weight"):
+        build_network(Undefined, None, seed=0)
+    torch.save(Masked().state_dict(), tmp_path / "masked.pth")
+    for weights in (None, tmp_path / "masked.pth"):
+        assert torch.isinf(build_network(Masked, weights, seed=0).module.mask[1])
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        ("", ValueError, "weights='' is invalid: it is empty; expected the path of a file"),
+        ("a\0b", ValueError, r"weights='a\\x00b' is invalid: it contains a null character"),
+        ("a" * 5000, FileNotFoundError, "a does not exist; expected the path"),
+    ],
+)
+@pytest.mark.parametrize("backbone", ["resnet18", toy])
+def test_invalid_paths_of_weights_are_explained(weights, error, message, backbone):
+    """A path that no system can have raises the same errors for both kinds of backbone."""
+    with pytest.raises(error, match=message) as caught:
+        build_network(backbone, weights, seed=0)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_may_be_in_the_home_folder(checkpoint, monkeypatch, tmp_path):
+    """`~` is the home folder."""
+    net, path = checkpoint
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(path.parent))
+    network = build_network("resnet18", f"~/{path.name}", seed=0)
+    assert torch.equal(network.module.conv1.weight, net.conv1.weight)
+
+
 def test_missing_weights_are_named():
     """A path without a file is an error that says what weights may be."""
-    with pytest.raises(FileNotFoundError, match=r"weights='nowhere.pth'.*'imagenet', None"):
+    with pytest.raises(FileNotFoundError, match=r"weights='nowhere.pth'.* does not exist; .*None"):
         build_network("resnet18", "nowhere.pth", seed=0)
 
 
@@ -313,6 +546,7 @@ def test_imagenet_weights_are_torchvisions(checkpoint, monkeypatch, tmp_path):
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     shutil.copy(path, folder / name)
+    monkeypatch.setattr(_weights, "_FAILED_DOWNLOADS", {})
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     _named_network.cache_clear()
     try:
@@ -324,12 +558,29 @@ def test_imagenet_weights_are_torchvisions(checkpoint, monkeypatch, tmp_path):
     assert torch.equal(network.module.conv1.weight, net.conv1.weight)
 
 
+def test_a_damaged_download_is_explained(monkeypatch, tmp_path):
+    """A damaged file in PyTorch's folder raises an error that says which file to delete."""
+    name = torchvision.models.ResNet18_Weights.DEFAULT.url.rpartition("/")[2]
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(b"half a file")
+    monkeypatch.setattr(_weights, "_FAILED_DOWNLOADS", {})
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    with pytest.raises(
+        ValueError, match=rf"weights='imagenet': .*{name} is not readable"
+    ) as caught:
+        build_network("resnet18", "imagenet", seed=0)
+    assert "Delete the file from the folder" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_no_network_is_explained_at_fit_not_in_init(monkeypatch, tmp_path, phantoms):
     """Without a network, fit says in one line how to pass a file; the constructor says nothing."""
 
     def refuse(*_, **__):
         raise URLError("no route to host")
 
+    monkeypatch.setattr(_weights, "_FAILED_DOWNLOADS", {})
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     model = ResNetClassifier(backbone="resnet18", image_size=32)
@@ -364,3 +615,170 @@ def test_fingerprint_tells_networks_apart():
     nudged = copy.deepcopy(net)
     nudged.bn1.running_mean[0] += 1e-6
     assert build_network(lambda: nudged, None, seed=0).fingerprint != same.fingerprint
+
+
+# -- networks that differ in more than their weights ----------------------------------------------
+
+
+class Scaling(nn.Module):
+    """A layer whose output depends on more than its weights."""
+
+    integer = 1
+
+    def scale(self):
+        return 1.0
+
+    def forward(self, x):
+        return x * self.scale() * self.integer
+
+
+def _with_layer(layer):
+    net = ToyResNet()
+    net.maxpool = layer
+    return net
+
+
+def _with_integer(value):
+    layer = Scaling()
+    layer.integer = value
+    return _with_layer(layer)
+
+
+class _Lambda(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class _Buffered(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(value), persistent=False)
+
+    def forward(self, x):
+        return x * self.factor
+
+
+def _with_class_attribute(value):
+    return _with_layer(type("Scaling", (Scaling,), {"integer": value})())
+
+
+def _with_helper(function):
+    return _with_layer(type("Scaling", (Scaling,), {"scale": function})())
+
+
+def _with_decorator(factor):
+    def decorated(forward):
+        return lambda self, x: factor * forward(self, x)
+
+    block = type("Block", (type(ToyResNet().layer1),), {})
+    block.forward = decorated(block.forward)
+    net = ToyResNet()
+    net.layer1.__class__ = block
+    return net
+
+
+class _Crop(nn.Module):
+    def __init__(self, sides):
+        super().__init__()
+        self.sides = sides
+
+    def forward(self, x):
+        return x[:, :, : self.sides[0], : self.sides[1]]
+
+
+TWINS = {
+    "integer": (lambda: _with_integer(1), lambda: _with_integer(2)),
+    "tuple": (lambda: _with_layer(_Crop((4, 4))), lambda: _with_layer(_Crop((4, 3)))),
+    "lambda": (
+        lambda: _with_layer(_Lambda(lambda x: x)),
+        lambda: _with_layer(_Lambda(lambda x: x * x)),
+    ),
+    "buffer": (lambda: _with_layer(_Buffered(1.0)), lambda: _with_layer(_Buffered(2.0))),
+    "class attribute": (lambda: _with_class_attribute(1), lambda: _with_class_attribute(2)),
+    "helper": (lambda: _with_helper(lambda self: 1.0), lambda: _with_helper(lambda self: 2.0)),
+    "decorator": (lambda: _with_decorator(1.0), lambda: _with_decorator(2.0)),
+}
+
+
+@pytest.mark.parametrize("trainable", ["head", "layer3"])
+@pytest.mark.parametrize("name", TWINS)
+def test_backbones_that_compute_differently_share_no_activations(name, trainable, phantoms):
+    """Two networks of equal weights and other behaviour each get their own features."""
+    X, _ = phantoms
+    options = {"weights": None, "trainable": trainable, "image_size": 16, "random_state": 0}
+    shared = [ResNetFeatures(backbone=b, **options).fit_transform(X) for b in TWINS[name]]
+    alone = []
+    for backbone in TWINS[name]:
+        clear_cache()
+        alone.append(ResNetFeatures(backbone=backbone, **options).fit_transform(X))
+    assert not np.allclose(*alone)
+    np.testing.assert_array_equal(shared, alone)
+
+
+def test_an_edited_helper_does_not_get_the_features_of_before(phantoms, tmp_path, monkeypatch):
+    """A folder of activations knows a network by what it computes."""
+    X, _ = phantoms
+    options = {"weights": None, "image_size": 16, "random_state": 0, "memory": tmp_path}
+    options["backbone"] = lambda: _with_layer(Scaling())
+    before = ResNetFeatures(**options).fit_transform(X)
+    monkeypatch.setattr(Scaling, "scale", lambda self: 3.0)
+    after = ResNetFeatures(**options).fit_transform(X)
+    clear_cache()
+    expected = ResNetFeatures(**{**options, "memory": None}).fit_transform(X)
+    np.testing.assert_array_equal(after, expected)
+    assert not np.allclose(before, after)
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+@pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
+def test_the_network_that_a_callable_returns_stays_the_users(trainable, phantoms, tmp_path):
+    """It is not frozen, and training it on changes neither the model nor the cache."""
+    X, y = phantoms
+    mine = ToyResNet().train()
+    options = {"weights": None, "trainable": trainable, "image_size": 16, "random_state": 0}
+    options |= {"backbone": lambda: mine, "memory": tmp_path}
+    before = copy.deepcopy(mine.state_dict())
+    model = ResNetClassifier(**options, max_epochs=2).fit(X, y)
+    assert all(module.training for module in mine.modules())
+    assert all(p.requires_grad and p.grad is None for p in mine.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in mine.state_dict().items())
+    proba = model.predict_proba(X)
+    with torch.no_grad():
+        for parameter in mine.parameters():
+            parameter.mul_(-2)
+    clear_cache()
+    np.testing.assert_array_equal(model.predict_proba(X), proba)
+    new = ResNetFeatures(**options).fit_transform(X)
+    fresh = ResNetFeatures(**{**options, "memory": None}).fit_transform(X)
+    np.testing.assert_array_equal(new, fresh)
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+@pytest.mark.parametrize(
+    "layer", [nn.ReLU(True), nn.SiLU(True), nn.LeakyReLU(0.1, True)], ids=["relu", "silu", "leaky"]
+)
+def test_a_stage_may_begin_in_place(layer, phantoms):
+    """The activations at a cut are those before the stage, whichever batch they come from."""
+
+    def backbone():
+        net = ToyResNet()
+        net.layer3 = nn.Sequential(layer, net.layer3)
+        net.layer2.skip.bias = nn.Parameter(torch.full((16,), -1.0))
+        # ends without a function that keeps values positive
+        net.layer2 = nn.Sequential(net.layer2, nn.BatchNorm2d(16), _Lambda(lambda x: x - 1))
+        return net
+
+    X, y = phantoms
+    options = {"backbone": backbone, "weights": None, "trainable": "layer3", "image_size": 16}
+    features = ResNetFeatures(**options, batch_size=20, random_state=0).fit(X)
+    first = features.transform(X)
+    assert (first < 0).any()
+    clear_cache()
+    np.testing.assert_allclose(features.transform(X[::-1])[::-1], first, rtol=1e-5, atol=1e-6)
+    model = ResNetClassifier(**options, random_state=0, max_epochs=2).fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_allclose(model.trunk_.transform(X), first, rtol=1e-5, atol=1e-6)

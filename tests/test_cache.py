@@ -22,6 +22,7 @@ from imblearn.over_sampling import SMOTE
 from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from torch import nn
 
 from cxr_sklearn import (
     CacheFolder,
@@ -29,17 +30,23 @@ from cxr_sklearn import (
     ResNetFeatures,
     ResNetOvO,
     ResNetStacking,
-    _cache,
     _classifier,
     _images,
     _inputs,
-    _trunk,
     clear_cache,
 )
-from cxr_sklearn._cache import ActivationCache, DiskCache, activation_cache
+from cxr_sklearn._cache import (
+    ActivationCache,
+    DiskCache,
+    _disk,
+    _memory,
+    _room,
+    _sqlite,
+    activation_cache,
+)
 from cxr_sklearn.exceptions import CacheWarning, TrunkPassWarning
 
-from .toys import IMAGES_SEEN, Noted, ToyResNet, noted, spied_toy, toy
+from .toys import IMAGES_SEEN, Noted, ToyResNet, is_probe, noted, spied_toy, toy
 
 SPIED = {"backbone": spied_toy, "weights": None, "image_size": 16, "random_state": 0}
 
@@ -183,14 +190,21 @@ def test_files_are_decoded_once_per_fit(grouped_files, monkeypatch):
     assert sorted(read) == sorted(paths[:, 0])
 
 
-class Waiting(ToyResNet):
+class Waiting(nn.Conv2d):
     """Go on with the first batch only when a file of the second is being read."""
 
     second_is_read: threading.Event
 
     def forward(self, x):
-        assert self.second_is_read.wait(60), "nothing was decoded while the trunk ran"
+        if not is_probe(x):
+            assert self.second_is_read.wait(60), "nothing was decoded while the trunk ran"
         return super().forward(x)
+
+
+def waiting_toy():
+    net = ToyResNet()
+    net.conv1.__class__ = Waiting
+    return net
 
 
 @pytest.mark.parametrize("trainable", ["head", "layer2"])
@@ -210,7 +224,7 @@ def test_files_are_decoded_while_the_trunk_runs(trainable, grouped_files, monkey
         return original(path, *args)
 
     monkeypatch.setattr(_images, "read_image", read)
-    found = ResNetFeatures(**options, backbone=Waiting).fit_transform(paths)
+    found = ResNetFeatures(**options, backbone=waiting_toy).fit_transform(paths)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -298,14 +312,14 @@ def test_two_trunks_by_turns_keep_what_fits(share):
 @pytest.fixture
 def small_pages(monkeypatch):
     """Give files pages of the size of a few toys' rows."""
-    monkeypatch.setattr(_cache, "_PAGE", 4096)
+    monkeypatch.setattr(_sqlite, "PAGE_BYTES", 4096)
 
 
 def used_bytes(folder):
     """Return the bytes of the pages in use of the only file of a folder."""
     (path,) = folder.glob("*.sqlite")
     with closing(sqlite3.connect(path)) as connection:
-        return _cache._pages(connection)[1]
+        return _room.pages(connection)[1]
 
 
 @pytest.mark.parametrize("n_values", [256, 2048, 50_000])
@@ -315,7 +329,7 @@ def test_a_folder_with_a_bound_keeps_to_it(n_values, small_pages, tmp_path):
     keys = [bytes([i]) * 16 for i in range(40)]
     in_turns(DiskCache(tmp_path / "unbounded"), rows, keys, turns=1)
     whole = used_bytes(tmp_path / "unbounded")
-    bound = int(0.8 * whole) + 4 * _cache._row_bytes(rows[0].nbytes)
+    bound = int(0.8 * whole) + 4 * _room.row_bytes(rows[0].nbytes)
     hits = in_turns(DiskCache(tmp_path / "bounded", bound), rows, keys)
     assert used_bytes(tmp_path / "bounded") <= bound
     assert min(hits[2:]) >= 6
@@ -329,7 +343,7 @@ def test_a_folder_with_a_bound_keeps_to_it(n_values, small_pages, tmp_path):
 def test_a_bound_holds_with_rows_of_a_middle_cut(tmp_path):
     """The same with pages and rows of the sizes that files have."""
     rows = np.random.default_rng(0).random((12, 200_704)).astype(np.float32)
-    bound = 15 * _cache._row_bytes(rows[0].nbytes)
+    bound = 15 * _room.row_bytes(rows[0].nbytes)
     in_turns(DiskCache(tmp_path, bound), rows, [bytes([i]) * 16 for i in range(12)], turns=2)
     assert 0.7 * bound < used_bytes(tmp_path) <= bound
 
@@ -382,7 +396,7 @@ def test_loading_elsewhere_makes_no_folder(tmp_path):
 def small_bound(monkeypatch):
     """Shrink every cache to 20 rows of the toy's features."""
     bound = 20 * 32 * 4
-    monkeypatch.setattr(_trunk.activation_cache.__globals__["_IN_PROCESS"], "max_bytes", bound)
+    monkeypatch.setattr(_memory.IN_PROCESS, "max_bytes", bound)
     monkeypatch.setattr(_classifier, "IN_PROCESS_BYTES", bound)
 
 
@@ -502,7 +516,7 @@ def test_what_another_process_computes_is_left_to_it(other, tmp_path):
     """Its rows are there when it has put them, and the others are free when it has ended."""
     keys = KEYS[:12]
     assert taken(tmp_path, keys) == ([], [10, 11])
-    assert taken(tmp_path, keys, patient=False)[1] == list(range(12))
+    assert taken(tmp_path, keys, wait=False)[1] == list(range(12))
     other.stdin.write("\n")
     other.stdin.flush()
     deadline = time.monotonic() + 60
@@ -683,10 +697,10 @@ def disk(monkeypatch):
 
     def room(free):
         usage = SimpleNamespace(total=2**40, used=0, free=free)
-        monkeypatch.setattr(_cache.shutil, "disk_usage", lambda _: usage)
+        monkeypatch.setattr(_room.shutil, "disk_usage", lambda _: usage)
 
     yield room
-    _cache._DEGRADED.clear()
+    _disk._DEGRADED.clear()
     clear_cache()
 
 
@@ -736,13 +750,13 @@ def test_sqlite_says_that_the_disk_is_full(disk, small_pages, tmp_path, monkeypa
     """The same when the room runs out between the look and the writing."""
     cache = DiskCache(tmp_path)
 
-    class Full(_cache._Connection):
+    class Full(_sqlite.Connection):
         def __enter__(self):
             connection = super().__enter__()
             connection.execute("PRAGMA max_page_count = 4")
             return connection
 
-    monkeypatch.setattr(_cache, "_Connection", Full)
+    monkeypatch.setattr(_sqlite, "Connection", Full)
     with pytest.warns(CacheWarning, match=r"cannot be written .*full"):
         cache.put("t", KEYS, ROWS)
     np.testing.assert_array_equal(np.stack(cache.get("t", KEYS)), ROWS)
@@ -760,7 +774,7 @@ def test_a_model_predicts_where_its_folder_fails(disk, phantoms, tmp_path, monke
         error.sqlite_errorcode = sqlite3.SQLITE_READONLY
         raise error
 
-    monkeypatch.setattr(_cache, "_Connection", failing)
+    monkeypatch.setattr(_sqlite, "Connection", failing)
     with pytest.warns(CacheWarning, match="the memory of the process is used"):
         found = model.predict_proba(X)
     np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -776,7 +790,7 @@ cache = DiskCache(sys.argv[1])
 seed = int(sys.argv[2])
 for block in range(10_000):
     ids = [f"{seed} {block} {i}" for i in range(8)]
-    rows = np.stack([np.random.default_rng(list(id.encode())).random(512) for id in ids])
+    rows = np.stack([np.random.default_rng(list(id.encode())).random(512, "f4") for id in ids])
     cache.put("t", [id.encode() for id in ids], rows)
     print(*ids, sep="\\n", flush=True)
 """
@@ -809,5 +823,6 @@ def test_killed_writers_leave_no_wrong_row_and_lose_none(tmp_path):
         found = DiskCache(tmp_path).get("t", [id.encode() for id in told])
     for id_, row in zip(told, found, strict=True):
         assert row is not None, f"{id_} was kept, and is lost"
-        np.testing.assert_array_equal(row, np.random.default_rng(list(id_.encode())).random(512))
+        expected = np.random.default_rng(list(id_.encode())).random(512, "f4")
+        np.testing.assert_array_equal(row, expected)
     assert list(tmp_path.glob("*.unusable")) == []

@@ -22,7 +22,7 @@ from cxr_sklearn import (
     ResNetOvO,
     ResNetOvR,
     ResNetStacking,
-    _backbones,
+    _weights,
     clear_cache,
 )
 from cxr_sklearn.datasets import make_chest_phantoms
@@ -471,7 +471,7 @@ def downloads(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", get_state_dict)
-    monkeypatch.setattr(_backbones, "_FAILED_DOWNLOADS", {})
+    monkeypatch.setattr(_weights, "_FAILED_DOWNLOADS", {})
     return attempts
 
 
@@ -494,4 +494,4 @@ def test_a_failed_download_is_tried_again_later(paths_that_fail_to_read, downloa
         with pytest.raises(OSError, match="could not be downloaded"):
             model.fit(*paths_that_fail_to_read)
         assert len(downloads) == attempts
-        monkeypatch.setattr(_backbones, "_RETRY_SECONDS", -1)
+        monkeypatch.setattr(_weights, "_RETRY_SECONDS", -1)

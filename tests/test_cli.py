@@ -20,10 +20,11 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.pipeline import Pipeline
 
-from cxr_sklearn import ResNetOvO, _cli
+from cxr_sklearn import ResNetOvO, _cli, _pipeline
 from cxr_sklearn.__main__ import main
+from cxr_sklearn._cli import _options
 from cxr_sklearn.datasets import _shortcuts, make_chest_phantom_files
-from cxr_sklearn.exceptions import OutOfDistributionWarning
+from cxr_sklearn.exceptions import ConfoundingWarning, OutOfDistributionWarning
 
 from .films import dicom, save_dicom
 
@@ -74,7 +75,7 @@ def test_each_command_helps_with_an_example(command, capsys):
     """``--help`` says what a command does and ends with an example."""
     assert main([command, "--help"]) == 0
     out = capsys.readouterr().out
-    assert "Example:" in out
+    assert re.search(r"^Examples?:$", out, re.MULTILINE)
     assert f"cxr-sklearn {command}" in out
 
 
@@ -105,6 +106,43 @@ def test_audit_prints_json(films, capsys):
     assert {"baseline", "metric", "value", "low", "high"} <= set(found["baselines"][0])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name")
+def test_audit_names_files_in_json(films, tmp_path, capsys):
+    """Also a file whose name is no text; the text output escapes it."""
+    root = tmp_path / "films"
+    shutil.copytree(films, root)
+    odd = os.fsencode(root / "Normal") + b"/odd\xff.png"
+    with open(odd, "wb") as file:
+        file.write(b"no image")
+    first, second = sorted((root / "Pneumonia").iterdir())[:2]
+    second.write_bytes(first.read_bytes())
+    assert main(["audit", str(root), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["path"] for row in found["unreadable"]] == [os.fsdecode(odd)]
+    assert [row["first"] for row in found["duplicates"]] == [str(first)]
+    assert found["turned"] == []
+    assert main(["audit", str(root)]) == 0
+    out = capsys.readouterr().out
+    assert r"odd\udcff.png: " in out
+    assert f"{first} = {second} (exact, one class" in out
+    assert main(["curate", str(root), str(tmp_path / "out"), "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert os.fsdecode(odd) in [row["path"] for row in files]
+
+
+def test_jobs_are_at_most_the_cores_and_counted(films, monkeypatch, capsys):
+    """The line before the work states the processes that fit baselines, and their memory."""
+    monkeypatch.setattr(_options, "cpu_count", lambda: 2)
+    assert main(["audit", str(films), "--jobs", "64", "--json"]) == 0
+    err = capsys.readouterr().err
+    assert "--jobs 64: 2 are used, one per core" in err
+    many, unit = re.search(r"([\d.]+) ([MG]iB) of memory \(2 processes\)", err).groups()
+    assert main(["audit", str(films), "--json"]) == 0
+    few, same = re.search(r"([\d.]+) ([MG]iB) of memory; ", capsys.readouterr().err).groups()
+    scale = {"MiB": 1, "GiB": 1024}
+    assert float(many) * scale[unit] - float(few) * scale[same] > 300
+
+
 def test_what_is_not_known_is_null(tmp_path, capsys):
     """JSON has no NaN: with one source there is no association, which is null."""
     root = tmp_path / "films"
@@ -131,11 +169,11 @@ def test_curate_prints_costs_and_writes(films, tmp_path, capsys):
 
 
 def test_train_says_what_it_will_take_and_how_it_did(model):
-    """A line before, a table of the patients set apart after, and a file."""
+    """A line before, a table of the held-out patients after, and a file."""
     path, out, err = model
     assert "48 images of 3 classes and 36 patients; 48 trunk passes; less than a minute; " in err
     assert re.search(r"[MG]iB of memory; a model of up to \d+ MiB \([\d.]+ [MG]iB free\)", err)
-    assert "images of 9 patients set apart" in out
+    assert "held-out images of 9 patients" in out
     assert "recall (sensitivity)" in out
     assert f"saved {path}" in out
 
@@ -186,7 +224,8 @@ def test_predict_writes_a_row_per_file(films, model, tmp_path, capsys):
     assert bad["error"]
     assert table.loc[str(folder / "gone.png"), "error"]
     good = table.drop([str(folder / "bad.png"), str(folder / "gone.png")])
-    expected = joblib.load(model[0]).predict_proba([[path] for path in good.index])
+    with pytest.warns(ConfoundingWarning):
+        expected = joblib.load(model[0]).predict_proba([[path] for path in good.index])
     found = good.filter(like="p_").astype(float).to_numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert good["likeness"].astype(float).min() > 0.3
@@ -205,7 +244,7 @@ def test_predict_says_what_is_unlike_the_training_set(films, model, tmp_path, ca
     assert main(["predict", str(model[0]), str(folder), "--out", str(out), "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["unlike"] == 1
-    assert "1 images are unlike those of training (likeness below 0.3)" in captured.err
+    assert "1 images are unlike the training set (likeness below 0.3)" in captured.err
     likeness = pd.read_csv(out).set_index("path")["likeness"]
     assert likeness[str(folder / "inverted.png")] < 0 < likeness[str(folder / film.name)]
 
@@ -214,10 +253,102 @@ def test_a_loaded_pipeline_is_guarded(films, model):
     """Who loads the file in Python is warned too."""
     pipeline = joblib.load(model[0])
     film = str(next((films / "Normal").iterdir()))
-    assert pipeline.predict([[film]]).shape == (1,)
+    with pytest.warns(ConfoundingWarning, match="COVID-19 from hospital-c") as caught:
+        assert pipeline.predict([[film]]).shape == (1,)
+    assert len(caught) == 1  # and none by the guard
     pipeline.named_steps["guard"].mean_ *= -1
-    with pytest.warns(OutOfDistributionWarning, match="rows 0, counted"):
+    with (
+        pytest.warns(ConfoundingWarning),
+        pytest.warns(OutOfDistributionWarning, match="rows 0, counted"),
+    ):
         pipeline.predict([[film]])
+
+
+def test_train_warns_of_associated_sources_and_predict_repeats_it(films, model, tmp_path, capsys):
+    """A line with Cramér's V before training, in the saved model, and with every prediction."""
+    line = r"warning: source and class are associated in the training set \(Cramér's V 0\.\d\d, p"
+    before, _, _ = model[2].partition("trunk passes")
+    assert re.search(line, before)
+    arguments = ["predict", str(model[0]), str(films), "--out", str(tmp_path / "p.csv")]
+    assert main([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert re.search(line, captured.err)
+    found = json.loads(captured.out)["sources"]
+    assert found["single_source_classes"] == {"COVID-19": "hospital-c"}
+    assert found["cramers_v"] > 0.5
+    assert found["warning"] in captured.err
+
+
+def test_train_does_not_warn_of_mixed_sources(films, tmp_path, capsys):
+    """Nor does predict, and JSON has no warning."""
+    root = tmp_path / "films"
+    shutil.copytree(films, root)
+    table = pd.read_csv(root / "metadata.csv")
+    sources = np.where(table.groupby("label").cumcount() % 2, "one", "two")
+    table.assign(source=sources, patient="").to_csv(root / "metadata.csv", index=False)
+    out = tmp_path / "model.joblib"
+    assert main(["train", str(root), "--out", str(out), *SMALL, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "associated" not in captured.err
+    assert json.loads(captured.out)["sources"]["warning"] is None
+    assert joblib.load(out).named_steps["sources"].cramers_v_ < 0.3
+    assert main(["predict", str(out), str(root), "--out", str(tmp_path / "p.csv")]) == 0
+    assert "associated" not in capsys.readouterr().err
+
+
+def test_predict_takes_files_lists_and_tables(films, model, tmp_path, capsys):
+    """All give a file the same probabilities; a table's label, patient and source are kept."""
+    metadata = pd.read_csv(films / "metadata.csv").iloc[:6]
+    names = (metadata["label"] + "/" + metadata["filename"]).tolist()
+    paths = [str(films / name) for name in names]
+    (tmp_path / "list.txt").write_text("\n".join([*names, "", ""]), encoding="utf-8")
+    (tmp_path / "absolute.txt").write_text("\n".join(paths), encoding="utf-8")
+    table = tmp_path / "table.csv"
+    metadata.assign(
+        filename=names, finding=["", "a", "b", "", "c", "d"], clinic=metadata["source"]
+    ).drop(columns=["label", "source"]).to_csv(table, index=False)
+    named = ["--root", str(films)]
+    forms = {
+        "files": paths,
+        "a folder and a file": [str(films / "COVID-19"), *paths, paths[0]],
+        "list": [str(tmp_path / "list.txt"), *named],
+        "absolute": [str(tmp_path / "absolute.txt")],
+        "table": [str(table), *named, "--label", "finding", "--source", "clinic"],
+        "unlabelled": [str(table), *named],
+        "labelled": [str(films), "--form", "folder"],
+    }
+    found = {}
+    for form, arguments in forms.items():
+        out = tmp_path / "out.csv"
+        assert main(["predict", str(model[0]), *arguments, "--out", str(out)]) == 0, form
+        found[form] = pd.read_csv(out, keep_default_na=False).set_index("path")
+        assert found[form].index.is_unique
+    expected = found["files"]
+    assert expected.index.tolist() == paths
+    assert not {"label", "patient", "source"} & set(expected)
+    for form, result in found.items():
+        shared = result.loc[paths, expected.columns]
+        pd.testing.assert_frame_equal(shared, expected, atol=1e-4, obj=form)
+    assert found["table"].columns[:3].tolist() == ["label", "patient", "source"]
+    assert found["table"]["label"].tolist() == ["", "a", "b", "", "c", "d"]
+    assert found["table"]["patient"].tolist() == metadata["patient"].tolist()
+    assert found["table"]["source"].tolist() == metadata["source"].tolist()
+    assert found["unlabelled"].columns[:2].tolist() == ["patient", "p_COVID-19"]
+    assert len(found["labelled"]) == 60
+    assert found["labelled"].loc[paths, "label"].tolist() == metadata["label"].tolist()
+    capsys.readouterr()
+
+
+def test_predict_names_files_that_do_not_exist(films, model, tmp_path, capsys):
+    """They are an error, or left out on request."""
+    listed = tmp_path / "list.txt"
+    listed.write_text("gone.png\n" + next((films / "Normal").iterdir()).name, encoding="utf-8")
+    arguments = ["predict", str(model[0]), str(listed), "--root", str(films), "--out"]
+    assert main([*arguments, str(tmp_path / "p.csv")]) == 1
+    assert "1 of 2 files that" in (err := capsys.readouterr().err)
+    assert "(gone.png)" in err
+    assert main([*arguments, str(tmp_path / "p.csv"), "--skip-missing"]) == 0
+    assert len(pd.read_csv(tmp_path / "p.csv")) == 1
 
 
 def test_other_forms_of_data(films, tmp_path, capsys):
@@ -293,10 +424,21 @@ def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
         (["audit", "{films}", "--html", "{tmp}/no/a.html"], "is no such folder"),
         (["predict", "{films}/metadata.csv", "{films}", "--out", "{tmp}/p"], "could not be loaded"),
         (["predict", "{model}", "{tmp}", "--out", "{tmp}/p"], "holds no image"),
+        (
+            ["predict", "{model}", "{films}/metadata.csv", "--path", "file", "--out", "{tmp}/p"],
+            "no column 'file'",
+        ),
+        (
+            ["predict", "{model}", "{films}/metadata.csv", "--label", "class", "--out", "{tmp}/p"],
+            "no column 'class'",
+        ),
         (["audit", "{films}/Normal"], "expected"),
         (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--set", "lr=abc"], "'lr' parameter"),
-        (["train", "{films}", "--out", "/dev/null", *SMALL], "is no regular file"),
-        (["predict", "{model}", "{films}", "--out", "{model}"], "is what is to be read"),
+        (["train", "{films}", "--out", "/dev/null", *SMALL], "is not a regular file"),
+        (["predict", "{model}", "{films}", "--out", "{model}"], "is an input"),
+        (["audit", "{films}", "--html", ""], "--html='' is empty"),
+        (["train", "{films}", "--out", "", *SMALL], "--out='' is empty"),
+        (["curate", "{films}", ""], "out='' is empty"),
         (["curate", "{films}", "{films}/metadata.csv/x"], "cannot be made"),
         (["curate", "{films}", "{films}"], "that is to be curated"),
     ],
@@ -315,12 +457,17 @@ def test_bad_input_is_one_line_and_exit_code_1(films, model, tmp_path, capsys, a
     "arguments",
     [
         ["curate", "{films}", "{tmp}/out", "--rule", "size=3"],
+        ["curate", "{films}", "{tmp}/out", "--rule", "duplicates=maybe"],
+        ["curate", "{films}", "{tmp}/out", "--rule", "min_sd=true"],
         ["train", "{films}", "--out", "{tmp}/m", "--set", "lr"],
         ["train", "{films}", "--out", "{tmp}/m", "--model", "vgg"],
         ["train", "{films}", "--out", "{tmp}/m", "--test-fraction", "0.9"],
         ["audit", "{films}/metadata.csv", "--label-map", "Normal"],
         ["audit", "{films}", "--form", "table"],
         ["audit", "{films}", "--root", "{films}"],
+        ["predict", "{films}/metadata.csv", "{films}", "--root", "{films}", "--out", "{tmp}/p"],
+        ["predict", "{films}/metadata.csv", "{films}", "--out", "{tmp}/p", "--form", "table"],
+        ["predict", "{films}/metadata.csv", *["{films}"] * 2, "--form", "list", "--out", "{tmp}/p"],
         ["audit", "{films}/metadata.csv", "--on", "PatientID"],
         ["audit", "{films}", "--form", "dicom", "--on", "PatientID"],
         ["audit", "{films}/metadata.csv", "--label-map", "a=b", "--label-map", "a=c"],
@@ -334,7 +481,48 @@ def test_wrong_usage_is_exit_code_2(films, tmp_path, capsys, arguments):
     assert main([a.format(films=films, tmp=tmp_path) for a in arguments]) == 2
     err = capsys.readouterr().err
     assert "Error: " in err
-    assert any(word in err for word in ("Invalid value", "is a folder", "is of no use"))
+    assert any(
+        word in err for word in ("Invalid value", "is a folder", "does not apply", "has 2 values")
+    )
+
+
+@pytest.fixture
+def copy(films, tmp_path):
+    """Return a copy of the folder of phantoms, and one of its images."""
+    root = tmp_path / "films"
+    shutil.copytree(films, root)
+    return root, next((root / "Normal").iterdir())
+
+
+def contents(root):
+    """Return the bytes of every file below a folder."""
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["audit", "{root}", "--html", "{image}"], "is an image"),
+        (["audit", "{root}", "--html", "{root}/metadata.csv"], "read together with the images"),
+        (["audit", "{root}/metadata.csv", "--html", "{root}/metadata.csv"], "is an input"),
+        (["audit", "{root}", "--html", "{root}/../link.html"], "is an input"),
+        (["predict", "{model}", "{root}", "--out", "{root}/metadata.csv"], "read together with"),
+        (["predict", "{model}", "{root}", "--out", "{root}/Normal/new.png"], "named as one"),
+        (["predict", "{model}", "{root}", "--out", "{root}/.cxr-curation.json"], "read together"),
+        (["train", "{root}", "--out", "{image}", *SMALL], "is an image"),
+        (["train", "{root}", "--out", "{root}/../link.html", *SMALL], "is an input"),
+        (["demo", "{root}", "--output", "{root}/demo"], "is inside the input"),
+    ],
+)
+def test_results_never_replace_inputs(copy, model, tmp_path, capsys, arguments, message):
+    """A target that is read, or would be read next time, is refused before the work."""
+    root, image = copy
+    os.link(image, tmp_path / "link.html")  # another name of an image
+    before = contents(root)
+    names = {"root": root, "image": image, "model": model[0]}
+    assert main([argument.format(**names) for argument in arguments]) == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert contents(root) == before
 
 
 def test_every_class_is_learned_and_tested(films, tmp_path, capsys):
@@ -371,7 +559,7 @@ def test_a_link_to_a_result_stays_one(films, model, tmp_path):
 def test_a_model_of_another_kind_is_refused(tmp_path, films, capsys):
     """A pickle that no training wrote is named for what it is."""
     path = tmp_path / "other.joblib"
-    unfitted = Pipeline([(name, ResNetOvO()) for name in ("loader", "guard", "model")])
+    unfitted = Pipeline([(name, ResNetOvO()) for name in _pipeline.STEPS])
     for found in ({"a": 1}, unfitted):
         joblib.dump(found, path)
         assert main(["predict", str(path), str(films), "--out", str(tmp_path / "p.csv")]) == 1
@@ -386,7 +574,7 @@ def test_a_full_disk_leaves_the_old_file(films, model, tmp_path, capsys, monkeyp
     def full(*args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(_cli, "_predictions", full)
+    monkeypatch.setattr(_pipeline, "predict_files", full)
     assert main(["predict", str(model[0]), str(films), "--out", str(out)]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert out.read_text() == "old"

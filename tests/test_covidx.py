@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,7 @@ def test_files_that_are_none(label_file, tmp_path):
         read_covidx_labels(tmp_path / "gone.txt")
     with pytest.raises(FileNotFoundError, match=r"label_file=.*found a folder"):
         read_covidx_labels(tmp_path)
-    with pytest.raises(ValueError, match=r"no readable label file .*expected UTF-8"):
+    with pytest.raises(ValueError, match=r"train\.txt: unknown encoding .*expected UTF-8"):
         read_covidx_labels(label_file("1 \xe9.png normal", encoding="latin-1"))
 
 
@@ -199,10 +200,52 @@ def test_a_version_without_sources_has_none(label_file, tree):
     assert bunch.frame["source"].tolist() == ["", ""]
 
 
-def test_a_file_of_two_rows_is_an_error(label_file, tree):
-    """One image has one label."""
-    with pytest.raises(ValueError, match=r"several rows for 1 files \(a\.png\)"):
-        load_covidx(label_file("1 a.png normal\n1 a.png pneumonia\n"), tree("a.png"))
+@pytest.mark.parametrize("what", ["label", "source"])
+def test_lines_of_one_file_that_contradict_each_other_are_an_error(label_file, tree, what):
+    """One image has one label and one source."""
+    second = {"label": "1 a.png pneumonia x\n", "source": "1 a.png normal y\n"}[what]
+    said = rf"several rows for 1 files that differ in their {what} \(a\.png\)"
+    with pytest.raises(ValueError, match=said):
+        load_covidx(label_file("1 a.png normal x\n" + second), tree("a.png"))
+
+
+def test_repeated_lines_become_one(label_file, tree):
+    """Version 1 has lines twice; DESCR states how many were left out."""
+    path = label_file("1 a.png normal x\n2 b.png pneumonia x\n1 a.png normal x\n")
+    bunch = load_covidx(path, tree("a.png", "b.png"))
+    assert bunch.target.tolist() == ["normal", "pneumonia"]
+    assert bunch.groups.tolist() == ["1", "2"]
+    assert "further rows of a file left out: 1" in bunch.DESCR
+    assert "became one" not in bunch.DESCR
+    assert len(read_covidx_labels(path)) == 3
+
+
+def test_patients_who_share_an_image_become_one(label_file, tree):
+    """Version 4 gives one image to two patients: no split may divide them."""
+    lines = [
+        "284 000001-19.jpg pneumonia cohen",
+        "287 000001-27.jpg pneumonia cohen",
+        "340 000001-27.jpg pneumonia cohen",
+        "340 other.jpg pneumonia cohen",
+        "350 other.jpg pneumonia cohen",
+        "350 last.jpg pneumonia cohen",
+    ]
+    root = tree("000001-19.jpg", "000001-27.jpg", "other.jpg", "last.jpg")
+    bunch = load_covidx(label_file("\n".join(lines)), root)
+    assert bunch.groups.tolist() == ["284", "287", "287", "287"]
+    assert "patients who share an image with another and became one: 2" in bunch.DESCR
+    missing = load_covidx(label_file("\n".join(lines)), root, on_missing="list")
+    assert missing.groups.tolist() == bunch.groups.tolist()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such file names")
+def test_a_carriage_return_in_a_name_does_not_end_the_line(label_file, tree):
+    """Lines end with a line feed, where the file has any."""
+    path = label_file("1 a\rb.png normal x\r\n2 c.png normal x\r\n", newline="")
+    assert [Path(p).name for p in load_covidx(path, tree("a\rb.png", "c.png")).data[:, 0]] == [
+        "a\rb.png",
+        "c.png",
+    ]
 
 
 def test_parameters_are_checked(label_file, tree):

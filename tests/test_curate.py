@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -12,16 +13,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from PIL import Image, ImageOps
 
 from cxr_sklearn.datasets import (
     CurationRules,
     curate,
+    load_dicom_folder,
     load_xray_folder,
+    load_xray_table,
     make_chest_phantom_files,
     select_rows,
 )
-from cxr_sklearn.datasets._curate import _warn_uneven, label_suspects
+from cxr_sklearn.datasets._curate import _warn_uneven
+from cxr_sklearn.datasets._curation_rules import label_suspects
+from cxr_sklearn.datasets._files import CURATION_MARKER, files_below
 from cxr_sklearn.exceptions import CurationWarning
 
 # phantoms are smaller than any film
@@ -111,6 +117,19 @@ def test_blur_is_for_review_only(films):
     manifest = curate(films, rules=SMALL).manifest
     assert manifest["tier"][5] == "review"
     assert manifest["reasons"][5] == "blurred"
+
+
+def test_images_that_the_others_do_not_explain_go_to_review(tmp_path):
+    """Such an image resembles the mean radiograph, but has a pattern that no other image has."""
+    films = make_chest_phantom_files(tmp_path, 120, random_state=0)
+    stripes = Image.fromarray(np.tile(255 * (np.arange(128)[:, None] // 8 % 2), 128).astype("u1"))
+    change(films, 4, lambda image: Image.blend(image, stripes.resize(image.size), 0.4))
+    manifest = curate(films, rules=SMALL).manifest
+    assert manifest.loc[4, "tier"] == "review"
+    assert manifest.loc[4, "reasons"] == "unlike the other images"
+    assert (manifest["tier"] == "keep").sum() >= 115
+    off = CurationRules(min_side=64, review_unexplained=None)
+    assert (curate(films, rules=off).manifest["tier"] == "keep").all()
 
 
 def test_an_unreadable_file_is_rejected_with_its_reason(films):
@@ -236,7 +255,8 @@ def test_the_result_is_a_folder_that_loads(sorted_films, tmp_path):
     before = tree(tmp_path / "in")
     result = curate(sorted_films, tmp_path / "out", rules=SMALL)
     assert tree(tmp_path / "in") == before
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+    # versions of filelock differ in whether the lock stays behind
+    assert {p.name for p in (tmp_path / "out").iterdir()} - {".cxr-curation.lock"} == {
         ".cxr-curation.json",
         "kept",
         "review",
@@ -431,11 +451,77 @@ def test_bad_arguments_are_named(films, arguments, message):
         curate(films, **arguments)
 
 
-@pytest.mark.parametrize("value", ["15", float("nan")])
+@pytest.mark.parametrize("value", ["15", float("nan"), True])
 def test_a_limit_must_be_a_number(value):
     """A rule's limit is a number, or None."""
     with pytest.raises(ValueError, match=r"min_sd=.*expected a number, or None"):
         CurationRules(min_sd=value)
+
+
+def test_duplicates_must_be_true_or_false():
+    """Any string would count as true."""
+    with pytest.raises(ValueError, match="duplicates='maybe'; expected True or False"):
+        CurationRules(duplicates="maybe")
+
+
+def test_a_contact_sheet_never_replaces_an_image(sorted_films, tmp_path):
+    """The images that were curated stay as they are."""
+    result = curate(sorted_films, rules=SMALL)
+    with pytest.raises(OSError, match=r"path=.* is an input"):
+        result.contact_sheet(sorted_films.data[0, 0])
+
+
+@pytest.mark.parametrize("has_marker", [True, False])
+def test_output_of_curate_is_not_read_as_input(films, tmp_path, has_marker):
+    """The output is refused as an input itself, and skipped in a folder that contains it."""
+    root = tmp_path / "in"
+    out = root / "results" / "curated"
+    curate(films, out, rules=SMALL)
+    if not has_marker:  # what a copy without hidden files is like
+        (out / CURATION_MARKER).unlink()
+    pd.DataFrame({"filename": [Path(p).name for p in films.data[:, 0]], "label": "a"}).to_csv(
+        tmp_path / "table.csv"
+    )
+    assert len(load_xray_folder(root).data) == 40
+    assert len(load_xray_table(tmp_path / "table.csv", root=root).data) == 40  # none found twice
+    assert not any(out in path.parents for path in files_below(root))
+    for load in (load_xray_folder, load_dicom_folder):
+        with pytest.raises(ValueError, match=r"curated' is the output of curate; .*kept'$"):
+            load(out)
+    assert len(load_xray_folder(out / "kept").data) == 40
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+def test_a_link_to_itself_is_an_unreadable_file(films, tmp_path):
+    """It is rejected with its reason, and the others are curated."""
+    loop = tmp_path / "in" / "Normal" / "loop.png"
+    loop.symlink_to(loop)
+    result = curate(load_xray_folder(tmp_path / "in"), tmp_path / "out", rules=SMALL)
+    row = result.manifest.set_index("path").loc[str(loop)]
+    assert row["tier"] == "reject"
+    assert row["reasons"].startswith("unreadable")
+    assert (result.manifest["tier"] == "keep").sum() == 40
+
+
+def test_a_curation_waits_for_another_on_the_same_folder(films, tmp_path):
+    """While one writes, the other removes none of its files, and then finds all of them."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "kept").mkdir()
+    partial = out / "kept" / ".a.png.123.partial"
+    lock = FileLock(out / ".cxr-curation.lock")
+    with lock:
+        (out / CURATION_MARKER).touch()  # as if begun by the other
+        partial.touch()
+        thread = threading.Thread(target=lambda: curate(films, out, rules=SMALL))
+        thread.start()
+        thread.join(timeout=5)
+        assert thread.is_alive()
+        assert partial.exists()
+        (out / CURATION_MARKER).unlink()
+    thread.join()
+    assert not partial.exists()
+    assert len(list((out / "kept").rglob("*.png"))) == 40
 
 
 def test_the_contact_sheet_shows_each_reason(sorted_films, tmp_path):

@@ -374,12 +374,12 @@ BIG_WEBP = {
 @pytest.mark.parametrize("limit", [None, 10, 10**12])
 @pytest.mark.parametrize("name", ["png", *BIG_WEBP])
 def test_huge_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch, name, limit):
-    """100 million pixels are the most, whatever the process has set for Pillow."""
+    """40 million pixels are the most, whatever the process has set for Pillow."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     path = tmp_path / "x.png"
     path.write_bytes(png(20_000, 20_000) if name == "png" else BIG_WEBP[name])
     for read in (read_header, read_film):
-        with pytest.raises(OSError, match=r"pixels; expected 100 million or less$"):
+        with pytest.raises(OSError, match=r"pixels; expected 40 million or less: save a s"):
             read(path)
 
 
@@ -403,7 +403,7 @@ def test_an_image_without_pixels_is_refused(tmp_path, size):
 
 def test_a_dicom_image_without_pixels_or_with_too_many_is_refused(tmp_path):
     """DICOM has the same bounds: by rows and columns, before its pixels are read."""
-    for rows, found in ((0, "an image of 4 x 0 pixels"), (60_000, "expected 100 million or less")):
+    for rows, found in ((0, "an image of 4 x 0 pixels"), (60_000, "expected 40 million or less")):
         ds = dicom(np.zeros((4, 4), np.uint8), Rows=rows)
         if rows:
             ds.Columns = 60_000
@@ -619,7 +619,9 @@ def test_damage_to_the_tags_is_none_to_the_picture(tmp_path, monkeypatch):
     np.testing.assert_array_equal(grey(path), GREY)
 
 
-def test_the_size_limit_fits_films():
-    """The largest films, of 43 cm at 0.05 mm, stay below the limit."""
-    assert MAX_PIXELS > (430 / 0.05) ** 2
+def test_the_size_limit_fits_radiographs():
+    """The largest radiographs stay below the limit, and little else does."""
+    assert MAX_PIXELS > (430 / 0.07) ** 2
+    assert MAX_PIXELS > 240 / 0.05 * 300 / 0.05
+    assert MAX_PIXELS < 2 * 25_000_000
     assert _dicom._INFLATED_BYTES > MAX_PIXELS * 3 * 2

@@ -44,6 +44,15 @@ DEEP = RAMP.astype(np.uint16)  # every value of 12 bits once
 COLOURS = np.stack([FLAT, FLAT.T, 255 - FLAT], axis=-1)
 
 
+def lookup(**elements: object) -> list[Dataset]:
+    """Return the sequence of a lookup table with these elements."""
+    item = Dataset()
+    for name, value in elements.items():
+        setattr(item, name, value)
+        item[name].VR = "US"
+    return [item]
+
+
 @pytest.fixture
 def shown(tmp_path):
     """Return a function from a dataset to its levels from 0 to 255, before rounding."""
@@ -106,6 +115,43 @@ def test_of_several_windows_the_first_is_taken(shown):
     np.testing.assert_allclose(shown(ds), linear(RAMP, 1000, 401), atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("center", "width"),
+    [
+        (["1000", ""], ["401", ""]),
+        (["", "1000"], ["", "401"]),
+        (["", "1000"], ["50", "401"]),
+        (["1000", ""], ["401"]),
+    ],
+    ids=str,
+)
+def test_of_windows_with_empty_values_the_first_whole_one_is_taken(shown, center, width):
+    """A trailing backslash in a header leaves an empty value, which is not a window."""
+    ds = dicom(DEEP, bits=12, WindowCenter=center, WindowWidth=width)
+    np.testing.assert_allclose(shown(ds), linear(RAMP, 1000, 401), atol=1e-3)
+
+
+def test_of_several_slopes_the_first_whole_one_is_taken(shown):
+    """Slope and intercept are a pair, as the two values of a window are."""
+    slopes = {"RescaleSlope": ["2", "", "3"], "RescaleIntercept": ["", "7", "-100"]}
+    window = {"WindowCenter": 1000, "WindowWidth": 401}
+    ds = dicom(DEEP, bits=12, **slopes, **window)
+    np.testing.assert_allclose(shown(ds), linear(3 * RAMP - 100.0, 1000, 401), atol=1e-3)
+
+
+@pytest.mark.parametrize("values", [FLAT, COLOURS], ids=["grey", "colour"])
+def test_an_empty_number_of_samples_is_implied(tmp_path, values):
+    """The photometric interpretation says how many samples a pixel has."""
+    expected = read_film(save_dicom(dicom(values), tmp_path / "whole.dcm"))
+    for name, ds in (("empty", dicom(values)), ("missing", dicom(values))):
+        ds.SamplesPerPixel = None
+        if name == "missing":
+            del ds.SamplesPerPixel
+        film = read_film(save_dicom(ds, tmp_path / f"{name}.dcm"))
+        np.testing.assert_array_equal(np.asarray(film.grey), np.asarray(expected.grey))
+        assert (film.rgb is None) == (expected.rgb is None)
+
+
 def test_windows_of_other_functions(shown):
     """LINEAR_EXACT and SIGMOID are followed, and an empty function is LINEAR."""
     options = {"WindowCenter": 1000, "WindowWidth": 400}
@@ -132,6 +178,8 @@ def test_windows_of_other_functions(shown):
         {"VOILUTSequence": []},
         {"VOILUTSequence": [Dataset()]},
         {"ModalityLUTSequence": []},
+        {"ModalityLUTSequence": lookup(LUTDescriptor=None, LUTData=[0] * 4096)},
+        {"VOILUTSequence": lookup(LUTDescriptor=[4096, 0, 16], LUTData=None)},
     ],
     ids=str,
 )
@@ -426,7 +474,7 @@ def test_a_deflated_file_that_would_fill_the_memory_is_refused(tmp_path, monkeyp
     assert path.stat().st_size < 10_000
     assert read_film(path).grey.size == (1000, 1000)
     monkeypatch.setattr(_dicom, "_INFLATED_BYTES", 2**19)
-    with pytest.raises(OSError, match="GiB when inflated"):
+    with pytest.raises(OSError, match="MiB when inflated"):
         read_film(path)
 
 

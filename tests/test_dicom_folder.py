@@ -15,9 +15,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from pydicom import Dataset
+from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import (
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
 
 from cxr_sklearn.datasets import load_dicom_folder, select_rows
 
@@ -66,6 +71,13 @@ def film(tmp_path):
 def names_of(bunch, root: Path) -> list[str]:
     """Return the paths as seen from the folder."""
     return [Path(path).relative_to(root).as_posix() for path in bunch.data[:, 0]]
+
+
+def coded(meaning: str) -> Sequence:
+    """Return a sequence with one code."""
+    code = Dataset()
+    code.CodeMeaning = meaning
+    return Sequence([code])
 
 
 def reasons_of(bunch, root: Path) -> dict[str, str]:
@@ -161,6 +173,12 @@ def test_pixels_are_not_read(film):
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "a localizer"),
         ({"Modality": "CT"}, "of another modality than CR, DX and RG"),
         ({"Modality": "MG"}, "of another modality than CR, DX and RG"),
+        ({"Modality": None, "kind": SecondaryCaptureImageStorage}, "without a modality"),
+        ({"BodyPartExamined": "HAND"}, "of another body part than the chest"),
+        ({"BodyPartExamined": "hip"}, "of another body part than the chest"),
+        ({"BodyPartExamined": "CSPINE"}, "of another body part than the chest"),
+        ({"BodyPartExamined": "THORACIC SPINE"}, "of another body part than the chest"),
+        ({"AnatomicRegionSequence": coded("Hip joint")}, "of another body part than the chest"),
         ({"Rows": None}, "a DICOM file without an image"),
         ({"kind": "1.2.840.10008.1.3.10"}, "a DICOMDIR"),
         ({"name": "DICOMDIR"}, "a DICOMDIR"),
@@ -196,11 +214,46 @@ def test_doubtful_views_are_kept(film, elements):
 
 def test_the_coded_view_is_known(film):
     """ViewCodeSequence tells a lateral too."""
-    code = Dataset()
-    code.CodeMeaning = "left lateral"
     film("Normal/1")
-    root = film("Normal/2", ViewPosition=None, ViewCodeSequence=Sequence([code]))
+    root = film("Normal/2", ViewPosition=None, ViewCodeSequence=coded("left lateral"))
     assert reasons_of(load_dicom_folder(root), root) == {"Normal/2": "a lateral"}
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"BodyPartExamined": "CHEST"},
+        {"BodyPartExamined": "Thorax"},
+        {"BodyPartExamined": "PORT CHEST"},
+        {"BodyPartExamined": "TORAX PA"},
+        {"BodyPartExamined": "LUNG", "AnatomicRegionSequence": coded("Hand")},
+        {"BodyPartExamined": "", "AnatomicRegionSequence": coded("Chest")},
+        {"AnatomicRegionSequence": coded("Thoracic structure")},
+    ],
+    ids=str,
+)
+def test_chests_are_kept(film, elements):
+    """The body part is a word for the chest, or the coded region is one."""
+    bunch = load_dicom_folder(film(**elements))
+    said = elements.get("BodyPartExamined") or elements["AnatomicRegionSequence"][0].CodeMeaning
+    assert bunch.frame["body_part"].tolist() == [said.upper()]
+    assert "without a body part" not in bunch.DESCR
+
+
+def test_images_without_a_body_part_are_kept_and_counted(film):
+    """Where no header says what was examined, DESCR states the number of such images."""
+    film("Normal/1", BodyPartExamined="CHEST")
+    root = film("Normal/2")
+    bunch = load_dicom_folder(root)
+    assert bunch.frame["body_part"].tolist() == ["CHEST", ""]
+    assert "kept without a body part in the header: 1" in bunch.DESCR
+
+
+def test_radiographs_that_pydicom_ships_are_no_chests():
+    """The only frontal radiographs among pydicom's own files show necks."""
+    folder = Path(get_testdata_file("DICOMDIR")).parent
+    with pytest.raises(ValueError, match=r"[2-9] of another body part than the chest"):
+        load_dicom_folder(folder, on_error="list")
 
 
 def test_other_files_are_listed(film):

@@ -9,9 +9,18 @@ import joblib
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
-from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvO, ResNetStacking, _demo, _inputs
+from cxr_sklearn import (
+    ResNetClassifier,
+    ResNetFeatures,
+    ResNetOvO,
+    ResNetStacking,
+    _demo,
+    _inputs,
+    clear_cache,
+)
 from cxr_sklearn._splits import stacking_folds, validation_mask
 
 from .toys import ToyResNet, toy
@@ -134,6 +143,136 @@ def test_memory_that_ran_out_is_not_blamed_on_the_image_size(phantoms):
     """PyTorch's own error passes, for callers that catch it and take smaller batches."""
     with pytest.raises(torch.OutOfMemoryError, match="Tried to allocate"):
         ResNetClassifier(**{**SMALL, "backbone": Exhausted}).fit(*phantoms)
+
+
+# -- networks and types of numbers ----------------------------------------------------------------
+
+
+@pytest.fixture
+def double_by_default():
+    """Make float64 PyTorch's default type, as some scripts do for the rest of their work."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
+@pytest.mark.parametrize("kind", [ResNetClassifier, ResNetOvO, ResNetStacking])
+def test_a_default_of_float64_changes_nothing(kind, trainable, phantoms, request):
+    """Networks and tails are made in float32, and the default is left as it was."""
+    X, y = phantoms
+    model = kind(**SMALL, trainable=trainable, hidden_layer_sizes=(4,), label_smoothing=0.1)
+    expected = model.fit(X, y).predict_proba(X)
+    clear_cache()
+    request.getfixturevalue("double_by_default")
+    np.testing.assert_array_equal(model.fit(X, y).predict_proba(X), expected)
+    assert torch.get_default_dtype() == torch.float64
+
+
+def test_a_default_of_float64_does_not_reach_named_backbones(phantoms, double_by_default):
+    """The same for torchvision's networks, on both engines."""
+    options = {"backbone": "resnet18", "weights": None, "image_size": 32}
+    for engine in ("auto", "torch"):
+        features = ResNetFeatures(**options, engine=engine).fit(phantoms[0])
+        assert {p.dtype for p in features.module_.parameters()} == {torch.float32}
+        assert features.transform(phantoms[0][:2]).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda net: net.double(), "type float64"),
+        (lambda net: net.half(), "type float16"),
+        (lambda net: net.to("meta"), r"no values \(meta device\)"),
+    ],
+)
+def test_a_network_of_another_type_is_explained(change, found, phantoms):
+    """It would fail on images, which are float32, with words about convolutions."""
+    options = {**SMALL, "backbone": lambda: change(ToyResNet())}
+    message = rf"backbone: conv1.weight of ToyResNet has {found}; expected weights of float32"
+    with pytest.raises(ValueError, match=message) as caught:
+        ResNetClassifier(**options).fit(*phantoms)
+    assert "\n" not in str(caught.value)
+
+
+class Auxiliary(ToyResNet):
+    """A network that returns more in training, as Inception does."""
+
+    def forward(self, x):
+        output = super().forward(x)
+        return (output, output) if self.training else output
+
+
+class Failing(ToyResNet):
+    """A network that does other things in training, as GoogLeNet does."""
+
+    def forward(self, x):
+        return super().forward(x if not self.training else x.flatten(1))
+
+
+@pytest.mark.parametrize("trainable", ["layer4", "all"])
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        (Auxiliary, r"in training mode its forward\(\) returns tuple; expected one tensor"),
+        (Failing, r"its stages above the cut fail in training mode on rows of shape .*Error: "),
+    ],
+)
+def test_networks_that_train_otherwise_are_explained(backbone, message, trainable, phantoms):
+    """The message names auxiliary outputs; at the head they do not matter."""
+    options = {**SMALL, "backbone": backbone}
+    with pytest.raises(ValueError, match=message) as caught:
+        ResNetClassifier(**options, trainable=trainable).fit(*phantoms)
+    assert "\n" not in str(caught.value)
+    assert "auxiliary outputs" in str(caught.value)
+    ResNetClassifier(**options).fit(*phantoms)
+
+
+def vision_transformer():
+    """Return a small transformer of torchvision's kind, with its own stages."""
+    net = torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32)
+    net.stages = ("encoder", "heads")
+    return net
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": 40}, r"at image_size=40 \(AssertionError: Wrong image height! Expected 32"),
+        (
+            {"trainable": "encoder"},
+            r"cut at trainable='encoder', the stages of VisionTransformer from there on fail",
+        ),
+    ],
+)
+def test_vision_transformers_are_cut_at_the_head(changes, message, phantoms):
+    """They train there and as a whole; other sizes and cuts raise an error of one line."""
+    X, y = phantoms
+    options = {**SMALL, "backbone": vision_transformer, "image_size": 32, "max_epochs": 1}
+    for trainable in ("head", "all"):
+        model = ResNetClassifier(**options, trainable=trainable).fit(X, y)
+        assert model.predict_proba(X).shape == (len(X), 3)
+    with pytest.raises(ValueError, match=message) as caught:
+        ResNetClassifier(**{**options, **changes}).fit(X, y)
+    assert "\n" not in str(caught.value)
+
+
+class ExhaustedInTraining(ToyResNet):
+    """A network whose memory runs out above the cut."""
+
+    def forward(self, x):
+        if self.training:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().forward(x)
+
+
+def test_memory_that_runs_out_in_training_is_pytorchs_own_error(phantoms):
+    """Callers that catch it can take smaller batches."""
+    with pytest.raises(torch.OutOfMemoryError, match="Tried to allocate"):
+        ResNetClassifier(**{**SMALL, "backbone": ExhaustedInTraining}, trainable="all").fit(
+            *phantoms
+        )
 
 
 # -- files ----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -204,17 +205,17 @@ def test_a_pickle_holds_no_exported_network(phantoms):
 
 
 class Deciding(ToyResNet):
-    """Do one thing or the other, by what is in the batch."""
+    """Do one thing or the other, by what the batch contains."""
 
     def forward(self, x):
-        return super().forward(-x if x.mean() > 0 else x)
+        return super().forward(-x if x.mean() > 9 else x)
 
 
 class Counting(ToyResNet):
-    """Do other things for a batch of two than for other batches."""
+    """Do other things for a batch of three than for other batches."""
 
     def forward(self, x):
-        return super().forward(-x if len(x) == 2 else x)
+        return super().forward(-x if len(x) == 3 else x)
 
 
 class Odd(ToyResNet):
@@ -234,6 +235,19 @@ def test_a_network_that_cannot_be_exported_says_so(network, phantoms):
         features.transform(phantoms[0])
     assert "\n" not in str(caught.value)
     features.set_params(engine="torch").transform(phantoms[0])
+
+
+def test_a_failed_export_prints_nothing(phantoms, capfd):
+    """PyTorch prints the graph of what it could not export, hundreds of lines."""
+    for network in (Odd, ToyResNet):  # the second can be exported
+        features = ResNetFeatures(
+            backbone=network, weights=None, image_size=16, engine="onnxruntime"
+        ).fit(phantoms[0])
+        with contextlib.suppress(ValueError):
+            features.transform(phantoms[0])
+    torch._C._jit_onnx_log("the log is as it was before: off")
+    sys.stdout.flush()
+    assert capfd.readouterr() == ("", "")
 
 
 # -- threads and processes -----------------------------------------------------------------------

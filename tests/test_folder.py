@@ -340,6 +340,39 @@ def test_metadata_may_name_paths(tree):
     assert bunch.missing == []
 
 
+def test_names_of_metadata_are_compared_as_paths(tree):
+    """./a/1.png is a/1.png."""
+    metadata = "filename,patient\n./a/1.png,ann\nb//1.png,bob\n./2.png,cid\n"
+    bunch = load_xray_folder(tree("a/1.png", "b/1.png", "b/2.png", metadata=metadata))
+    assert bunch.groups.tolist() == ["ann", "bob", "cid"]
+    assert bunch.missing == []
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ("filename,patient,patient\n1.png,a,b\n", r"metadata\.csv has the column 'patient' twice"),
+        ("filename,patient\n1.png,7\n2.png,7.0\n", "'patient': 1 numbers are written in two ways"),
+    ],
+)
+def test_ambiguous_columns_of_metadata_are_an_error(tree, metadata, said):
+    """Which of two columns, and whether 7 is 7.0, is not guessed."""
+    with pytest.raises(ValueError, match=said) as caught:
+        load_xray_folder(tree("a/1.png", "b/2.png", metadata=metadata))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such folder names")
+@pytest.mark.parametrize("name", ["a\r", "a\nb", "a\x85b"])
+def test_a_class_folder_with_a_line_break_is_an_error(tree, name):
+    """Such a label would break the lines of tables and messages."""
+    with pytest.raises(
+        ValueError, match=r"^the label 'a.* contains a line break; expected"
+    ) as caught:
+        load_xray_folder(tree(f"{name}/1.png", "b/2.png"))
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_metadata_without_patients(tree):
     """metadata.csv need not have a column patient: file names tell them then."""
     metadata = "filename,view\n00000001_000.png,PA\n"

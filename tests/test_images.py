@@ -643,14 +643,13 @@ def test_no_file_is_left_after_an_interrupt(files, tmp_path, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_is_named(files, tmp_path):
-    """A file in the folder's place, or a name that no system takes, is one line."""
+    """A file in the folder's place raises an error of one line."""
     (tmp_path / "file").touch()
-    for folder, reason in ((str(tmp_path / "file"), "File exists"), ("a\0b", "null")):
-        with pytest.raises(OSError, match=r"^memmap='.*' cannot hold the rows \(") as caught:
-            XRayLoader(image_size=4, memmap=folder).fit_transform(files)
-        assert reason in str(caught.value)
-        assert "expected a folder that can be written to" in str(caught.value)
-        assert "\n" not in str(caught.value)
+    with pytest.raises(OSError, match=r"^memmap='.*' cannot hold the rows \(") as caught:
+        XRayLoader(image_size=4, memmap=str(tmp_path / "file")).fit_transform(files)
+    assert "File exists" in str(caught.value)
+    assert "expected a folder that can be written to" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 _FULL = """\

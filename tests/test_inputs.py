@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +22,11 @@ from cxr_sklearn import (
     ResNetOvR,
     ResNetStacking,
     XRayLoader,
+    _inputs,
     clear_cache,
 )
+from cxr_sklearn._inputs import Images
+from cxr_sklearn._row_file import FileVersion
 from cxr_sklearn.datasets import make_chest_phantoms
 
 from .toys import toy
@@ -50,6 +55,12 @@ def probabilities(X, y=Y, kind: type = ResNetClassifier, **parameters: object) -
     """Return what a model predicts of its training images, from an empty cache."""
     clear_cache()
     return model(kind, **parameters).fit(X, y).predict_proba(X)
+
+
+@pytest.fixture(scope="module")
+def expected_features():
+    """Return the features of X, computed from pixel rows."""
+    return model(ResNetFeatures).fit_transform(X)
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +294,127 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert (first != second).any()
     expected = model(ResNetFeatures).fit(rows).transform(rows)
     np.testing.assert_allclose(second, expected, atol=1e-4)
+
+
+def replace_unnoticed(path: Path, pixels: np.ndarray) -> None:
+    """Replace a file by one of the same size, with its time of modification."""
+    status = path.stat()
+    other = path.with_name("other.bmp")
+    Image.fromarray(pixels).save(other)
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert other.stat().st_size == status.st_size
+    other.replace(path)
+    assert path.stat().st_mtime_ns == status.st_mtime_ns
+
+
+@pytest.fixture
+def remembered_at_once(monkeypatch):
+    """Remember digests of files that were written a moment ago, too."""
+    monkeypatch.setattr(_inputs, "_SETTLED_NS", 0)
+    _inputs._FILE_DIGESTS.clear()
+
+
+@pytest.mark.usefixtures("remembered_at_once")
+def test_a_replaced_file_of_equal_size_and_time_is_read_again(tmp_path):
+    """Neither size nor time of modification prove that a file is the same."""
+    path = tmp_path / "film.bmp"
+    Image.fromarray(STACK[0]).save(path)
+    time.sleep(0.02)  # so that the time of change is before that of reading
+    features = model(ResNetFeatures).fit([path])
+    first = features.transform([path])
+    assert len(_inputs._FILE_DIGESTS) == 1
+    replace_unnoticed(path, STACK[1])
+    second = features.transform([path])
+    assert (first != second).any()
+    replace_unnoticed(path, STACK[0])
+    np.testing.assert_array_equal(features.transform([path]), first)
+
+
+def test_a_replaced_file_makes_another_map_of_rows(tmp_path):
+    """Rows of a memory-mapped file are those of the files that are there now."""
+    path = tmp_path / "film.bmp"
+    Image.fromarray(STACK[0]).save(path)
+    loader = XRayLoader(image_size=SIDE, memmap=tmp_path / "rows")
+    np.testing.assert_array_equal(loader.fit_transform([path])[0], X[0])
+    replace_unnoticed(path, STACK[1])
+    np.testing.assert_array_equal(loader.transform([path])[0], X[1])
+
+
+@pytest.mark.usefixtures("remembered_at_once")
+@pytest.mark.parametrize("is_remembered", [True, False])
+def test_a_file_that_changes_before_it_is_decoded_is_an_error(
+    is_remembered, tmp_path, monkeypatch, expected_features
+):
+    """Features of one content are never stored under the digest of another."""
+    path = tmp_path / "film.bmp"
+    Image.fromarray(STACK[0]).save(path)
+    time.sleep(0.02)
+    features = model(ResNetFeatures).fit([path])
+    if is_remembered:
+        features.transform([path])
+        clear_cache()
+    digests = Images.digests
+
+    def replace_after(self):
+        found = digests(self)
+        self._is_decoded[:] = False  # as of sets that do not fit into memory
+        replace_unnoticed(path, STACK[1])
+        return found
+
+    monkeypatch.setattr(Images, "digests", replace_after)
+    with pytest.raises(OSError, match=r"^1 image files have changed since .*film\.bmp; ") as caught:
+        features.transform([path])
+    assert "\n" not in str(caught.value)
+    monkeypatch.setattr(Images, "digests", digests)
+    for pixels, row in ((STACK[1], 1), (STACK[0], 0)):
+        replace_unnoticed(path, pixels)
+        np.testing.assert_allclose(features.transform([path])[0], expected_features[row], atol=1e-4)
+
+
+@pytest.mark.usefixtures("remembered_at_once")
+def test_a_file_that_changes_while_it_is_decoded_is_not_remembered(tmp_path, monkeypatch):
+    """A digest belongs to the file that was decoded, not to the one that is there afterwards."""
+    path = tmp_path / "film.bmp"
+    Image.fromarray(STACK[0]).save(path)
+    time.sleep(0.02)
+    read = _inputs.read_images
+
+    def replace_after(*args, **kwargs):
+        rows = read(*args, **kwargs)
+        replace_unnoticed(path, STACK[1])
+        return rows
+
+    monkeypatch.setattr(_inputs, "read_images", replace_after)
+    features = model(ResNetFeatures).fit([path])
+    first = features.transform([path])
+    assert len(_inputs._FILE_DIGESTS) == 0
+    monkeypatch.setattr(_inputs, "read_images", read)
+    assert (features.transform([path]) != first).any()
+
+
+def test_a_file_that_was_just_written_is_not_remembered(tmp_path, monkeypatch):
+    """File systems count time in steps: within one a file can change and keep its time."""
+    _inputs._FILE_DIGESTS.clear()
+    path = tmp_path / "film.bmp"
+    Image.fromarray(STACK[0]).save(path)
+    features = model(ResNetFeatures).fit([path])
+    features.transform([path])
+    assert len(_inputs._FILE_DIGESTS) == 0
+    monkeypatch.setattr(_inputs, "_SETTLED_NS", 0)
+    time.sleep(0.02)
+    features.transform([path])
+    assert len(_inputs._FILE_DIGESTS) == 1
+
+
+def test_the_number_of_remembered_digests_is_limited():
+    """Beyond the limit the oldest digests are forgotten."""
+    digests = _inputs._FileDigests(max_size=3)
+    versions = [FileVersion(f"{i}.png", 1, 2, 3, i) for i in range(5)]
+    for i, version in enumerate(versions):
+        digests.put(version, (8, 8), bytes([i]))
+    found = [digests.get(version, (8, 8)) for version in versions]
+    assert found == [None, None, b"\2", b"\3", b"\4"]
+    assert digests.get(versions[4], (9, 9)) is None
 
 
 @pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures])

@@ -243,7 +243,7 @@ def test_a_pickle_does_not_grow_with_the_data(kind, n_jobs):
     X, y = make_chest_phantoms(240, image_size=16, random_state=0)
     sizes = []
     for n in (60, 240):
-        model = kind(**{**TOY, "max_epochs": 1, "batch_size": 240}, n_jobs=n_jobs).fit(X[:n], y[:n])
+        model = kind(**{**TOY, "max_epochs": 1}, n_jobs=n_jobs).fit(X[:n], y[:n])
         sizes.append(len(pickle.dumps(model)))
     # a row of pixels is 256 bytes, of activations 128; its number, in each of 5 folds, 40
     assert sizes[1] - sizes[0] < 180 * 41

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -104,6 +107,64 @@ def test_the_order_is_that_of_the_table(tree):
     assert names_of(load_xray_table(frame, root=root)) == list(FILES[::-1])
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_cells_may_be_divided_by_semicolons_and_tabs(tree, delimiter):
+    """The delimiter is the one that divides the headings; commas are part of cells then."""
+    root = tree(*FILES)
+    text = TABLE.replace(",", delimiter).replace("None", "Effusion, Mass")
+    bunch = load_xray_table(csv(root, text), root=root, patient="who", source="site")
+    assert bunch.target.tolist() == ["Effusion, Mass", "NA", "a"]
+    assert bunch.groups.tolist() == ["007", "8", "8"]
+    assert bunch.sources.tolist() == ["x", "", "y"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_encodings_of_tables(tree, encoding, is_compressed):
+    """UTF-8 and UTF-16 are told apart by the byte order mark, also within a gzip file."""
+    root = tree(*FILES)
+    mark = "\ufeff" if encoding[-2:] in ("le", "be") else ""
+    data = (mark + TABLE.replace("None", "Müller")).encode(encoding)
+    path = root.parent / "labels.csv.gz"
+    path.write_bytes(gzip.compress(data) if is_compressed else data)
+    assert load_xray_table(path, root=root).target.tolist() == ["Müller", "NA", "a"]
+
+
+def test_a_table_of_another_encoding_is_an_error_that_names_the_conversion(tree):
+    """The command in the message makes the table readable."""
+    root = tree(*FILES)
+    path = csv(root, "")
+    path.write_bytes(TABLE.replace("None", "Müller").encode("cp1252"))
+    with pytest.raises(ValueError, match=r"labels\.csv: unknown encoding \(byte \d+\)") as caught:
+        load_xray_table(path, root=root)
+    command = str(caught.value).split("for example by ")[1]
+    eval(command, {"path": path})
+    assert load_xray_table(path, root=root).target.tolist() == ["Müller", "NA", "a"]
+
+
+def test_a_damaged_gzip_file_is_an_error(tree):
+    """A download that broke off is named."""
+    root = tree(*FILES)
+    path = root.parent / "labels.csv.gz"
+    path.write_bytes(gzip.compress(TABLE.encode())[:-20])
+    with pytest.raises(ValueError, match=r"labels\.csv\.gz: a damaged gzip file") as caught:
+        load_xray_table(path, root=root)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such file names")
+@pytest.mark.parametrize("name", ["a\r.png", '"a\r.png"'])
+def test_a_carriage_return_in_a_name_does_not_end_the_line(tree, name):
+    """Some programs write such names without quotes."""
+    root = tree("a\r.png", "2.png")
+    bunch = load_xray_table(csv(root, f"filename,label\n{name},x\n2.png,y\n"), root=root)
+    assert names_of(bunch) == ["a\r.png", "2.png"]
+    (root / "a\r.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"\(a\\r\.png\)") as caught:
+        load_xray_table(csv(root, f"filename,label\n{name},x\n2.png,y\n"), root=root)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 # -- files ------------------------------------------------------------------------------------
 
 
@@ -126,9 +187,115 @@ def test_a_name_of_two_files_is_an_error(tree):
     """Which of two files is meant is not guessed."""
     root = tree("x/1.png", "y/1.png")
     frame = pd.DataFrame({"filename": ["1.png"], "label": ["a"]})
-    with pytest.raises(ValueError, match=r"1\.png stands below .* more than once") as caught:
+    with pytest.raises(ValueError, match=r"1\.png is below .* more than once") as caught:
         load_xray_table(frame, root=root)
     assert "\n" not in str(caught.value)
+
+
+def test_names_may_lack_their_suffix(tree):
+    """Identifiers as RSNA and VinBigData give them find the one image of that name."""
+    root = tree("train/0a.dcm", "b/c/1.2.840.113.dcm", "d/e.jpg", "notes/0a.txt", "f", "g/f.png")
+    frame = pd.DataFrame({"filename": ["0a", "1.2.840.113", "d/e", "f"], "label": list("aabb")})
+    found = [
+        Path(path).relative_to(root).as_posix()
+        for path in load_xray_table(frame, root=root).data[:, 0]
+    ]
+    assert found == ["train/0a.dcm", "b/c/1.2.840.113.dcm", "d/e.jpg", "f"]
+
+
+def test_a_name_without_suffix_of_two_images_is_an_error(tree):
+    """Which of two formats is meant is not guessed."""
+    root = tree("x/1.png", "y/1.dcm")
+    frame = pd.DataFrame({"filename": ["1"], "label": ["a"]})
+    with pytest.raises(ValueError, match=r"1 is below .* more than once \(x/1\.png, y/1\.dcm\)"):
+        load_xray_table(frame, root=root)
+
+
+def test_a_suffix_in_the_table_is_not_replaced(tree):
+    """A name with the suffix of an image means that file only."""
+    root = tree("1.png.dcm", "2.png")
+    frame = pd.DataFrame({"filename": ["1.png", "2.png"], "label": ["a", "b"]})
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 files .*\(1\.png\)"):
+        load_xray_table(frame, root=root)
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        (["0a_image", "0b_image"], r"compare the names with 0a\.dcm, which is there"),
+        (["films/0a.dcm", "films/0b.dcm"], "begin with 'films', so pass the folder that contains"),
+    ],
+)
+def test_the_error_of_missing_files_says_what_to_do(tree, names, remedy):
+    """Names that the table writes otherwise are compared with a file that exists."""
+    root = tree("0a.dcm", "0b.dcm")
+    frame = pd.DataFrame({"filename": names, "label": ["a", "b"]})
+    with pytest.raises(FileNotFoundError, match=remedy) as caught:
+        load_xray_table(frame, root=root)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_images_is_named_as_such(tree):
+    """Where there is nothing to compare names with, root is wrong."""
+    root = tree("notes.txt")
+    with pytest.raises(FileNotFoundError, match="no image below this folder, so pass another"):
+        load_xray_table(csv(root, TABLE), root=root)
+
+
+@pytest.mark.parametrize(
+    "folders", [("patient00001", "patient00002"), ("p10/p10000032", "p11/p11000001")]
+)
+def test_patients_in_folders(tree, folders):
+    """CheXpert and MIMIC-CXR name the patient in a folder, and files of all patients alike."""
+    names = [f"train/{folder}/study{i}/view1_frontal.jpg" for folder in folders for i in (1, 2)]
+    root = tree(*names)
+    frame = pd.DataFrame({"Path": names, "Pneumonia": [1.0, 0.0, 1.0, None]})
+    kwargs = {"path": "Path", "label": "Pneumonia", "label_map": {1: "ill", 0: "well", "": "well"}}
+    bunch = load_xray_table(frame, root=root, **kwargs)
+    patients = [Path(folder).name for folder in folders]
+    assert bunch.groups.tolist() == [patients[0], patients[0], patients[1], patients[1]]
+    assert bunch.target.tolist() == ["ill", "well", "ill", "well"]
+    deeper = root.rename(root.with_name("patient00009"))  # a folder above root means nothing
+    again = load_xray_table(frame, root=deeper, **kwargs)
+    assert again.groups.tolist() == bunch.groups.tolist()
+
+
+def test_rows_of_one_file_that_agree_become_one(tree):
+    """A row per box: columns that differ are left out, and DESCR says so."""
+    root = tree("0a.dcm", "0b.dcm")
+    text = "patientId,x,site,Target\n0a,1.5,s,1\n0b,,s,0\n0a,7.5,s,1\n0a,8,s,1\n"
+    bunch = load_xray_table(csv(root, text), root=root, path="patientId", label="Target")
+    assert bunch.target.tolist() == ["1", "0"]
+    assert list(bunch.frame) == [
+        "path",
+        "label",
+        "patient",
+        "source",
+        "patientId",
+        "site",
+        "Target",
+    ]
+    assert "further rows of a file left out: 2" in bunch.DESCR
+    assert "columns left out, since rows of a file differ in them: x" in bunch.DESCR
+
+
+@pytest.mark.parametrize("column", ["patient", "source"])
+def test_rows_of_one_file_that_contradict_each_other_are_an_error(tree, column):
+    """Patient and source of an image are one; the message names no patient."""
+    root = tree(*FILES)
+    text = f"filename,label,{column}\n1.png,a,ann\n2.png,b,bob\n1.png,a,cid\n"
+    said = rf"several rows for 1 files that differ in their {column} \(1\.png\)"
+    with pytest.raises(ValueError, match=said) as caught:
+        load_xray_table(csv(root, text), root=root, **{column: column})
+    assert "ann" not in str(caught.value)
+
+
+def test_a_file_that_two_names_reach_is_an_error(tree):
+    """A bare name and a path may lead to the same file."""
+    root = tree("x/1.png", "2.png")
+    frame = pd.DataFrame({"filename": ["1.png", "x/1.png", "2.png"], "label": list("aab")})
+    with pytest.raises(ValueError, match=r"differ in their file name \(1\.png = x/1\.png\)"):
+        load_xray_table(frame, root=root)
 
 
 def test_missing_files_are_an_error_or_a_list(tree):
@@ -193,6 +360,39 @@ def test_label_map_may_be_a_function(tree):
     assert bunch.target.tolist() == ["Normal", "x"]
 
 
+@pytest.mark.parametrize(
+    "label_map", [{"a": "A", "b": "B"}, lambda text: text.upper()], ids=["dict", "function"]
+)
+def test_rows_without_a_label_are_left_out_by_a_label_map(tree, label_map):
+    """An empty label has no class; a function is not called with it."""
+    root = tree(*FILES)
+    path = csv(root, "filename,label\n1.png,a\n2.png,\n3.png,b\n")
+    bunch = load_xray_table(path, root=root, label_map=label_map)
+    assert bunch.target.tolist() == ["A", "B"]
+    assert names_of(bunch) == ["1.png", "3.png"]
+    assert "left out by label: 1 rows, without a label (1)" in bunch.DESCR
+
+
+def test_an_empty_label_may_have_a_class(tree):
+    """The key of a dict for it is the empty string."""
+    root = tree(*FILES)
+    path = csv(root, "filename,label\n1.png,a\n2.png,\n3.png,b\n")
+    bunch = load_xray_table(path, root=root, label_map={"a": "A", "": "none"})
+    assert bunch.target.tolist() == ["A", "none"]
+
+
+@pytest.mark.parametrize("keys", [(0, 1), ("0", "1"), ("0.0", "1.0"), (0.0, 1.0)], ids=str)
+@pytest.mark.parametrize(
+    "label", [["1", "0", "1"], ["1.0", "0.0", "1.0"], [1, 0, 1], [1.0, 0.0, 1]]
+)
+def test_numbers_as_labels_are_found_however_they_are_written(tree, keys, label):
+    """1, 1.0 and their strings are one key of label_map."""
+    root = tree(*FILES)
+    frame = pd.DataFrame({"filename": FILES, "label": label})
+    bunch = load_xray_table(frame, root=root, label_map={keys[0]: "well", keys[1]: "ill"})
+    assert bunch.target.tolist() == ["ill", "well", "ill"]
+
+
 def test_rows_left_out_need_no_file(tree):
     """Only the files of the rows that are kept must be there."""
     root = tree("1.png")
@@ -217,11 +417,26 @@ def test_a_table_of_patients_is_joined(tree):
     assert bunch.frame["bmi"].tolist()[1:] == [20.5, 20.5]
 
 
+def test_a_large_table_of_patients_is_joined_in_linear_time(tree):
+    """The number of comparisons grows with the rows, not with their square."""
+    n = 20_000
+    frame = pd.DataFrame({"filename": [f"{i}.png" for i in range(n)], "who": range(n)})
+    patients = pd.DataFrame({"who": range(n), "bmi": range(n)})
+    frame = frame.assign(label="a").astype({"label": object})
+    frame.loc[0, "label"] = "b"
+    start = time.perf_counter()
+    kwargs = {"patient": "who", "patients": patients, "label_map": {"b": "B"}}
+    bunch = load_xray_table(frame, root=tree("0.png"), **kwargs)
+    assert bunch.frame["bmi"].tolist() == [0]
+    assert time.perf_counter() - start < 20  # 100 seconds when the time was quadratic
+
+
 @pytest.mark.parametrize(
     ("patients", "kwargs", "said"),
     [
         ("who,sex\n8,F\n8,M\n", {"patient": "who"}, "patients has 1 patients twice"),
         ("id,sex\n8,F\n", {"patient": "who"}, "patients: no column 'who' among 'id', 'sex'"),
+        ("who,sex\n8.0,F\n7.0,M\n", {"patient": "who"}, "'who' has none of the 2 patients of the"),
         ("who,sex\n8,F\n", {}, "patients is joined on the column of patients, but there is none"),
         ("who,age,age_of_patient\n8,3,3\n", {"patient": "who"}, "'age_of_patient' twice"),
     ],
@@ -301,7 +516,36 @@ def test_a_later_edition_of_the_nih_and_its_patients(tree):
         (TABLE, {"on_missing": "skip"}, ValueError, "on_missing='skip'; expected 'raise' or"),
         (TABLE, {"label_map": {"x": "y"}}, ValueError, "label_map leaves none of 3 rows; .*: NA, "),
         (TABLE, {"label_map": ["a"]}, TypeError, "label_map is list; expected a dict"),
-        ("filename,label\n1.png,a\n1.png,a\n", {}, ValueError, r"several rows for 1 files \(1\.pn"),
+        ("filename,label\n1.png,a\n1.png,b\n", {}, ValueError, r"differ in their label \(1\.png"),
+        ("filename,label\n1.png,a\n./1.png,a\n", {}, ValueError, r"name \(1\.png = \./1\.png\)"),
+        (
+            "filename,label,label \n1.png,a,b\n",
+            {},
+            ValueError,
+            r"labels\.csv has the column 'label'",
+        ),
+        (
+            "filename,label\n1.png,1\n2.png,1.0\n",
+            {},
+            ValueError,
+            "'label': 1 numbers are written in",
+        ),
+        (
+            "filename,label,who\n1.png,a,7\n2.png,b,7.0\n",
+            {"patient": "who"},
+            ValueError,
+            "'who': 1 numbers are written in two ways",
+        ),
+        (TABLE, {"label_map": {"a": "x", "NA": ""}}, ValueError, "empty class to the labels NA;"),
+        (
+            TABLE,
+            {"label_map": {1: "x", "1.0": "y"}},
+            ValueError,
+            "one label two classes by the key",
+        ),
+        ('filename,label\n1.png,"a\rb"\n', {}, ValueError, r"label 'a\\rb' contains a line break"),
+        ("PK\x03\x04", {}, ValueError, r"labels\.csv: an archive or a workbook; expected a text"),
+        ("\x00f\x00i", {}, ValueError, r"labels\.csv: unknown encoding \(byte 0\); expected UTF-8"),
         ("filename,label\n1.png,\n2.png,a\n3.png, \n", {}, ValueError, "no label .* of rows 0, 2 "),
         ("filename,label\n,a\n", {}, ValueError, "no path in the column 'filename' of rows 0 "),
         ("filename,label\n1.png,a,b\n", {}, ValueError, r"labels\.csv: no readable CSV file"),

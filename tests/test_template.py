@@ -44,6 +44,36 @@ def test_other_images_are_outliers(phantoms, spoil):
     assert (guard.predict(spoil(phantoms)) == -1).mean() > 0.95
 
 
+def test_black_margins_of_the_loader_do_not_count(phantoms):
+    """A landscape radiograph scores the same padded to a square as it does without margins."""
+    wide = phantoms.reshape(-1, 64, 64)[:, 12:52].copy()
+    wide[wide == 0] = 1
+    padded = np.pad(wide, ((0, 0), (12, 12), (0, 0)))
+    guard = MeanRadiograph().fit(phantoms)
+    expected = MeanRadiograph().fit(wide).score_samples(wide)
+    np.testing.assert_allclose(MeanRadiograph().fit(padded).score_samples(padded), expected)
+    columns = padded.transpose(0, 2, 1)  # margins on the left and on the right
+    found = MeanRadiograph().fit(columns).score_samples(columns)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert (guard.predict(np.zeros((2, 4096), np.uint8)) == -1).all()  # nothing but margin
+
+
+def test_other_content_is_an_outlier_even_if_it_resembles_the_mean(phantoms):
+    """Components that explain the set do not explain a pattern that the set does not contain."""
+    phantoms = make_chest_phantoms(120, image_size=64, random_state=0)[0]
+    stripes = 255 * (np.arange(64) // 4 % 2)
+    mixed = (0.5 * phantoms.reshape(-1, 64, 64) + 0.5 * stripes).astype(np.uint8)
+    mixed = mixed.reshape(len(phantoms), -1)
+    guard = MeanRadiograph().fit(phantoms)
+    few = MeanRadiograph().fit(phantoms[:40])  # too few for components: correlation alone
+    assert guard.components_.shape == (15, 1024)
+    assert 0 < guard.max_unexplained_ < 1
+    assert few.components_.shape == (0, 1024)
+    assert (few.predict(mixed) == 1).mean() > 0.8
+    assert (guard.predict(mixed) == -1).all()
+    assert (guard.predict(phantoms) == 1).mean() > 0.95
+
+
 def test_exposure_does_not_matter(phantoms):
     """Grey levels count by their order only."""
     guard = MeanRadiograph().fit(phantoms)
@@ -110,7 +140,7 @@ def test_a_pipeline_warns_of_other_images_when_it_predicts(phantoms):
         warnings.simplefilter("error")
         assert guard.fit_transform(mixed) is mixed
         np.testing.assert_array_equal(guard.transform(phantoms[:8]), phantoms[:8])
-    with pytest.warns(OutOfDistributionWarning, match=r"training: 2 \(rows 3, 5, counted"):
+    with pytest.warns(OutOfDistributionWarning, match=r"training set: 2 \(rows 3, 5, counted"):
         passed = guard.transform(mixed)
     assert passed is mixed
     with pytest.warns(OutOfDistributionWarning, match=r"80 \(rows 0, 1, 2, 3, 4, …,"):

@@ -19,7 +19,7 @@ from cxr_sklearn import ResNetClassifier, ResNetOvO, ResNetOvR, ResNetStacking, 
 from cxr_sklearn._augment import augmented, augmented_view
 from cxr_sklearn._device import place
 from cxr_sklearn._rows import Blueprint, TrainingRows
-from cxr_sklearn._sampling import resample
+from cxr_sklearn._sampling import resample as resample_problem
 from cxr_sklearn._tail import Tail
 from cxr_sklearn._training import RowDataset, Standardise, batch_bounds
 from cxr_sklearn.datasets import make_chest_phantoms
@@ -44,6 +44,11 @@ def rows_of(values, y, **options):
         whole=values,
         **options,
     )
+
+
+def resample(sampler, rows, ids, y, seed):
+    """Resample a problem without a name."""
+    return resample_problem(sampler, rows, ids, y, seed, "a against b")
 
 
 @pytest.fixture
@@ -110,19 +115,52 @@ def test_moments_are_of_the_training_part_alone(trainable, phantoms):
 
 
 @quiet
-def test_running_statistics_are_those_of_the_final_weights(phantoms):
+@pytest.mark.parametrize("batch_size", [7, 30])
+def test_running_statistics_are_those_of_the_final_weights(batch_size, phantoms):
     """Batch normalisation above the cut ends with its training images' statistics."""
     X, y = phantoms
-    # batches count alike, however many images they have; these have as many
-    options = {"trainable": "layer4", "lr": 0.05, "batch_size": len(X) // 2}
+    options = {"trainable": "layer4", "lr": 0.05, "batch_size": batch_size}
     model = ResNetClassifier(**SMALL, **options).fit(X, y)
-    seen = []
-    block = model.net_.module_.body.layer4
-    block.bn.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    model.predict(X)
-    inputs = torch.cat(seen)
-    mean = inputs.mean(dim=(0, 2, 3))
-    torch.testing.assert_close(block.bn.running_mean, mean, rtol=1e-3, atol=1e-4)
+    bn = model.net_.module_.body.layer4.bn
+    (inputs,) = _inputs_of([bn], lambda: model.predict(X))
+    torch.testing.assert_close(bn.running_mean, inputs.mean(dim=(0, 2, 3)), rtol=1e-3, atol=1e-4)
+    variance = inputs.transpose(0, 1).flatten(1).var(dim=1)
+    torch.testing.assert_close(bn.running_var, variance, rtol=1e-3, atol=1e-4)
+
+
+def _inputs_of(layers, work):
+    """Return everything that enters each layer while `work` runs."""
+    seen = {layer: [] for layer in layers}
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, inputs: seen[layer].append(inputs[0]))
+        for layer in layers
+    ]
+    work()
+    for hook in hooks:
+        hook.remove()
+    return [torch.cat(inputs) for inputs in seen.values()]
+
+
+@quiet
+@pytest.mark.parametrize("listing", ["by class", "shuffled"])
+def test_running_variances_hold_whatever_the_order_of_the_rows(listing):
+    """Rows listed class by class keep the variance between the classes."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 64)
+    # one class is dark, the other bright: most of the variance is between them
+    X = (60 + 120 * y[:, None] + rng.normal(0, 6, (128, 256))).clip(0, 255).astype(np.uint8)
+    if listing == "shuffled":
+        order = rng.permutation(128)
+        X, y = X[order], y[order]
+    model = ResNetClassifier(**SMALL, trainable="all", batch_size=16).fit(X, y)
+    layers = [m for m in model.net_.module_.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(layers) == 5
+    seen = _inputs_of(layers, lambda: model.predict(X))
+    for layer, inputs in zip(layers, seen, strict=True):
+        variance = inputs.transpose(0, 1).flatten(1).var(dim=1)
+        ratio = (layer.running_var.sum() / variance.sum()).item()
+        assert 0.85 < ratio < 1.15
+    assert model.score(X, y) == 1.0
 
 
 # -- weights --------------------------------------------------------------------------------------
@@ -301,7 +339,134 @@ def test_made_rows_need_a_head_and_no_weights(options, message, phantoms):
     assert "\n" not in str(caught.value)
 
 
+def _rare(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return noisy 8 x 8 images of which a share, the positives, is somewhat brighter."""
+    rng = np.random.default_rng(seed)
+    y = (rng.permutation(n) < share * n).astype(int)
+    X = rng.normal(100 + 12 * y[:, None], 60, (n, 64)).clip(0, 255).astype(np.uint8)
+    return X, y
+
+
+@quiet
+@pytest.mark.parametrize("trained_with", ["sampler", "sampler and weights"])
+def test_the_validation_loss_has_the_class_shares_of_training(trained_with, spied_rows):
+    """With a sampler, early stopping weighs the classes as the resampled training part does."""
+    X, y = _rare(400, 0.1, 0)
+    ResNetClassifier(
+        **{**SMALL, "image_size": 8},
+        early_stopping=True,
+        validation_fraction=0.25,
+        sampler=RandomOverSampler(sampling_strategy=0.5),
+        class_weight="balanced" if "weights" in trained_with else None,
+    ).fit(X, y)
+    [(dataset, valid, *_)] = spied_rows
+    shares = []
+    for rows in (dataset, valid):
+        weights = rows.weights.numpy()
+        shares.append(weights[rows.targets.numpy() == 1].sum() / weights.sum())
+    assert shares[0] == pytest.approx(1 / 2 if "weights" in trained_with else 1 / 3, abs=1e-3)
+    assert shares[1] == pytest.approx(shares[0], abs=0.03)
+
+
+@quiet
+def test_a_sampler_stops_where_weights_stop():
+    """With rare positives, sampler and class weights choose about the same epoch."""
+    X, y = _rare(500, 0.06, 1)
+    options = {**SMALL, "image_size": 8, "max_epochs": 60, "lr": 0.02, "early_stopping": True}
+    options |= {"validation_fraction": 0.3, "n_iter_no_change": 15}
+    X_new, y_new = _rare(2000, 0.5, 2)
+    losses, recalls = {}, {}
+    for name, sampler in (("weights", None), ("sampler", RandomOverSampler())):
+        model = ResNetClassifier(**options, sampler=sampler).fit(X, y)
+        losses[name] = log_loss(y_new, model.predict_proba(X_new))
+        recalls[name] = model.predict(X_new[y_new == 1]).mean()
+    # with the validation part at its raw shares: 0.35 above and 0.19 below
+    assert losses["sampler"] < losses["weights"] + 0.15
+    assert recalls["sampler"] > recalls["weights"] - 0.12
+
+
+@quiet
+@pytest.mark.parametrize(
+    ("sampler", "share"),
+    [
+        (RandomOverSampler(), 0.5),
+        (RandomUnderSampler(), 0.5),
+        (SMOTE(k_neighbors=3), 0.5),
+        (RandomOverSampler(sampling_strategy=0.5), 1 / 3),
+        (TomekLinks(), 0.1),
+    ],
+    ids=["over", "under", "smote", "ratio", "clean"],
+)
+def test_the_final_mlp_of_stacking_has_the_class_shares_of_the_sampler(sampler, share, spied_rows):
+    """Without class weights, the sampler decides how frequent a class is for the final MLP too."""
+    X, y = _rare(400, 0.1, 0)
+    options = {**SMALL, "image_size": 8, "max_epochs": 30, "cv": 3}
+    model = ResNetStacking(**options, sampler=sampler, class_weight=None).fit(X, y)
+    chains = [dataset for dataset, *_ in spied_rows if dataset.rows.shape == (1,)]
+    assert len(chains) == 1
+    weights = chains[0].weights.numpy()
+    found = weights[chains[0].targets.numpy() == 1].sum() / weights.sum()
+    assert found == pytest.approx(share, abs=0.01)
+    X_new, _ = _rare(1000, share, 3)
+    # the mean probability is near the share for which the model was trained
+    assert model.predict_proba(X_new)[:, 1].mean() == pytest.approx(share, abs=0.12)
+
+
+@quiet
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_ratio_of_a_sampler_works_in_every_model(kind, phantoms):
+    """imbalanced-learn takes a ratio for two classes only; with more it is one of the largest."""
+    X, y = phantoms
+    keep = np.r_[np.flatnonzero(y != "Normal"), np.flatnonzero(y == "Normal")[:4]]
+    options = {**SMALL, "cv": 2} if kind is ResNetStacking else SMALL
+    model = kind(**options, sampler=RandomOverSampler(sampling_strategy=0.9), class_weight=None)
+    assert set(model.fit(X[keep], y[keep]).classes_) == set(y)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "sizes"),
+    [
+        (RandomOverSampler(sampling_strategy=0.5), [40, 20, 20]),
+        (RandomUnderSampler(sampling_strategy=0.5), [8, 8, 4]),
+    ],
+)
+def test_a_ratio_of_several_classes_is_one_of_the_largest_or_smallest(sampler, sizes):
+    """An over-sampler brings classes to it, an under-sampler cuts them to its reciprocal."""
+    y = np.repeat([0, 1, 2], [40, 10, 4])
+    values = np.random.default_rng(0).random((54, 3)).astype(np.float32)
+    _, y_new, _ = resample(sampler, rows_of(values, y), np.arange(54), y, seed=0)
+    assert np.bincount(y_new).tolist() == sizes
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_sampler_that_removes_a_class_is_refused(kind, phantoms):
+    """The error names the sampler and the binary problem; no tail has one output."""
+
+    class Emptying(RandomUnderSampler):
+        def _fit_resample(self, X, y, **params):
+            rare = np.argmin(np.bincount(y))
+            self.sample_indices_ = np.flatnonzero(y != rare)
+            return X[self.sample_indices_], y[self.sample_indices_]
+
+    X, y = phantoms
+    with pytest.raises(ValueError, match=r"sampler=Emptying removes all \d+ .* the problem '"):
+        kind(**SMALL, sampler=Emptying()).fit(X, y)
+
+
 # -- early stopping -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tol", [0.0, 0.02, 10.0])
+def test_the_epoch_of_least_validation_loss_is_kept_whatever_tol(tol):
+    """How long training goes on depends on tol, the epoch that it returns to does not."""
+    X, y = _rare(300, 0.5, 0)
+    options = {**SMALL, "image_size": 8, "max_epochs": 12, "n_iter_no_change": 20}
+    options |= {"early_stopping": True, "validation_fraction": 0.3, "class_weight": None}
+    model = ResNetClassifier(**options, tol=tol).fit(X, y)
+    held = model.validation_indices_
+    loss = log_loss(y[held], model.predict_proba(X[held]))
+    assert model.best_validation_score_ == pytest.approx(-loss, rel=1e-4)
+    assert np.argmax(model.validation_scores_) > 0  # the first is where tol=10 ends improvements
 
 
 @quiet

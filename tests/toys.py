@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from cxr_sklearn._probe import probe_images
+
 
 class ToyResNet(nn.Module):
     """torchvision's stage names on a net of a few thousand weights."""
@@ -66,9 +68,15 @@ grey_toy = Toy(channels=1)
 IMAGES_SEEN: list[int] = []
 
 
+def is_probe(x: torch.Tensor) -> bool:
+    """Whether these are the images by which a callable backbone is checked, not the user's."""
+    return torch.equal(x[:1], probe_images(x.shape[1], x.shape[2])[:1])
+
+
 class _Counting(nn.Conv2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        IMAGES_SEEN.append(len(x))
+        if not is_probe(x):
+            IMAGES_SEEN.append(len(x))
         return super().forward(x)
 
 
@@ -93,6 +101,8 @@ class _Noting(nn.Conv2d):
     folder = ""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if is_probe(x):
+            return super().forward(x)
         with open(Path(self.folder) / f"{os.getpid()}.passes", "a", encoding="utf-8") as file:
             file.write(f"{len(x)}\n")
         time.sleep(0.05)

@@ -5,29 +5,22 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-import math
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-import safetensors.torch
 import torch
 import torchvision
 from torch import nn
 
 from ._device import seeded
+from ._weights import check_weights, imagenet_state, load_state, load_tensors, weights_version
 
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4", "fc")
 
 Backbone = str | Callable[[], nn.Module]
-
-# The fits of a search follow each other at once: a download that failed is not tried again within
-# this many seconds, or a machine without a network would wait for as many timeouts as fits.
-_RETRY_SECONDS = 10
-_FAILED_DOWNLOADS: dict[str, tuple[float, str]] = {}  # by URL: when, and why
 
 
 class _StageReached(Exception):  # noqa: N818 - control flow, not an error
@@ -147,50 +140,6 @@ class Network:
         trunk = _replaced(self.module, {first: _Exit()} | {n: nn.Identity() for n in above})
         return Trunk(trunk), _replaced(self.module, {n: nn.Identity() for n in below})
 
-    def check_cut(self, trainable: str, images: torch.Tensor) -> torch.Tensor:
-        """Compare the tail to the whole network on some images, in one pass of the whole.
-
-        A cut assumes that what stands below it is done by child modules. Steps that ``forward``
-        takes between them are repeated by the tail, which no structural check can see.
-
-        Parameters
-        ----------
-        trainable : str
-            A stage between the first and the last.
-        images : Tensor of shape (n, channels, height, width)
-
-        Returns
-        -------
-        Tensor
-            The activations at the cut, as the trunk computes them.
-
-        Raises
-        ------
-        ValueError
-            If the tail's output is not the network's.
-        """
-        reached: list[torch.Tensor] = []
-        stage = self.module.get_submodule(trainable)
-        hook = stage.register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0]))
-        try:
-            whole = self.module(images)
-        finally:
-            hook.remove()
-        if not reached:
-            raise ValueError(
-                f"backbone: forward() of {type(self.module).__name__} never calls its stage "
-                f"{trainable!r}; expected it to call each stage as a whole"
-            )
-        _, tail = self.cut(trainable)
-        parts = tail(reached[0])
-        if whole.shape != parts.shape or not torch.allclose(whole, parts, rtol=1e-3, atol=1e-3):
-            raise ValueError(
-                f"backbone: cut at trainable={trainable!r}, the stages from there on do not give "
-                f"what {type(self.module).__name__} gives; write every step that its forward() "
-                "takes before that stage as a child module, not as a function"
-            )
-        return reached[0]
-
     def body(self, trainable: str) -> nn.Module:
         """Return the tail without its classification layer: activations to pooled features."""
         if trainable == "head":
@@ -225,47 +174,52 @@ def build_network(backbone: Backbone, weights: str | os.PathLike | None, seed: i
     """
     if isinstance(backbone, str):
         # the seed matters to weights that are made, not to weights that are read
-        return _named_network(backbone, _weights_version(weights), seed if weights is None else 0)
+        return _named_network(backbone, weights_version(weights), seed if weights is None else 0)
     if weights == "imagenet":
         raise ValueError(
             "weights='imagenet' are torchvision's, for backbones given by name; with a callable "
             "backbone pass weights=None to keep the weights that it sets, or a path to a file"
         )
     with seeded(seed):
-        net = backbone()
-    if not isinstance(net, nn.Module):
-        raise TypeError(
-            f"backbone() returned {type(net).__name__}; expected a torch.nn.Module with the "
-            f"children {', '.join(RESNET_STAGES)}, or with an attribute `stages` naming its own"
-        )
+        net = _own_copy(backbone())
     stages = _stage_names(net)
     if weights is not None:
         load_state(net, weights, head=stages[-1])
     return _frozen(net, stages)
 
 
+def _own_copy(net: Any) -> nn.Module:
+    """Return a copy of what a callable returned, which may be a network that the user trains on."""
+    if not isinstance(net, nn.Module):
+        raise TypeError(
+            f"backbone() returned {type(net).__name__}; expected a torch.nn.Module with the "
+            f"children {', '.join(RESNET_STAGES)}, or with an attribute `stages` naming its own"
+        )
+    try:
+        return copy.deepcopy(net)
+    except Exception as error:  # whatever the network holds decides what it raises
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
+        raise ValueError(
+            f"backbone: the {type(net).__name__} that it returned cannot be copied ({reason}); "
+            "expected one that can, because each binary problem trains a copy: return a network "
+            "that holds parameters and buffers only, outside of a computation graph"
+        ) from error
+
+
 @functools.lru_cache(maxsize=4)
 def _named_network(backbone: str, weights: tuple[str, ...] | None, seed: int) -> Network:
-    state = _imagenet_state(backbone) if weights == ("imagenet",) else None
+    state = imagenet_state(backbone) if weights == ("imagenet",) else None
     with seeded(seed):
         net = getattr(torchvision.models, backbone)()
     if state is not None:
-        net.load_state_dict(state)
+        load_tensors(net, state, "weights='imagenet'", head="fc")
     elif weights is not None:
         load_state(net, weights[0], head="fc")
     return _frozen(net, RESNET_STAGES)
 
 
-def _weights_version(weights: str | os.PathLike | None) -> tuple[str, ...] | None:
-    """Name weights so that a file which changed is read again."""
-    if weights is None or weights == "imagenet":
-        return None if weights is None else ("imagenet",)
-    path = existing_weights(weights)
-    status = path.stat()
-    return str(path), str(status.st_size), str(status.st_mtime_ns)
-
-
 def _frozen(net: nn.Module, stages: tuple[str, ...]) -> Network:
+    check_weights(net)
     net = net.eval().requires_grad_(False)
     network = Network(net, stages, _fingerprint(net))
     _ = network.in_channels, network.head_width  # a bad backbone fails here, not after an epoch
@@ -298,141 +252,28 @@ def _fingerprint(net: nn.Module) -> str:
     digest.update(f"{type(net).__module__}.{type(net).__qualname__}\n{net}".encode())
     for module in net.modules():  # nets of equal weights may compute differently
         digest.update(_behaviour(module).encode())
-    for name, tensor in net.state_dict().items():
+    # state_dict lacks the buffers that are not persistent
+    for name, tensor in {**dict(net.named_buffers()), **net.state_dict()}.items():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
 def _behaviour(module: nn.Module) -> str:
-    """Describe what a module's code and settings do; counters, being integers, are left out."""
+    """Describe what the code of a module and its settings do, as far as these can be read.
+
+    :func:`cxr_sklearn._probe.probe` sees what this does not: helpers, decorators, closures.
+    """
     code = getattr(type(module).forward, "__code__", None)
-    settings = sorted(
-        (name, value)
-        for name, value in vars(module).items()
-        if isinstance(value, (bool, float, str))
-    )
+    settings = sorted((name, value) for name, value in vars(module).items() if _is_plain(value))
     if code is None:
         return repr(settings)
     constants = [c for c in code.co_consts if isinstance(c, (bool, int, float, str))]
     return f"{settings}{code.co_code.hex()}{code.co_names}{constants}"
 
 
-def _imagenet_state(backbone: str) -> dict[str, torch.Tensor]:
-    weights = torchvision.models.get_model_weights(backbone).DEFAULT
-    failed_at, reason = _FAILED_DOWNLOADS.get(weights.url, (-math.inf, ""))
-    if time.monotonic() - failed_at > _RETRY_SECONDS:
-        try:
-            return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        except OSError as error:  # URLError is one; so is a full or read-only cache folder
-            reason = str(error)
-            _FAILED_DOWNLOADS[weights.url] = time.monotonic(), reason
-    # without the traceback of urllib, which in a search is all that a user sees on the screen
-    raise OSError(
-        f"weights='imagenet': {weights.url} could not be downloaded ({reason}); expected a "
-        "connection or a downloaded file: pass weights=<path of the .pth file>, or weights=None "
-        "to train from scratch"
-    )
-
-
-def existing_weights(weights: str | os.PathLike) -> Path:
-    """Return the absolute path of a weight file.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    """
-    path = Path(weights)
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(
-            f"weights={str(weights)!r}: {os.fspath(path.absolute())} {found}; expected the path of "
-            "a state dict (.pth, .pt or .safetensors): correct it, or pass weights='imagenet', "
-            "which downloads torchvision's, or weights=None"
-        )
-    return path.absolute()
-
-
-def read_state(weights: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """Read a state dict without running code from the file.
-
-    Parameters
-    ----------
-    weights : str or path
-        A ``.safetensors`` file, or one that ``torch.load(weights_only=True)`` reads. A state dict
-        inside a checkpoint's ``"state_dict"`` is found, and the ``module.`` before the keys that
-        ``DataParallel`` leaves is removed.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        On the CPU.
-    """
-    path = existing_weights(weights)
-    try:
-        if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # a file of anything else can make the unpickler raise anything
-        # PyTorch goes on to advise weights_only=False, which would run code from the file
-        reason = (str(error).strip() or type(error).__name__).split("\n")[0].split(". ")[0]
-        raise ValueError(
-            f"weights={str(weights)!r} is no readable state dict ({reason}); expected what "
-            "torch.save(net.state_dict(), path) or safetensors' save_file writes"
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ValueError(
-            f"weights={str(weights)!r} holds {type(state).__name__}, not a state dict; expected "
-            "what torch.save(net.state_dict(), path) writes"
-        )
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def load_state(net: nn.Module, weights: str | os.PathLike, head: str) -> None:
-    """Load weights into `net` after checking keys and shapes.
-
-    The classification layer `head` may be missing or have another shape: every model replaces it.
-
-    Raises
-    ------
-    ValueError
-        Naming the missing and unexpected keys and the shapes that differ.
-    """
-    state, own = read_state(weights), net.state_dict()
-
-    def in_head(key: str) -> bool:
-        return key.startswith(f"{head}.")
-
-    wrong = [
-        f"{key} has shape {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape and not in_head(key)
-    ]
-    # checkpoints older than PyTorch 0.4.1 lack this counter, which nothing here reads
-    missing = [
-        k for k in own if k not in state and not in_head(k) and "num_batches_tracked" not in k
-    ]
-    unexpected = [key for key in state if key not in own and not in_head(key)]
-    problems = [
-        *([f"missing {_some(missing)}"] if missing else []),
-        *([f"unexpected {_some(unexpected)}"] if unexpected else []),
-        *([_some(wrong, "; ")] if wrong else []),
-    ]
-    if problems:
-        raise ValueError(
-            f"weights={str(weights)!r} do not fit backbone {type(net).__name__}: "
-            f"{'; '.join(problems)}; pass the file that belongs to this backbone"
-        )
-    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-    net.load_state_dict({**own, **fitting})
-
-
-def _some(names: list[str], separator: str = ", ", most: int = 3) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return separator.join(names[:most]) + rest
+def _is_plain(value: Any) -> bool:
+    """Whether a value has a text that is the same in every process."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, (bool, int, float, str))

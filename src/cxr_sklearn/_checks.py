@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.callbacks import Callback
+
+from ._decode import one_line
 
 # set_params after fit changes these for predictions; a fit checks all parameters
 PREDICTION_PARAMETERS = (
@@ -48,7 +51,7 @@ def check_layer_sizes(name: str, sizes: Any) -> None:
 
 
 def check_callbacks(callbacks: Sequence[Any] | None) -> None:
-    """Raise unless each callback is one that skorch takes."""
+    """Raise unless each callback is one that skorch takes, and can be copied."""
     for i, item in enumerate(callbacks or ()):
         named = isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], str)
         callback = item[1] if named else item
@@ -58,6 +61,15 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> None:
                 f"callbacks[{i}] is {item!r}; expected a skorch callback, its class, or a pair "
                 "(name, callback): derive your own from skorch.callbacks.Callback"
             )
+        try:
+            copy.deepcopy(callback)
+        except Exception as error:  # whatever the callback holds decides what it raises
+            reason = one_line(str(error))
+            raise ValueError(
+                f"callbacks[{i}] is a {kind.__name__} that cannot be copied ({reason}); "
+                "expected one that can, because each network trains with a copy of its own: open "
+                "files and connections in on_train_begin, and close them in on_train_end"
+            ) from error
 
 
 def check_targets_are_labels(y: Any) -> None:

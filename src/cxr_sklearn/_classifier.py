@@ -17,8 +17,9 @@ from sklearn.utils import check_consistent_length, check_random_state, column_or
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_is_fitted
+from skorch.history import History
 
-from ._backbones import Backbone, existing_weights
+from ._backbones import Backbone
 from ._cache import IN_PROCESS_BYTES, ActivationCache, activation_cache
 from ._checks import (
     PREDICTION_PARAMETERS,
@@ -35,8 +36,9 @@ from ._device import resolve_device, warn_shared_gpu
 from ._inputs import Images, check_images
 from ._rows import Blueprint, TrainingRows
 from ._splits import patient_groups, validation_mask
-from ._tail import Tail
+from ._tail import Tail, without_batches
 from ._trunk import TRUNK_CONSTRAINTS, ResNetFeatures
+from ._weights import existing_weights
 from .exceptions import NeverPredictedWarning, TrunkPassWarning
 
 # parameters of a tail that set_params changes after fit
@@ -91,7 +93,8 @@ backbone : str or callable, default="resnet50"
         after the sampler; a dict gives a weight per label and holds in all of them.
     sampler : imbalanced-learn sampler, default=None
         Resamples the training part of each binary problem, as activations. One that makes new
-        rows (SMOTE) needs ``trainable="head"``.
+        rows (SMOTE) needs ``trainable="head"``. The validation part of early stopping, and the
+        final MLP of ``ResNetStacking``, weight the classes as the sampler makes them.
     group_by : callable, default=None
         From a path to its patient, a string or an integer, for internal splits where ``groups``
         cannot be passed.
@@ -100,14 +103,14 @@ backbone : str or callable, default="resnet50"
         ones for ``trainable="all"``, a fixed number of views below a cut, whose activations are
         kept. True is 4 views.
     early_stopping : bool, default=False
-        Hold out a validation part, stop when its loss no longer falls, and return to the best
-        epoch. Otherwise training stops when the training loss no longer falls.
+        Hold out a validation part, stop when its loss no longer falls, and return to the epoch
+        of its least loss. Otherwise training stops when the training loss no longer falls.
     validation_fraction : float, default=0.1
         About this share of the rows is held out, stratified and by patient.
     n_iter_no_change : int, default=10
         Epochs without improvement before training stops.
     tol : float, default=1e-4
-        An improvement is a loss lower by more than this.
+        A loss that is lower by more than this counts as an improvement for `n_iter_no_change`.
     callbacks : list of skorch callbacks, default=None
         Added to every tail's skorch net.
     device : str, default="auto"
@@ -584,6 +587,15 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         most_probable = self.predict_proba(X).argmax(axis=1)
         return self.classes_[most_probable]
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        history = state.get("history_")
+        if isinstance(history, History):
+            state["history_"] = without_batches(history)
+        elif history is not None:
+            state["history_"] = [without_batches(one) for one in history]
+        return state
+
     def _scores(self, X: Any) -> np.ndarray:
         """Return log-probabilities in float64."""
         check_is_fitted(self)
@@ -637,7 +649,7 @@ class ResNetClassifier(BaseResNet):
     best_validation_score_ : float or None
         The highest of these.
     history_ : skorch.history.History
-        Everything skorch recorded.
+        Everything skorch recorded. A pickle of the model has the epochs, not their batches.
 
     See Also
     --------

@@ -34,7 +34,7 @@ n_iter_ : list of int
     best_validation_score_ : list of float, or None
         The highest of these.
     history_ : list of skorch.history.History
-        Everything skorch recorded."""
+        Everything skorch recorded. A pickle of the model has the epochs, not their batches."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -289,7 +289,6 @@ class ResNetStacking(BaseCombined):
             label_smoothing=0.0,
             mixup=0.0,
             max_epochs=5 * self.max_epochs,
-            sampler=None,
             augment=False,
             callbacks=None,
             verbose=0,

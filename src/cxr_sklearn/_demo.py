@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -39,6 +40,14 @@ def run_demo(folder: str | None, output: str, weights: str | None) -> None:
         ``"imagenet"`` or the path of a state dict; None leaves the frozen trunk as initialised.
     """
     start = time.perf_counter()
+    if folder is not None and Path(os.path.realpath(folder)) in (
+        place := Path(os.path.realpath(output)),
+        *place.parents,
+    ):
+        raise OSError(
+            f"--output={output!r} is inside the input {folder!r}, where its images would be read "
+            "as a class; expected a folder elsewhere: give another"
+        )
     X, y, groups = _phantoms() if folder is None else _files(folder)
     # a quarter of the patients is set apart
     split = StratifiedGroupKFold(4, shuffle=True, random_state=0).split(X, y, groups)

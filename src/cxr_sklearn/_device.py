@@ -145,11 +145,23 @@ def cuda_devices() -> list[int]:
 def seeded(seed: int) -> Iterator[None]:
     """Seed PyTorch's global generators, and leave them as they were found.
 
-    One thread at a time: others wait.
+    New tensors are float32 meanwhile, whatever type the user has made the default: the package
+    computes in float32. One thread at a time: others wait.
     """
-    with _GENERATORS, torch.random.fork_rng(devices=cuda_devices()):
+    with _GENERATORS, torch.random.fork_rng(devices=cuda_devices()), _float32():
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """Make float32 PyTorch's default type, which is global too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager

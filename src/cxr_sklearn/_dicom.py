@@ -46,7 +46,7 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_INFLATED_BYTES = 2**30  # more than 100 million pixels of three channels and 16 bits take
+_INFLATED_BYTES = 2**28  # more than 40 million pixels of three channels and 16 bits take
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _check_deflated(file: BinaryIO) -> None:
                 break
         file.seek(0)
     if total > _INFLATED_BYTES:
-        raise OSError(f"a DICOM file of more than {_INFLATED_BYTES // 2**30} GiB when inflated")
+        raise OSError(f"a DICOM file of more than {_INFLATED_BYTES // 2**20} MiB when inflated")
 
 
 # -- stored values --------------------------------------------------------------------------------
@@ -215,12 +215,15 @@ def _stored_values(dataset: Any) -> np.ndarray:
             "a compressed DICOM file, and its decoder is not installed: "
             "pip install 'cxr-sklearn[dicom]'"
         )
+    # the photometric interpretation implies it, and some devices leave it empty
+    is_colour = dataset.PhotometricInterpretation in _COLOUR
+    if dataset.get("SamplesPerPixel") in (None, ""):
+        dataset.SamplesPerPixel = 3 if is_colour else 1
     _check_pixel_data(dataset, syntax)
     with _kind_only():
         # of values in unused bits this module knows more: see _shown
         options = {} if syntax.is_encapsulated else {"correct_unused_bits": False}
         values = pixel_array(dataset, **options)
-        is_colour = dataset.PhotometricInterpretation in _COLOUR
         if values.ndim != 2 + is_colour or values.dtype.itemsize > 2:
             raise ValueError
         # of big-endian files the array is too
@@ -323,20 +326,33 @@ def _windowed(dataset: Any, stored: np.ndarray) -> np.ndarray:
     return shown
 
 
+def _take_first_of(*names: str, dataset: Any) -> None:
+    """Reduce two elements to their first values that form a pair; remove both if there is none.
+
+    Devices write alternatives, some of which are empty.
+    """
+    values = [np.ravel(np.array(dataset.get(name), dtype=object)) for name in names]
+    for pair in zip(*values, strict=False):
+        if not any(value in (None, "") for value in pair):
+            for name, value in zip(names, pair, strict=True):
+                dataset[name].value = value
+            return
+    for name in names:
+        dataset.pop(name, None)
+
+
 def _drop_useless(dataset: Any) -> None:
-    """Remove what pydicom would trip over: empty elements, halves of pairs, windows of no width."""
+    """Remove what pydicom cannot apply: empty elements, halves of pairs, windows without width."""
     for name in ("ModalityLUTSequence", "VOILUTSequence"):
         items = dataset.get(name)
-        if not items or not {"LUTDescriptor", "LUTData"} <= {e.keyword for e in items[0]}:
+        if not items or not (items[0].get("LUTDescriptor") and items[0].get("LUTData")):
             dataset.pop(name, None)
-    for name in ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"):
-        if dataset.get(name) in (None, ""):
-            dataset.pop(name, None)
+    _take_first_of("RescaleSlope", "RescaleIntercept", dataset=dataset)
+    _take_first_of("WindowCenter", "WindowWidth", dataset=dataset)
     if not dataset.get("VOILUTFunction"):
         dataset.VOILUTFunction = "LINEAR"
-    width = dataset.get("WindowWidth", 0)
     narrowest = 1 if dataset.VOILUTFunction == "LINEAR" else 1e-9
-    if "WindowCenter" not in dataset or np.ravel(width)[0] < narrowest:
+    if dataset.get("WindowWidth", 0) < narrowest:
         dataset.pop("WindowWidth", None)
         dataset.pop("WindowCenter", None)
     if "ModalityLUTSequence" in dataset:

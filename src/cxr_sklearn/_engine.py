@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import os
 import threading
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -168,8 +170,8 @@ def _session(module: nn.Module, batch: torch.Tensor) -> Any:
         expected = module(images)
     # two images: a graph recorded from one may take 1 for a constant
     model = _exported(module, batch[:1].contiguous().clone().expand(2, -1, -1, -1))
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         found = torch.from_numpy(_run(session, images))
         difference = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
     except Exception as error:  # onnxruntime's own classes, and shapes that differ
@@ -184,7 +186,7 @@ def _session(module: nn.Module, batch: torch.Tensor) -> Any:
 def _exported(module: nn.Module, images: torch.Tensor) -> bytes:
     """Return a module in ONNX format, for batches of any length."""
     file = io.BytesIO()
-    with warnings.catch_warnings(record=True) as caught, torch.no_grad():
+    with warnings.catch_warnings(record=True) as caught, torch.no_grad(), _log_left_alone():
         warnings.simplefilter("always")
         try:
             torch.onnx.export(
@@ -204,6 +206,24 @@ def _exported(module: nn.Module, images: torch.Tensor) -> bytes:
         if issubclass(warning.category, torch.jit.TracerWarning):
             raise _unusable(str(warning.message))
     return file.getvalue()
+
+
+@contextlib.contextmanager
+def _log_left_alone() -> Iterator[None]:
+    """Keep PyTorch's exporter from turning its log on, in which it prints the graph of a failure.
+
+    It does so whatever `verbose` is, and leaves the log on.
+    """
+    name = "_jit_set_onnx_log_enabled"
+    original = getattr(torch._C, name, None)
+    if original is None:
+        yield
+        return
+    setattr(torch._C, name, lambda enabled: None)
+    try:
+        yield
+    finally:
+        setattr(torch._C, name, original)
 
 
 def _unusable(reason: str) -> ValueError:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Paths that users pass, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,33 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+
+def user_path(parameter: str, value: str | os.PathLike, kind: str) -> Path:
+    """Return the path that a parameter names, with ``~`` expanded to the home folder.
+
+    Parameters
+    ----------
+    parameter : str
+        Its name, for the message.
+    value : str or path
+    kind : str
+        ``"file"`` or ``"folder"``.
+
+    Raises
+    ------
+    ValueError
+        If the path is empty or contains a null character: no system has such files, and an empty
+        path would be the working directory.
+    """
+    text = os.fsdecode(value)
+    if text and "\0" not in text:
+        return Path(os.path.expanduser(text))
+    reason = "it contains a null character" if text else "it is empty"
+    remedy = "Correct it" if text or kind == "file" else "Pass '.' for the working directory"
+    raise ValueError(
+        f"{parameter}={text!r} is invalid: {reason}; expected the path of a {kind}. {remedy}"
+    )
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 from ._decode import one_line, read_plane, to_bytes
 from ._forms import refuse_mapping, refuse_text_columns
 from ._quiet import quiet
-from ._row_file import Put, RowFile, file_version
+from ._row_file import Put, RowFile
 from .exceptions import UnreadableImageWarning
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "XRayLoader",
     "all_unreadable",
     "as_paths",
-    "file_version",
     "read_image",
     "read_images",
 ]
@@ -229,12 +228,13 @@ class XRayLoader(TransformerMixin, BaseEstimator):
         out by ``readable_``, from the labels and patients too.
     memmap : str or PathLike, default=None
         A folder, made where there is none, for the rows as a memory-mapped ``.npy`` file, for
-        more images than memory holds. The file is named by the paths, sizes and times of change
-        of the images and by the parameters above; where it is there already nothing is decoded.
-        Files of before stay until you remove them.
+        more images than memory holds. Its name is made from the paths, sizes, inode numbers and
+        times of change of the images and from the parameters above; if it exists already, nothing
+        is decoded. Older files remain until you remove them.
     n_jobs : int, default=None
         Threads that decode. ``None`` means 1 outside a ``joblib.parallel_config``. Each takes the
-        memory of one whole image.
+        memory of one whole image, by format 1 to 25 bytes per pixel: at most 1 GiB for an image
+        of 40 million pixels, and as a rule less than 150 MiB for a radiograph.
 
     Attributes
     ----------
@@ -255,8 +255,8 @@ class XRayLoader(TransformerMixin, BaseEstimator):
     ``cxr-sklearn[dicom]``. The content of a file decides, not its name. Colours become grey,
     transparency becomes black, EXIF orientation is applied. An image of more than 8 bits is scaled
     by the smallest maximum of 12, 14 and 16 bits that holds its largest value, resized, and
-    rounded to 8 bits then. Refused are files of several images, and images of more than 100
-    million pixels.
+    rounded to 8 bits then. Files of several images, and images of more than 40 million
+    pixels, are refused.
 
     Examples
     --------

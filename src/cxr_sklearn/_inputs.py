@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +14,10 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names, validate_data
 
+from ._decode import one_line
 from ._forms import refuse_flat, refuse_label_column, refuse_single_image
-from ._images import as_paths, file_version, read_images
+from ._images import as_paths, read_images
+from ._row_file import FileVersion, file_version
 
 # ITU-R 601-2 luma, the weights that Pillow's convert("L") uses too
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -24,8 +28,58 @@ _DECODED_BYTES = 2**30
 # how far outside [0, 1] pixels of an image may lie: at fit, and later beside fitted images
 _ROUNDING, _OVERSHOOT = 0.05, 0.5
 
-# digests of decoded files, by path, size, time of change and image size
-_FILE_DIGESTS: dict[tuple, bytes] = {}
+# A file that was changed less than this before it was read may change once more without another
+# time stamp: file systems count time in steps of up to 2 seconds.
+_SETTLED_NS = 2 * 10**9
+
+
+class _FileDigests:
+    """Digests of decoded files, so that an unchanged file is not decoded again.
+
+    Parameters
+    ----------
+    max_size : int
+        Number of digests that are kept; beyond it the oldest are forgotten.
+    """
+
+    def __init__(self, max_size: int) -> None:
+        self.max_size = max_size
+        self._digests: dict[bytes, bytes] = {}
+        self._lock = threading.Lock()  # files are decoded while the trunk runs in another thread
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def get(self, version: FileVersion | None, shape: tuple[int, int]) -> bytes | None:
+        """Return the digest of a file at an image size, None if it is unknown."""
+        return None if version is None else self._digests.get(self._key(version, shape))
+
+    def put(self, version: FileVersion, shape: tuple[int, int], digest: bytes) -> None:
+        """Remember the digest of a file."""
+        with self._lock:
+            self._digests[self._key(version, shape)] = digest
+            while len(self._digests) > self.max_size:
+                del self._digests[next(iter(self._digests))]
+
+    def forget(self, version: FileVersion | None, shape: tuple[int, int]) -> None:
+        """Forget the digest of a file, if it is known."""
+        if version is not None:
+            with self._lock:
+                self._digests.pop(self._key(version, shape), None)
+
+    def clear(self) -> None:
+        """Forget all digests."""
+        with self._lock:
+            self._digests.clear()
+
+    @staticmethod
+    def _key(version: FileVersion, shape: tuple[int, int]) -> bytes:
+        # a path may hold bytes that are not valid text, which repr escapes
+        return hashlib.blake2b(repr((version, shape)).encode(), digest_size=16).digest()
+
+
+# 35 MiB at most
+_FILE_DIGESTS = _FileDigests(2**18)
 
 
 class Images:
@@ -60,6 +114,9 @@ class Images:
         self.n_jobs = n_jobs
         self._decoded: np.ndarray | None = None
         self._is_decoded = np.zeros(len(self), dtype=bool)
+        # the digest of each file as it was first read, shared with the parts that `take` returns:
+        # a file of other content must not be used under it
+        self._first_digests: dict[str, bytes] = {}
 
     def __len__(self) -> int:
         return len(self.values if self.values is not None else self.paths)  # type: ignore[arg-type]
@@ -76,6 +133,7 @@ class Images:
         some = Images(values, paths, self.image_shape, self.standardised, self.n_jobs)
         if self._decoded is not None:
             some._decoded, some._is_decoded = self._decoded[index], self._is_decoded[index]
+        some._first_digests = self._first_digests
         return some
 
     def pixels(self, index: np.ndarray) -> np.ndarray:
@@ -84,9 +142,7 @@ class Images:
             return self.values[index].reshape(len(index), *self.image_shape)
         todo = np.asarray(index)[~self._is_decoded[index]]
         side = self.image_shape[0]
-        new = read_images(list(self.paths[todo]), side, n_jobs=self.n_jobs)  # type: ignore[index]
-        for path, row in zip(self.paths[todo], new, strict=True):  # type: ignore[index]
-            self._remember(path, row)
+        new = self._read(self.paths[todo])  # type: ignore[index]
         if len(self) * side * side > _DECODED_BYTES:
             return new.reshape(-1, side, side)  # nothing is kept, so `todo` was all of `index`
         if self._decoded is None:
@@ -104,25 +160,50 @@ class Images:
         """Return one digest per image, equal exactly where the pixels are."""
         if self.values is not None:
             return [self._digest(row) for row in self.values]
-        for start in range(0, len(self), 256):
-            chunk = np.arange(start, min(start + 256, len(self)))
-            unknown = [i for i in chunk if self._known(i) is None]
-            if unknown:
-                self.pixels(np.array(unknown))
-        known = [self._known(i) for i in range(len(self))]
-        # a file that changed while it was read has no digest under its new date: read it alone
-        return [
-            d if d is not None else self._digest(self.pixels(np.array([i])).reshape(-1))
-            for i, d in enumerate(known)
-        ]
+        unknown = [i for i in range(len(self)) if not self._is_known(i)]
+        for start in range(0, len(unknown), 256):
+            self.pixels(np.array(unknown[start : start + 256]))
+        return [self._first_digests[path] for path in self.paths]  # type: ignore[union-attr]
 
-    def _known(self, i: Any) -> bytes | None:
-        return _FILE_DIGESTS.get((file_version(self.paths[i]), self.image_shape))  # type: ignore[index]
+    def _is_known(self, i: int) -> bool:
+        """Whether the digest of a file is known without decoding it now."""
+        path = self.paths[i]  # type: ignore[index]
+        if path not in self._first_digests:
+            digest = _FILE_DIGESTS.get(file_version(path), self.image_shape)
+            if digest is None:
+                return False
+            self._first_digests.setdefault(path, digest)
+        return True
 
-    def _remember(self, path: str, row: np.ndarray) -> None:
-        version = file_version(path)
-        if version is not None:
-            _FILE_DIGESTS[version, self.image_shape] = self._digest(row)
+    def _read(self, paths: np.ndarray) -> np.ndarray:
+        """Decode files, and check that they are as they were when they were first read.
+
+        Raises
+        ------
+        OSError
+            If files cannot be read, or have changed since their digest was given.
+        """
+        started = time.time_ns()
+        before = [file_version(path) for path in paths]
+        rows = read_images(list(paths), self.image_shape[0], n_jobs=self.n_jobs)
+        changed = []
+        for path, version, row in zip(paths, before, rows, strict=True):
+            digest = self._digest(row)
+            if self._first_digests.setdefault(path, digest) != digest:
+                _FILE_DIGESTS.forget(version, self.image_shape)
+                changed.append(path)
+                continue
+            is_same = version == file_version(path)  # it may have changed while it was decoded
+            if version and is_same and version.changed < started - _SETTLED_NS:
+                _FILE_DIGESTS.put(version, self.image_shape, digest)
+        if changed:
+            named = ", ".join(map(one_line, changed[:10])) + (", ..." if len(changed) > 10 else "")
+            raise OSError(
+                f"{len(changed)} image files have changed since they were first read: {named}; "
+                "expected files that stay the same during fit and predict: run it again when "
+                "nothing writes to them"
+            )
+        return rows
 
     def _digest(self, row: np.ndarray) -> bytes:
         header = f"{self.image_shape} {row.dtype} {self.standardised}".encode()

@@ -21,9 +21,11 @@ _TIMED = 8  # files or images that are timed
 # bytes per image of what is measured (thumbnails, statistics, hashes, a row of a table) and
 # resampled, and those of forests and resamples at work: benchmarks/audit.py speed
 _BYTES_PER_FILM, _BYTES_AT_WORK = 2**14, 2**28
+# resident memory of a worker process that fits baselines: Python, scikit-learn and its rows
+_BYTES_PER_PROCESS = 200 * 2**20
 
 
-def reading(bunch: Any, n_jobs: int | None, out: Any = None) -> str:
+def reading(bunch: Any, n_jobs: int | None, out: Any = None, n_processes: int = 0) -> str:
     """Return a line of what auditing or curating a Bunch will take.
 
     Parameters
@@ -33,6 +35,8 @@ def reading(bunch: Any, n_jobs: int | None, out: Any = None) -> str:
         Threads.
     out : str or path, default=None
         Folder to which files are copied; None if nothing is.
+    n_processes : int, default=0
+        Number of worker processes.
 
     Returns
     -------
@@ -43,12 +47,14 @@ def reading(bunch: Any, n_jobs: int | None, out: Any = None) -> str:
 
     paths = [str(path) for path in bunch.data[:, 0]]
     seconds = _per_file(lambda some: measure_films(some), paths) / effective_n_jobs(n_jobs)
+    memory = _in_use() + len(paths) * _BYTES_PER_FILM + _BYTES_AT_WORK
+    memory += n_processes * _BYTES_PER_PROCESS
     return "; ".join(
         [
             _what(bunch, np.arange(len(paths))),
             "no trunk passes",
             f"{_minutes(len(paths) * seconds)} of reading",
-            f"{size(_in_use() + len(paths) * _BYTES_PER_FILM + _BYTES_AT_WORK)} of memory",
+            f"{size(memory)} of memory" + (f" ({n_processes} processes)" if n_processes else ""),
             "nothing copied"
             if out is None
             else f"copies of up to {size(_bytes_of(paths))}{_room(out, _bytes_of(paths))}",

@@ -11,23 +11,58 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-# changes when the same file and parameters come to give other pixels
+from ._files import user_path
+
+# increment when the same file and parameters give other pixels: older files are then ignored
 _VERSION = 1
 
 Put = Callable[[int, np.ndarray], None]
 
 
-def file_version(path: str) -> tuple[str, int, int] | None:
-    """Return what changes when a file changes: absolute path, bytes, nanoseconds."""
+class FileVersion(NamedTuple):
+    """Properties of a file of which at least one changes when its content changes.
+
+    Programs can set `modified`, and a file that replaces another one can have its size. `inode`
+    differs then, and on Linux and macOS no program can set `changed`. On Windows `changed` is the
+    time of creation, so a file that is overwritten in place with its size and its time of
+    modification kept goes unnoticed there.
+
+    Parameters
+    ----------
+    path : str
+        Absolute path.
+    size : int
+        Bytes.
+    modified, changed : int
+        Times of the last change of the content and of the inode, nanoseconds.
+    inode : int
+        Number of the file in its file system.
+    """
+
+    path: str
+    size: int
+    modified: int
+    changed: int
+    inode: int
+
+
+def file_version(path: str | os.PathLike) -> FileVersion | None:
+    """Return the properties by which a changed file is recognised, None if there is no file."""
     try:
         status = Path(path).stat()
     except (OSError, ValueError):
         return None
-    return os.path.abspath(path), status.st_size, status.st_mtime_ns
+    return FileVersion(
+        os.path.abspath(path),
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+    )
 
 
 class RowFile:
@@ -52,7 +87,7 @@ class RowFile:
         for path in paths:
             # a file that is missing has a path only
             digest.update(repr(file_version(path) or os.path.abspath(path)).encode())
-        self.folder = Path(folder)
+        self.folder = user_path("memmap", folder, "folder")
         self.path = self.folder / f"xrays-{digest.hexdigest()}.npy"
         self.shape = (len(paths), n_columns)
 
@@ -132,7 +167,7 @@ class RowFile:
     def _cannot_hold(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
+        except OSError as error:
             reason = getattr(error, "strerror", None) or error
             raise OSError(
                 f"memmap={str(self.folder)!r} cannot hold the rows ({reason}); expected a folder "

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.under_sampling import RandomUnderSampler
+from imblearn.utils import check_sampling_strategy
 from sklearn.base import clone
 
 from ._rows import TrainingRows
 
 
 def resample(
-    sampler: Any, rows: TrainingRows, ids: np.ndarray, y: np.ndarray, seed: int
+    sampler: Any, rows: TrainingRows, ids: np.ndarray, y: np.ndarray, seed: int, problem: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Resample the rows of one binary problem.
 
@@ -28,6 +29,8 @@ def resample(
         Training part of the problem.
     seed : int
         For a sampler without a ``random_state`` of its own.
+    problem : str
+        Name of the binary problem, for messages.
 
     Returns
     -------
@@ -39,28 +42,27 @@ def resample(
     Raises
     ------
     ValueError
-        If made rows meet sample weights, augmentation or a cut below the head.
+        If the sampler removes every row of a class, or if made rows meet sample weights,
+        augmentation or a cut below the head.
     """
-    sampler = clone(sampler)
-    for name, value in sorted(sampler.get_params().items()):
-        if value is None and name.rpartition("__")[2] == "random_state":
-            sampler.set_params(**{name: seed})
-        if name.rpartition("__")[2] == "sampling_strategy" and isinstance(value, (dict, list)):
-            raise ValueError(
-                f"sampler: {name}={value!r} names classes, which within a binary problem are "
-                "others; expected a word or a number ('auto', 'minority', 0.5), or the sampler "
-                "before the model in an imbalanced-learn pipeline"
-            )
+    sampler = _prepared(sampler, y, seed)
+    name = type(sampler).__name__
     # these two pick rows without looking at their values
     blind = isinstance(sampler, RandomUnderSampler) or (
         isinstance(sampler, RandomOverSampler) and sampler.shrinkage is None
     )
     X = ids[:, None] if blind else rows.take(ids).reshape(len(ids), -1)
     X_new, y_new = sampler.fit_resample(X, y)
+    emptied = np.setdiff1d(y, y_new)
+    if len(emptied):
+        raise ValueError(
+            f"sampler={name} removes all {int((y == emptied[0]).sum())} training rows of one class "
+            f"of the problem {problem!r}; expected 1 or more to stay: choose a sampler that keeps "
+            "rare classes, or raise its n_neighbors or sampling_strategy"
+        )
     index = getattr(sampler, "sample_indices_", None)
     if index is not None and np.array_equal(X_new, X[index]):
         return ids[index], y_new, None
-    name = type(sampler).__name__
     if len(rows.shape) > 1:
         raise ValueError(
             f"sampler={name} makes new rows, which only pooled features can be mixed to; expected "
@@ -79,3 +81,71 @@ def resample(
         )
     values = np.asarray(X_new, dtype=np.float32).reshape(-1, *rows.shape)
     return np.arange(len(values)), y_new, values
+
+
+def share_factors(sampler: Any, X: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+    """Return by how much a sampler multiplies the rows of each class.
+
+    Parameters
+    ----------
+    sampler : imbalanced-learn sampler
+    X : ndarray of shape (n, n_values)
+    y : ndarray of shape (n,), of int
+        Classes, all of 0 ... k - 1 present.
+    seed : int
+        For a sampler without a ``random_state`` of its own.
+
+    Returns
+    -------
+    ndarray of shape (k,), dtype float64
+        1 for samplers that clean a data set and aim at no shares. The factors are those that the
+        sampler aims at, for those of imbalanced-learn: what it removes afterwards does not count.
+    """
+    counts = np.bincount(y)
+    kind = getattr(sampler, "_sampling_type", None)
+    if kind == "clean-sampling":
+        return np.ones(len(counts))
+    sampler = _prepared(sampler, y, seed)
+    if kind in ("over-sampling", "under-sampling"):
+        aim = counts.copy()
+        for label, n in check_sampling_strategy(sampler.sampling_strategy, y, kind).items():
+            aim[label] = n if kind == "under-sampling" else counts[label] + n
+    else:  # a pipeline or a sampler of the user's: only running it shows what it does
+        aim = np.bincount(sampler.fit_resample(X, y)[1], minlength=len(counts))
+    return aim / counts
+
+
+def _prepared(sampler: Any, y: np.ndarray, seed: int) -> Any:
+    """Return a copy of a sampler that has a seed, and a strategy for these classes."""
+    sampler = clone(sampler)
+    for name, value in sorted(sampler.get_params().items()):
+        owner, _, parameter = name.rpartition("__")
+        if value is None and parameter == "random_state":
+            sampler.set_params(**{name: seed})
+        if parameter != "sampling_strategy":
+            continue
+        if isinstance(value, (dict, list)):
+            raise ValueError(
+                f"sampler: {name}={value!r} names classes, but class labels differ in each binary "
+                "problem; expected a string or a float ('auto', 'minority', 0.5), or the sampler "
+                "before the model in an imbalanced-learn pipeline"
+            )
+        if isinstance(value, float) and 0 < value <= 1:  # others are left to its own check
+            owned_by = sampler.get_params()[owner] if owner else sampler
+            sampler.set_params(**{name: _class_sizes(owned_by, value, y)})
+    return sampler
+
+
+def _class_sizes(sampler: Any, ratio: float, y: np.ndarray) -> dict[int, int]:
+    """Return the rows per class that a ratio means.
+
+    An over-sampler brings each class to at least `ratio` times the largest, an under-sampler to at
+    most 1 / `ratio` times the smallest. imbalanced-learn takes a ratio for two classes only, and
+    refuses it where they have it already, as some pairs of classes may.
+    """
+    classes, counts = np.unique(y, return_counts=True)
+    if getattr(sampler, "_sampling_type", "") == "under-sampling":
+        sizes = np.minimum(counts, np.floor(counts.min() / ratio))
+    else:
+        sizes = np.maximum(counts, np.floor(ratio * counts.max()))
+    return dict(zip(classes.tolist(), sizes.astype(int).tolist(), strict=True))

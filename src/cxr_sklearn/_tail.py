@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,23 +14,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
+from skorch.history import History
 from torch import nn
-from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 
 from ._augment import augmented
+from ._callbacks import BestEpoch, EpochLine, own_callbacks, scheduler
 from ._device import autocast_dtype, place, resolve_device, seeded, threads_for, to_device
 from ._rows import Blueprint, TrainingRows
-from ._sampling import resample
-from ._training import (
-    EpochLine,
-    RowBatches,
-    RowDataset,
-    TailModule,
-    TailNet,
-    batch_bounds,
-    scheduler,
-)
+from ._sampling import resample, share_factors
+from ._training import RowBatches, RowDataset, TailModule, TailNet, batch_bounds
 from ._trunk import on_cpu
 
 # activations are taken this many at a time, 64 MB, and averaged in float64 this many, 512 kB: what
@@ -77,6 +70,9 @@ class Tail(ClassifierMixin, BaseEstimator):
     n_features_in_ : int
         Values per row of activations.
     """
+
+    # whether the sampler chooses or makes the rows that training sees
+    _resamples: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -143,13 +139,18 @@ class Tail(ClassifierMixin, BaseEstimator):
         draw = check_random_state(self.random_state)
         seeds = draw.randint(2**31 - 1, size=3)
         source, original = rows, train
-        if self.sampler is not None:
-            train, train_y, values = resample(self.sampler, rows, train, train_y, int(seeds[0]))
+        mass = np.bincount(train_y, rows.sample_weight[train])
+        if self.sampler is not None and self._resamples:
+            train, train_y, values = resample(
+                self.sampler, rows, train, train_y, int(seeds[0]), problem
+            )
             source = rows if values is None else rows.with_values(values, made=True)
-        weights, class_weight = self._weights(source.sample_weight[train], train_y)
+        weights = self._weights(source.sample_weight[train], train_y)
+        # how much heavier the sampler and the class weights made each class
+        factors = np.bincount(train_y, weights) / mass
         device = resolve_device(self.device)
         dataset = RowDataset(source, train, train_y, weights, device, n_views=source.n_views)
-        valid = self._validation(rows, ids[held], codes[held], class_weight, device)
+        valid = self._validation(rows, ids[held], codes[held], factors, device)
         with seeded(int(seeds[1])):
             priors = np.bincount(train_y, weights) / weights.sum()
             module = self._module(rows, priors, device)
@@ -162,29 +163,34 @@ class Tail(ClassifierMixin, BaseEstimator):
                 if net.interrupted_:
                     raise KeyboardInterrupt
                 self._check_loss(net, problem)
-                _settle_batch_norm(net.module_, dataset, self.batch_size)
+                _settle_batch_norm(net.module_, dataset, self.batch_size, int(seeds[2]))
         self.net_ = _without_training_state(net)
         return self
 
-    def _weights(self, given: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weight of each row, mean 1, and of each class."""
+    def _weights(self, given: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the weight of each row, mean 1."""
         class_weight = compute_class_weight(
             self.class_weight, classes=np.arange(len(self.classes_)), y=y, sample_weight=given
         )
         weights = given * class_weight[y]
-        return weights / weights.mean(), class_weight
+        return weights / weights.mean()
 
     def _validation(
         self,
         rows: TrainingRows,
         ids: np.ndarray,
         y: np.ndarray,
-        class_weight: np.ndarray,
+        factors: np.ndarray,
         device: torch.device,
     ) -> RowDataset | None:
+        """Return the validation rows, with the classes in the shares that training gives them.
+
+        The rows themselves are not resampled. A loss over their raw shares would choose the epoch
+        that is best for other shares than those that training aims at.
+        """
         if not self.early_stopping or not len(ids):
             return None
-        weights = rows.sample_weight[ids] * class_weight[y]
+        weights = rows.sample_weight[ids] * factors[y]
         return RowDataset(rows, ids, y, weights / weights.mean(), device)
 
     def _module(self, rows: TrainingRows, priors: np.ndarray, device: torch.device) -> TailModule:
@@ -219,10 +225,11 @@ class Tail(ClassifierMixin, BaseEstimator):
             patience=self.n_iter_no_change,
             threshold=self.tol,
             threshold_mode="abs",
-            load_best=valid is not None,
             sink=_silent,
         )
         callbacks: list[Any] = [("stopping", stopping)]
+        if valid is not None:
+            callbacks.append(("best_epoch", BestEpoch()))
         n_batches = len(batch_bounds(len(dataset), self.batch_size))
         schedule = scheduler(self.lr_schedule, self.lr, n_batches * self.max_epochs)
         if schedule is not None:
@@ -244,7 +251,7 @@ class Tail(ClassifierMixin, BaseEstimator):
             iterator_valid=RowBatches,
             train_split=None if valid is None else predefined_split(valid),
             # the user's own stay as they were given, without this fit's optimizer and data
-            callbacks=[*callbacks, *copy.deepcopy(list(self.callbacks or ()))],
+            callbacks=[*callbacks, *own_callbacks(self.callbacks, problem)],
             callbacks__print_log=None,
             callbacks__valid_acc=None,
             classes=list(range(len(self.classes_))),
@@ -318,7 +325,10 @@ class Tail(ClassifierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "net_" in state:
-            state["net_"] = _net_on_cpu(state["net_"])
+            net = _net_on_cpu(state["net_"])
+            if not self.rows.is_live:  # the fit is over: this is not the way back from a worker
+                net.history_ = without_batches(net.history_)
+            state["net_"] = net
             state["rows"] = state["rows"].for_fitted()
         return state
 
@@ -333,16 +343,25 @@ class Chain(Tail):
     of its class in training), and a chain that starts from nothing learns that, and turns the
     networks' outputs around.
 
+    A sampler acts here by the shares of the classes that it aims at, as weights. Its choice of rows
+    is made for images: on outputs it would drop the very cases that show how far to trust them.
+
     Attributes
     ----------
     predicted_classes_ : ndarray
         Those that it predicts for the rows that it was trained on, which are out-of-fold outputs.
     """
 
+    _resamples: ClassVar[bool] = False
+
     def fit(self, X: np.ndarray, y: np.ndarray) -> Chain:
         """Train on the outputs of the other tails."""
         values = np.asarray(X, dtype=np.float32)
         own = self.rows.with_values(values, made=False)
+        if self.sampler is not None:
+            train = ~own.is_validation
+            factors = share_factors(self.sampler, values[train], y[train], int(self.random_state))
+            own.sample_weight = own.sample_weight * factors[y]
         self._fit(own, np.arange(len(values)), y)
         self.predicted_classes_ = np.unique(self.predict(values))
         return self
@@ -371,19 +390,69 @@ def _fit_moments(module: TailModule, rows: TrainingRows, ids: np.ndarray) -> Non
     module.standardise.set_moments(mean.numpy(), variance.numpy())
 
 
-def _settle_batch_norm(module: TailModule, dataset: RowDataset, batch_size: int) -> None:
+def _settle_batch_norm(module: TailModule, dataset: RowDataset, batch_size: int, seed: int) -> None:
     """Replace running statistics by those of the training rows under the final weights.
 
-    Running means lag behind the weights by some ten batches, which is a whole training on a few
-    hundred images.
+    Running means lag behind the weights by about ten batches, which is a whole training on a few
+    hundred images. The statistics are those of all rows together (Wu and Johnson, "Rethinking
+    'Batch' in BatchNorm", 2021, section 3): the mean of the variances within batches lacks the
+    variance between them, which is most of it where the rows are listed class by class. The order
+    is shuffled, because each layer sees its input as the batch normalised it.
     """
-    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()):
+    layers = [
+        m
+        for m in module.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_var is not None
+    ]
+    if not layers:
         return
     augment, mixup = module.augment, module.mixup
     module.augment, module.mixup = None, 0.0
-    with torch.no_grad():
-        update_bn((batch["x"] for batch, _ in RowBatches(dataset, batch_size)), module)
-    module.augment, module.mixup = augment, mixup
+    module.eval()  # dropout and its like are off, as in every prediction
+    moments = {layer: _Moments() for layer in layers}
+    hooks = [layer.register_forward_pre_hook(moments[layer].add) for layer in layers]
+    n = len(dataset)
+    order = np.random.default_rng(seed).permutation(n)
+    try:
+        with torch.no_grad():
+            for layer in layers:
+                layer.train()
+            for batch, _ in dataset.batches(order, np.zeros(n, int), batch_bounds(n, batch_size)):
+                module(batch["x"])
+    finally:
+        for hook in hooks:
+            hook.remove()
+        module.augment, module.mixup = augment, mixup
+    for layer in layers:
+        moments[layer].write_to(layer)
+
+
+class _Moments:
+    """Mean and variance per channel of everything that passes a layer."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = self.square = torch.zeros((), dtype=torch.float64)
+
+    def add(self, layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        """Add a batch; to be registered as a forward pre-hook."""
+        x = inputs[0].detach().float()
+        variance, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
+        variance, mean = variance.cpu().double(), mean.cpu().double()
+        n = x.numel() // x.shape[1]
+        self.count += n
+        self.total = self.total + n * mean
+        self.square = self.square + n * (variance + mean**2)
+
+    def write_to(self, layer: nn.modules.batchnorm._BatchNorm) -> None:
+        """Set the running statistics of a layer, if anything passed it."""
+        if not self.count or layer.running_mean is None or layer.running_var is None:
+            return
+        mean = self.total / self.count
+        variance = (self.square / self.count - mean**2).clamp(min=0)
+        variance *= self.count / max(1, self.count - 1)  # unbiased, as PyTorch stores it
+        layer.running_mean.copy_(mean)
+        layer.running_var.copy_(variance)
 
 
 def _without_training_state(net: TailNet) -> TailNet:
@@ -399,6 +468,11 @@ def _without_training_state(net: TailNet) -> TailNet:
         parameter.grad = None
     net.module_.eval()
     return net
+
+
+def without_batches(history: History) -> History:
+    """Return a history of epochs alone: that of batches grows with the training set."""
+    return History({**epoch, "batches": []} for epoch in history)
 
 
 def _net_on_cpu(net: TailNet) -> TailNet:

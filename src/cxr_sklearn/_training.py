@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import unpack_data
 from torch import nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from ._device import autocast, to_device
 from ._rows import Blueprint, TrainingRows
@@ -77,6 +76,8 @@ class TailModule(nn.Module):
         Whom the last forward pass of training mixed each row with, and the row's own share.
     """
 
+    skip: torch.Tensor | None
+
     def __init__(
         self,
         blueprint: Blueprint,
@@ -126,6 +127,28 @@ class TailModule(nn.Module):
         self.mixture = order, share
         return share * x + (1 - share) * x[order]
 
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what reaches the head; the body is the user's code, and trains otherwise."""
+        mode = "training" if self.training else "eval"
+        try:
+            values = self.body(x)
+        except Exception as error:
+            if "memory" in str(error):  # PyTorch's own error, which callers may catch
+                raise
+            reason = str(error).split("\n")[0]
+            raise ValueError(
+                f"backbone: its stages above the cut fail in {mode} mode on rows of shape "
+                f"{tuple(x.shape[1:])} ({type(error).__name__}: {reason}); expected stages that "
+                "take them: switch off auxiliary outputs, cut higher (trainable), or use larger "
+                "images"
+            ) from error
+        if not isinstance(values, torch.Tensor):
+            raise ValueError(
+                f"backbone: in {mode} mode its forward() returns {type(values).__name__}; expected "
+                "one tensor: switch off auxiliary outputs, or wrap the network"
+            )
+        return values.flatten(1)
+
     def forward(self, x: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
         """Return logits; weights come with each batch for the loss, and change nothing here."""
         x = self.unit(x)
@@ -139,7 +162,7 @@ class TailModule(nn.Module):
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         with autocast(torch.device(self.autocast_type), self.autocast_dtype):
-            values = self.body(x).flatten(1)
+            values = self._features(x)
             logits = self.head(values)
             if self.skip is not None:
                 logits = logits + values @ self.skip.T
@@ -263,24 +286,6 @@ def batch_bounds(n_rows: int, batch_size: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], n_rows], strict=True))
 
 
-def scheduler(name: str, lr: float, n_steps: int) -> Callback | None:
-    """Return the skorch callback that moves the learning rate after each of `n_steps` batches.
-
-    Parameters
-    ----------
-    name : {"constant", "one_cycle", "cosine"}
-    lr : float
-        The highest rate.
-    n_steps : int
-        Batches of the whole training.
-    """
-    if name == "one_cycle":
-        return LRScheduler(OneCycleLR, max_lr=lr, total_steps=n_steps + 1, step_every="batch")
-    if name == "cosine":
-        return LRScheduler(CosineAnnealingLR, T_max=n_steps, step_every="batch")
-    return None
-
-
 class TailNet(NeuralNetClassifier):
     """The skorch net behind a tail.
 
@@ -295,8 +300,10 @@ class TailNet(NeuralNetClassifier):
     interrupted_ = False
 
     def __getstate__(self) -> dict[str, Any]:
-        # the weights once: the trained module is the one that was given
-        return {**super().__getstate__(), "module": None}
+        # The weights once: the trained module is the one that was given. No images: the validation
+        # rows, and what takes batches from such rows, stay with the fit.
+        loader = dict.fromkeys(("iterator_train", "iterator_valid"), DataLoader)
+        return {**super().__getstate__(), "module": None, "train_split": None, **loader}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -389,23 +396,3 @@ def _hears(callback: Callback) -> bool:
     """Whether a callback has something to do in each batch."""
     events = ("on_batch_begin", "on_batch_end", "on_grad_computed")
     return any(getattr(type(callback), e) is not getattr(Callback, e) for e in events)
-
-
-class EpochLine(Callback):
-    """Print a line per epoch: the problem, the epoch, the losses.
-
-    Parameters
-    ----------
-    problem : str
-    """
-
-    def __init__(self, problem: str) -> None:
-        self.problem = problem
-
-    def on_epoch_end(self, net: Any, **_: Any) -> None:
-        epoch = net.history[-1]
-        valid = f", validation {epoch['valid_loss']:.4f}" if "valid_loss" in epoch else ""
-        print(
-            f"{self.problem}: epoch {epoch['epoch']} of {net.max_epochs}, "
-            f"loss {epoch['train_loss']:.4f}{valid}, {epoch['dur']:.1f} s"
-        )

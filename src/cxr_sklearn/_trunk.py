@@ -37,6 +37,7 @@ from ._device import (
 from ._engine import ENGINES, resolve_engine, run_onnx
 from ._images import N_JOBS
 from ._inputs import Images, check_images
+from ._probe import probe
 from .exceptions import TrunkPassWarning
 
 # ImageNet's mean and standard deviation, what torchvision's weights were trained with
@@ -298,14 +299,15 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             trunk = copy.deepcopy(trunk)
         self.module_ = place(trunk, device).eval()
         self._network: Network | None = network
-        is_foreign = callable(self.backbone) and self.trainable not in ("head", "all")
-        self._unchecked: Network | None = network if is_foreign else None
         self._channels = network.in_channels
-        self._fingerprint = network.fingerprint
         self._cut, self._side = self.trainable, self.image_size
+        self._fingerprint, shape = network.fingerprint, None
+        if callable(self.backbone):
+            digest, shape = probe(network, self.trainable, self.image_size)
+            self._fingerprint += digest
         activation_cache(self.memory, create=True)  # a folder that cannot be had fails here
         self._fit_tally: _Tally | None = None
-        self._row_shape: tuple[int, ...] | None = None
+        self._row_shape: tuple[int, ...] | None = shape
         if self.trainable == "head":
             self._row_shape = (network.head_width,)
         elif self.trainable == "all":
@@ -373,7 +375,10 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _look_up(self, images: Images, cache: ActivationCache | DiskCache, view: int = 0) -> _Found:
         """Find what the cache has of some images, and decode the others."""
         keys = [digest + view.to_bytes(2, "little") for digest in images.digests()]
-        rows = cache.get(self._context(), keys)
+        is_named = isinstance(cache, DiskCache) and isinstance(self.backbone, str)
+        # a file may hold rows of any shape; own networks are not run for this
+        shape = self._shape if is_named else self._row_shape
+        rows = cache.get(self._context(), keys, shape)
         found = _Found(keys, rows)
         images.decode(np.array(list(found.missing.values()), dtype=int))
         return found
@@ -445,12 +450,6 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             batch = batch.expand(-1, self._channels, -1, -1)
         try:
             with torch.inference_mode(), autocast(device, dtype):
-                if self._unchecked is not None:
-                    network, self._unchecked = self._unchecked, None
-                    if device.type == "cpu" and engine == "torch":
-                        return network.check_cut(self.trainable, batch)
-                    with torch.autocast(device.type, enabled=False):
-                        network.check_cut(self.trainable, batch[:2].cpu())
                 if engine == "torch":
                     return self.module_(batch.contiguous(memory_format=torch.channels_last))
             return run_onnx(self.module_, (self._fingerprint, self.trainable), batch)
@@ -469,7 +468,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "module_" in state:
-            state.update(_network=None, _unchecked=None, module_=on_cpu(state["module_"]))
+            state.update(_network=None, module_=on_cpu(state["module_"]))
         return state
 
 
@@ -485,8 +484,8 @@ def _explained(error: RuntimeError, image_size: int) -> Exception:
     if "out of memory" in reason:
         return error
     return ValueError(
-        f"backbone: its forward pass failed at image_size={image_size} ({reason}); the network may "
-        "need larger images"
+        f"backbone: its forward pass fails at image_size={image_size} ({reason}); expected a "
+        "network that takes float32 images of this size: it may need larger images (image_size)"
     )
 
 

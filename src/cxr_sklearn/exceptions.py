@@ -29,7 +29,14 @@ class UnreadableImageWarning(UserWarning):
 
 
 class OutOfDistributionWarning(UserWarning):
-    """Images are unlike those of training, so that what a model says of them means little."""
+    """Images are unlike the training set, so that their predictions may be meaningless."""
+
+
+class ConfoundingWarning(UserWarning):
+    """Source and class of the training images were associated.
+
+    A model of such images may recognise the source instead of the disease.
+    """
 
 
 class CurationWarning(UserWarning):

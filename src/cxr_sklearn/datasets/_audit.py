@@ -18,6 +18,7 @@ from ._duplicates import find_duplicates
 from ._films import Films, measure_films
 from ._patients import age_in_years
 from ._shortcuts import judged, name_families, out_of_fold, shortcuts
+from ._source_association import single_source_classes
 from ._sources import check_sources, similar_sources
 from ._template import TURNED, equalised, mean_radiograph
 
@@ -66,6 +67,8 @@ class Audit:
         Per class ``images``, ``patients``, ``share``.
     unreadable : DataFrame
         ``path`` and ``reason``.
+    images : DataFrame
+        The readable images: ``path``, ``class``, ``patient`` and ``source``.
     sources : DataFrame
         Images by source (rows) and class (columns).
     sources_are_inferred : bool
@@ -95,6 +98,7 @@ class Audit:
     n_patients: int
     classes: pd.DataFrame
     unreadable: pd.DataFrame
+    images: pd.DataFrame
     sources: pd.DataFrame
     sources_are_inferred: bool
     cramers_v: dict[str, tuple[float, float]]
@@ -134,21 +138,32 @@ class Audit:
 
         return as_html(self)
 
-    def to_html(self, path: Any) -> Path:
-        """Write a page that stands alone, the figure inside.
+    def to_html(self, path: Any, *, thumbnails: bool = True) -> Path:
+        """Write a page that needs no other file, with the figure inside.
+
+        The page contains names of files and patients: those that are unreadable, upside down,
+        duplicates, or in several classes.
 
         Parameters
         ----------
         path : str or path
-            Replaced if it is there; half a page is never left behind.
+            Replaced if it exists, but never if it is an image; half a page is never left behind.
+        thumbnails : bool, default=True
+            Whether the page shows small copies of these images, up to 200. The files are read
+            again.
 
         Returns
         -------
         path : Path
+
+        Raises
+        ------
+        OSError
+            If the page cannot be written, or would replace an image.
         """
         from ._audit_report import write_page
 
-        return write_page(self, path)
+        return write_page(self, path, thumbnails)
 
     def plot(self) -> Any:
         """Draw the baselines beside chance, and the classes by source.
@@ -274,6 +289,7 @@ class _Auditor:
             "n_images": len(self.y),
             "n_patients": len(set(self.groups)),
             "unreadable": self._unreadable(),
+            "images": self._images(),
             "classes": self._classes(),
             "sources": pd.crosstab(self.sources, self.y, rownames=["source"], colnames=["class"]),
             "sources_are_inferred": self.sources_are_inferred,
@@ -301,6 +317,10 @@ class _Auditor:
                 "See the attribute unreadable for the reason of each; replace or remove them.",
             )
         return self.unreadable.reset_index(drop=True)
+
+    def _images(self) -> pd.DataFrame:
+        columns = {"path": self.paths, "class": self.y, "patient": self.groups}
+        return pd.DataFrame(columns | {"source": self.sources})
 
     def _classes(self) -> pd.DataFrame:
         frame = pd.DataFrame({"class": self.y, "patient": self.groups})
@@ -348,10 +368,7 @@ class _Auditor:
                 "They count as different sources.",
                 "Correct the spelling, if these are the same.",
             )
-        table = pd.crosstab(self.y[known], self.sources[known])
-        single = {
-            str(label): str(row.idxmax()) for label, row in table.iterrows() if (row > 0).sum() == 1
-        }
+        single = single_source_classes(self.y[known], self.sources[known])
         if single:
             named = ", ".join(f"{label} from {source}" for label, source in single.items())
             self.add(

@@ -13,10 +13,13 @@ import numpy as np
 import pandas as pd
 
 from .._files import replace_file
+from ._audit_lists import as_lines, as_sections
+from ._target import check_target
 
 if TYPE_CHECKING:
     from ._audit import Audit
 
+_MAX_ROWS = 40  # of a table in a notebook
 _COLOURS = {"serious": "#b3261e", "warning": "#a15c00", "note": "#3d5a80"}
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -28,7 +31,7 @@ img { max-width: 100%; }
 
 
 def as_text(result: Audit) -> str:
-    """Return the findings, worst first, and the baselines."""
+    """Return the findings, worst first, the baselines, and what the findings are about."""
     lines = [
         f"{result.n_images} images of {result.n_patients} patients in "
         f"{len(result.classes)} classes; {len(result.unreadable)} files unreadable",
@@ -45,7 +48,7 @@ def as_text(result: Audit) -> str:
         ]
     if not result.baselines.empty:
         lines += ["", overview(result).to_string()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *as_lines(result)])
 
 
 def overview(result: Audit) -> pd.DataFrame:
@@ -54,8 +57,11 @@ def overview(result: Audit) -> pd.DataFrame:
     return table[["balanced accuracy", "AUC"]]
 
 
-def as_html(result: Audit) -> str:
-    """Return findings and tables as HTML, without a page around it."""
+def as_html(result: Audit, sections: list[str] | None = None) -> str:
+    """Return findings and tables as HTML, without a page around it.
+
+    `sections` are the lists of files and patients, by default short ones for a notebook.
+    """
     parts = [
         f"<p><b>{result.n_images} images</b> of {result.n_patients} patients, "
         f"{len(result.unreadable)} files unreadable.</p>"
@@ -78,10 +84,7 @@ def as_html(result: Audit) -> str:
     parts += [f"<h3>Images by {what}</h3>", _table(result.sources)]
     if result.ages is not None:
         parts += ["<h3>Ages</h3>", _table(result.ages.round(2))]
-    if len(result.duplicates):
-        parts += ["<h3>Duplicates</h3>", _table(result.duplicates, index=False)]
-    if len(result.unreadable):
-        parts += ["<h3>Unreadable files</h3>", _table(result.unreadable, index=False)]
+    parts += as_sections(result, max_rows=_MAX_ROWS) if sections is None else sections
     return "\n".join(parts)
 
 
@@ -92,11 +95,12 @@ def _sentence(text: str) -> str:
 def _table(frame: pd.DataFrame, index: bool = True) -> str:
     """Return a table without the row of its axes' names, cut in the middle if it is long."""
     bare = frame.rename_axis(index=None, columns=None)
-    return bare.to_html(index=index, max_rows=40, border=0)
+    return bare.to_html(index=index, max_rows=_MAX_ROWS, border=0)
 
 
-def write_page(result: Audit, path: Any) -> Path:
-    """Write a page that stands alone."""
+def write_page(result: Audit, path: Any, has_thumbnails: bool) -> Path:
+    """Write a page that needs no other file."""
+    check_target(path, "path")
     image = io.BytesIO()
     figure = draw(result)
     figure.savefig(image, format="png", dpi=110)
@@ -107,7 +111,7 @@ def write_page(result: Audit, path: Any) -> Path:
         f"<title>Audit of chest X-rays</title><style>{_STYLE}</style></head><body>"
         "<h1>Audit of chest X-rays</h1>"
         f'<img alt="Baselines and sources" src="data:image/png;base64,{picture}">'
-        f"{as_html(result)}</body></html>\n"
+        f"{as_html(result, as_sections(result, has_thumbnails=has_thumbnails))}</body></html>\n"
     )
     path = Path(os.fspath(path))
     with replace_file(path) as stream:

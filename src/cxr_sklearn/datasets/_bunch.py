@@ -51,7 +51,19 @@ def make_bunch(
     Returns
     -------
     bunch : Bunch
+
+    Raises
+    ------
+    ValueError
+        If a label or a source has a line break.
     """
+    for what, values in (("label", labels), ("source", sources or [])):
+        for value in set(values):
+            if value.splitlines() not in ([value], []):
+                raise ValueError(
+                    f"the {what} {value!r} contains a line break; expected text in one line: "
+                    "rename the folder, or correct the table"
+                )
     ignored = sorted(ignored)
     known = sources is not None and any(sources)
     # object columns hold every file name, also one that is no valid text, with any pandas

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import os
 import re
 import warnings
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,21 +16,29 @@ import pandas as pd
 
 from ._files import check_file
 
+_DELIMITERS = (",", ";", "\t")
+_GZIP = b"\x1f\x8b"
+# of zip archives (Excel workbooks are such), bzip2, xz and Zstandard
+_ARCHIVES = (b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+_WHOLE = re.compile(r"([+-]?\d+)\.0*")
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
 
 
 def read_table(table: Any, name: str) -> pd.DataFrame:
     """Return a CSV file or a data frame as a new data frame, numbered from 0.
 
-    Cells of a file are text, so that ``007`` stays a patient and ``None`` a label; empty ones are
-    empty text. :func:`with_numbers` makes numbers of what is left.
+    Cells of a file are strings, so that ``007`` stays a patient and ``None`` a label; empty cells
+    are empty strings. :func:`with_numbers` converts columns of numbers.
 
     Parameters
     ----------
     table : str, path or DataFrame
-        A file has a line of headings, commas between cells, and UTF-8 text.
+        A file has a line of headings, and commas, semicolons or tabs between cells, whichever
+        divide the headings into most columns. Its encoding is that of :func:`read_text`.
     name : str
-        The parameter's, for messages.
+        Name of the parameter, for messages.
 
     Returns
     -------
@@ -52,23 +64,89 @@ def check_unique(frame: pd.DataFrame, name: str) -> None:
         raise ValueError(f"{name} has the column {double!r} twice; expected names of their own")
 
 
-def _read_csv(path: str | os.PathLike, name: str) -> pd.DataFrame:
-    check_file(path, name, "a CSV file")
+def read_text(path: str | os.PathLike) -> str:
+    """Read a text file in UTF-8, or in UTF-16 with a byte order mark, compressed by gzip or not.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    text : str
+        Its lines end with a line feed, whether the file has line feeds, carriage returns or both.
+        A carriage return within a line is kept: file names may have one.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, an archive, or of another encoding.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    if data.startswith(_GZIP):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(
+                f"{os.fspath(path)}: a damaged gzip file ({error}); expected a whole file: copy or "
+                "download it again"
+            ) from None
+    if data.startswith(_ARCHIVES):
+        raise ValueError(
+            f"{os.fspath(path)}: an archive or a workbook; expected a text file, or one compressed "
+            "by gzip: unpack it, or save the sheet as CSV"
+        )
     try:
-        # an open file: a name could be an address, or have a suffix that pandas unpacks
-        with open(path, newline="", encoding="utf-8-sig") as file, warnings.catch_warnings():
+        text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
+        unreadable = text.find("\0")  # of UTF-16 without a mark every second byte is null
+    except UnicodeDecodeError as error:
+        unreadable = error.start
+    if unreadable >= 0:
+        raise ValueError(
+            f"{os.fspath(path)}: unknown encoding (byte {unreadable}); expected UTF-8, or UTF-16 "
+            "with a byte order mark. Convert the file, from Windows-1252 for example by "
+            "path.write_text(path.read_text('cp1252'), 'utf-8')"
+        )
+    text = re.sub("\r+\n", "\n", text)
+    return text if "\n" in text else text.replace("\r", "\n")
+
+
+def _read_csv(path: str | os.PathLike, name: str) -> pd.DataFrame:
+    text = read_text(check_file(path, name, "a CSV file"))
+    try:
+        headings, delimiter = _headings(text)
+        check_unique(pd.DataFrame(columns=[h for h in headings if h]), os.fspath(path))
+        with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # of cells without heading
-            frame = pd.read_csv(file, dtype=object, na_filter=False, index_col=False)
-    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' errors are kinds of ValueError
+            frame = pd.read_csv(
+                io.StringIO(text),
+                sep=delimiter,
+                lineterminator="\n",
+                dtype=object,
+                na_filter=False,
+                index_col=False,
+            )
+    # pandas' errors are subclasses of ValueError
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{os.fspath(path)}: no readable CSV file ({reason}); expected UTF-8 text with a "
-            "line of headings"
+            f"{os.fspath(path)}: no readable CSV file ({reason}); expected text with a line of "
+            "headings, and no more cells in a line than headings"
         ) from error
     frame = frame.apply(lambda column: column.fillna("").astype(str).str.strip().astype(object))
     # what a comma at the end of every line leaves
     empty = [c for c in frame if str(c).startswith("Unnamed: ") and not frame[c].any()]
     return frame.drop(columns=empty)
+
+
+def _headings(text: str) -> tuple[list[str], str]:
+    """Return the headings of a CSV file, and the delimiter that makes most columns of them."""
+    lines = {}
+    for delimiter in _DELIMITERS:
+        lines[delimiter] = next(csv.reader(io.StringIO(text.lstrip("\n")), delimiter=delimiter), [])
+    delimiter = max(_DELIMITERS, key=lambda d: len(lines[d]))
+    return [heading.strip() for heading in lines[delimiter]], delimiter
 
 
 def text_of(frame: pd.DataFrame, column: str, where: str, remedy: str) -> list[str]:
@@ -106,6 +184,32 @@ def _text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))  # pandas makes floats of whole numbers with gaps
     return str(value).strip()
+
+
+def whole_number(text: str) -> str:
+    """Return ``1`` for ``1.0``, and any other string as it is."""
+    match = _WHOLE.fullmatch(text)
+    return match.group(1) if match else text
+
+
+def check_one_spelling(values: Iterable[str], what: str) -> None:
+    """Raise if a number is written in two ways, which would make two labels or patients of one.
+
+    Parameters
+    ----------
+    values : iterable of str
+        Values that are compared with each other. The message does not show them, since they may
+        identify patients.
+    what : str
+        The table and the column, for the message.
+    """
+    distinct = set(values)
+    double = len(distinct) - len({whole_number(value) for value in distinct})
+    if double:
+        raise ValueError(
+            f"{what}: {double} numbers are written in two ways, as 1 and 1.0; expected one way: "
+            "write them all as integers"
+        )
 
 
 def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:

@@ -13,8 +13,9 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from .._decode import IMAGE_SUFFIXES
+from ._columns import read_text
 from ._files import check_file, check_folder, locate
-from ._table import check_on_missing, listed_bunch
+from ._listed import Listing, check_on_missing, listed_bunch
 
 # of every version published
 LABELS = ("normal", "pneumonia", "COVID-19", "negative", "positive")
@@ -98,25 +99,28 @@ def load_covidx(
     label_file : str or path
         A label file of any version, such as ``train_COVIDx9A.txt``.
     image_root : str or path
-        Folder of the images, which may stand in folders below it.
+        Folder of the images, which may be in folders below it.
     labels : sequence of str, default=None
         The labels to look for, see :func:`read_covidx_labels`.
     on_missing : {"raise", "list"}, default="raise"
-        What to do if files are not there: stop, or leave them out and list them in ``missing``.
+        What to do if files do not exist: stop, or leave them out and list them in ``missing``.
 
     Returns
     -------
     bunch : sklearn.utils.Bunch
         As :func:`load_xray_folder` returns it, in the order of the label file. ``frame`` has a
-        column ``filename`` besides the common ones. Label sets differ by version, and so do the
-        spellings of sources, which are kept as they are.
+        column ``filename`` in addition to the common ones. Label sets differ by version, and so do
+        the spellings of sources, which are kept as they are. Lines that name one file become one
+        if their labels and sources agree. If their patients differ, as in version 4, these become
+        one patient, so that no split can divide them; ``DESCR`` states how many.
 
     Raises
     ------
     OSError
-        If the label file, the folder or images are not there.
+        If the label file, the folder or images do not exist.
     ValueError
-        If a line has no label, a file has two lines, or a name two files.
+        If a line has no label, the lines of a file differ in label or source, or a name belongs to
+        several files.
 
     See Also
     --------
@@ -141,18 +145,22 @@ def load_covidx(
     check_on_missing(on_missing)
     rows = _read(label_file, labels)
     found = locate(root, (name for row in rows for _, name in row.divisions))
-    # where a line can be read in several ways, the file that is there decides
+    # if a line can be read in several ways, the file that exists decides
     taken = [next((d for d in row.divisions if found[d[1]]), row.divisions[0]) for row in rows]
     names = [name for _, name in taken]
-    return listed_bunch(
-        root=root,
-        names=names,
+    listing = Listing(
+        names,
         labels=[row.label for row in rows],
         patients=[patient for patient, _ in taken],
         sources=[row.source for row in rows],
         extra=pd.DataFrame({"filename": pd.Series(names, dtype=object)}),
+    )
+    return listed_bunch(
+        listing,
+        root=root,
         where=os.fspath(label_file),
         on_missing=on_missing,
+        joins_patients=True,
     )
 
 
@@ -162,12 +170,8 @@ def _read(label_file: str | os.PathLike, labels: Sequence[str] | None) -> list[_
     if isinstance(labels, str) or not len(labels) or not all(map(_is_word, labels)):
         raise ValueError(f"labels={labels!r}; expected a list of words without blanks")
     spelling = {label.casefold(): label for label in labels}
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no readable label file ({error}); expected UTF-8 text") from None
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         row = _parse(line, spelling)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from html import escape
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -18,69 +17,13 @@ from ..exceptions import CurationWarning
 from ._association import cramers_v
 from ._bunch import select_rows
 from ._curate_files import check_out, contact_sheet, write_folders
+from ._curation_rules import CurationRules, by_measure, label_suspects
 from ._duplicates import duplicate_groups, find_duplicates
 from ._films import Films, measure_films
-from ._template import equalised, mean_radiograph
+from ._target import check_not_read
 
 TIERS = ("reject", "review", "keep")
 _UNEVEN_P = 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurationRules:
-    """Limits of :func:`curate`. ``None`` switches a rule off.
-
-    Parameters
-    ----------
-    min_sd : float or None, default=15
-        Reject: standard deviation of the grey levels (0 to 255) below this.
-    min_contrast : float or None, default=50
-        Reject: 99th less 1st percentile of the grey levels below this.
-    max_black_white : float or None, default=0.5
-        Reject: share of pixels that are black (to 5) or white (from 250) above this.
-    min_aspect, max_aspect : float or None, default=0.5 and 2
-        Reject: width / height below or above.
-    min_side : int or None, default=200
-        Reject: the shorter side below this many pixels.
-    max_saturated : float or None, default=0.002
-        Reject: share of pixels of saturated colour above this.
-    max_colour : float or None, default=8
-        Reject: mean difference between the greatest and least colour channel above this.
-    min_likeness : float or None, default=0.0
-        Reject: correlation with the mean radiograph of the set below this, as in films that are
-        upside down or inverted.
-    review_likeness : float or None, default=0.3
-        Review: that correlation below this.
-    review_sharpness : float or None, default=4
-        Review: log sharpness this many robust standard deviations below the median of the set.
-    duplicates : bool, default=True
-        Reject: exact and near-duplicates but one, and all of those that stand in two classes.
-
-    Examples
-    --------
-    >>> from cxr_sklearn.datasets import CurationRules
-    >>> CurationRules(min_side=None).min_sd
-    15
-    """
-
-    min_sd: float | None = 15
-    min_contrast: float | None = 50
-    max_black_white: float | None = 0.5
-    min_aspect: float | None = 0.5
-    max_aspect: float | None = 2
-    min_side: int | None = 200
-    max_saturated: float | None = 0.002
-    max_colour: float | None = 8
-    min_likeness: float | None = 0.0
-    review_likeness: float | None = 0.3
-    review_sharpness: float | None = 4
-    duplicates: bool = True
-
-    def __post_init__(self) -> None:
-        for name in (f.name for f in fields(self) if f.name != "duplicates"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, Real) or value != value):
-                raise ValueError(f"{name}={value!r}; expected a number, or None for no such rule")
 
 
 @dataclass(frozen=True)
@@ -131,13 +74,14 @@ class Curation:
         Parameters
         ----------
         path : str or path
-            PNG file, replaced if it is there.
+            PNG file, replaced if it exists; not one of the images.
         tier : {"reject", "review", "keep"}, default="reject"
 
         Returns
         -------
         path : Path
         """
+        check_not_read(path, "path", self.manifest["path"])
         return contact_sheet(self.manifest[self.manifest["tier"] == tier], path)
 
     def __str__(self) -> str:
@@ -272,7 +216,7 @@ def _set_aside(bunch: Bunch, columns: pd.Index) -> pd.DataFrame:
 
 def _decide(bunch: Bunch, films: Films, rules: CurationRules, suspects: np.ndarray) -> pd.DataFrame:
     n = len(films)
-    reject, review = _by_measure(films, rules)
+    reject, review = by_measure(films, rules)
     reject = {"unreadable": ~films.readable, **reject}
     duplicate_of = np.full(n, "", dtype=object)
     y = np.asarray(bunch.target)
@@ -304,51 +248,6 @@ def _decide(bunch: Bunch, films: Films, rules: CurationRules, suspects: np.ndarr
     )
 
 
-def _by_measure(
-    films: Films, rules: CurationRules
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return which rows each rule rejects, and which it sends to review."""
-    frame, readable = films.frame, films.readable
-    column = {name: frame[name].to_numpy(dtype=float) for name in _MEASURED}
-    column["side"] = np.minimum(frame["width"], frame["height"]).to_numpy(dtype=float)
-    likeness = np.ones(len(films))
-    if readable.any():
-        ranks = equalised(films.thumbnails[readable])
-        likeness[readable] = ranks @ mean_radiograph(films.thumbnails[readable])
-    blur = np.zeros(len(films))
-    sharp = np.log(np.maximum(column["sharpness"][readable], 1e-12))
-    if len(sharp):
-        spread = 1.4826 * np.median(np.abs(sharp - np.median(sharp)))
-        blur[readable] = (np.median(sharp) - sharp) / max(spread, 1e-12)
-    limits = (
-        ("little contrast (SD)", column["sd"], rules.min_sd, np.less),
-        ("little contrast (percentiles)", column["contrast"], rules.min_contrast, np.less),
-        ("black and white", column["black_white"], rules.max_black_white, np.greater),
-        ("too tall", column["aspect"], rules.min_aspect, np.less),
-        ("too wide", column["aspect"], rules.max_aspect, np.greater),
-        ("too small", column["side"], rules.min_side, np.less),
-        ("saturated colour", column["saturated"], rules.max_saturated, np.greater),
-        ("coloured", column["colour"], rules.max_colour, np.greater),
-        ("upside down, inverted or no radiograph", likeness, rules.min_likeness, np.less),
-    )
-    reviews = (
-        ("unlike the mean radiograph", likeness, rules.review_likeness, np.less),
-        ("blurred", blur, rules.review_sharpness, np.greater),
-    )
-    nowhere = np.zeros(len(films), dtype=bool)
-
-    def hits(rows: tuple) -> dict[str, np.ndarray]:
-        return {
-            name: nowhere if limit is None else exceeds(values, limit) & readable
-            for name, values, limit, exceeds in rows
-        }
-
-    return hits(limits), hits(reviews)
-
-
-_MEASURED = ("sd", "contrast", "black_white", "aspect", "saturated", "colour", "sharpness")
-
-
 def _duplicates(films: Films, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return duplicates across classes, spare ones in a class, and what each is a duplicate of."""
     n = len(films)
@@ -371,36 +270,6 @@ def _duplicates(films: Films, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
         else:
             spare[others] = True
     return crossing, spare, of
-
-
-def label_suspects(proba: Any, y: Any, classes: Any) -> np.ndarray:
-    """Return which labels confident learning contradicts.
-
-    Parameters
-    ----------
-    proba : array-like of shape (n_samples, n_classes)
-        Out-of-fold probabilities.
-    y : array-like of shape (n_samples,)
-    classes : sequence of n_classes labels
-        Of the columns.
-
-    Returns
-    -------
-    suspects : ndarray of shape (n_samples,), dtype bool
-    """
-    proba, y, classes = np.asarray(proba, dtype=float), np.asarray(y), np.asarray(classes)
-    if proba.shape != (len(y), len(classes)) or not np.isfinite(proba).all():
-        raise ValueError(
-            f"proba has shape {proba.shape}; expected {(len(y), len(classes))}, finite, a column "
-            f"per class ({', '.join(map(str, classes))}): see cross_val_predict"
-        )
-    code = np.searchsorted(classes, y)
-    labelled = np.eye(len(classes), dtype=bool)[code]
-    with np.errstate(invalid="ignore"):  # of a class without images nothing is usual
-        usual = (proba * labelled).sum(axis=0) / labelled.sum(axis=0)
-    best = proba.argmax(axis=1)
-    rows = np.arange(len(y))
-    return (best != code) & (proba[rows, best] >= usual[best]) & (proba[rows, code] < usual[code])
 
 
 def _warn_uneven(manifest: pd.DataFrame, column: str, what: str) -> None:

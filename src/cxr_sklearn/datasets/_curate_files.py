@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 from PIL import Image, ImageDraw
 
 from .._decode import read_film
@@ -21,6 +22,8 @@ from .._files import replace_file
 from .._row_file import file_version
 from ._files import CURATION_MARKER
 
+# held while a process writes; the empty file may stay behind
+_LOCK = ".cxr-curation.lock"
 FOLDERS = {"keep": "kept", "review": "review"}
 _LONGEST = 120  # characters of a name; with what is added, file systems allow 255 bytes
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.I)  # on Windows
@@ -37,17 +40,20 @@ def check_out(out: Any, paths: list[str]) -> Path:
     OSError
         If it is a file, holds something that no curation wrote, or contains the input.
     """
+    if not os.fspath(out):
+        raise OSError("out='' is empty; expected a folder: give one")
     folder = Path(os.fspath(out))
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"out={str(folder)!r}: found a file; expected a folder")
-    inside = folder.resolve()
+    inside = Path(os.path.realpath(folder))
     for path in paths:
-        if inside in Path(path).resolve().parents:
+        # realpath, which resolves a link to itself to its own name instead of raising
+        if inside in Path(os.path.realpath(path)).parents:
             raise FileExistsError(
                 f"out={str(folder)!r} holds the image {Path(path).name!r} that is to be curated; "
                 "expected a folder apart from the input"
             )
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CURATION_MARKER).exists():
+    if folder.is_dir() and _has_others(folder):
         raise FileExistsError(
             f"out={str(folder)!r}: found files that no curation wrote; expected an empty folder or "
             "one begun by curate: give another"
@@ -60,6 +66,12 @@ def check_out(out: Any, paths: list[str]) -> Path:
             "give another"
         ) from error
     return folder
+
+
+def _has_others(folder: Path) -> bool:
+    """Return whether a folder contains files that no curation wrote."""
+    names = {path.name for path in folder.iterdir()}
+    return bool(names - {_LOCK}) and CURATION_MARKER not in names
 
 
 def write_folders(
@@ -89,16 +101,24 @@ def write_folders(
         "versions": [file_version(path) for path in manifest["path"]],
     }
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
-    _claim(out, digest)
+    with FileLock(out / _LOCK):  # another process may write the same folder
+        _claim(out, digest)
+        _write(manifest.assign(output=outputs), columns, aside, out, mode)
+    return outputs
+
+
+def _write(
+    manifest: pd.DataFrame, columns: pd.DataFrame, aside: pd.DataFrame, out: Path, mode: str
+) -> None:
+    """Write the folders, contact sheets and the manifest of a folder that is ours."""
     for partial in out.rglob(".*.partial"):  # what a stopped run left
         partial.unlink()
     # a folder appears under its name when it is whole
     staging = {f: out / (f if (out / f).exists() else f".{f}") for f in FOLDERS.values()}
-    for path, name in zip(manifest["path"], outputs, strict=True):
+    for path, name in zip(manifest["path"], manifest["output"], strict=True):
         if name:
             folder, _, rest = name.partition("/")
             _place(Path(path), staging[folder] / rest, mode)
-    manifest = manifest.assign(output=outputs)
     _write_csv(_metadata(manifest, columns), staging["kept"] / "metadata.csv")
     for folder, path in staging.items():
         if path.exists() and path.name != folder:
@@ -106,7 +126,6 @@ def write_folders(
     for tier, name in (("reject", "rejected.png"), ("review", "review.png")):
         contact_sheet(manifest[manifest["tier"] == tier], out / name)
     _write_csv(pd.concat([manifest, aside], ignore_index=True), out / "manifest.csv")
-    return outputs
 
 
 def _claim(out: Path, digest: str) -> None:
@@ -174,7 +193,7 @@ def _place(source: Path, target: Path, mode: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if mode == "link":
         if not target.is_symlink():
-            target.symlink_to(source.resolve())
+            target.symlink_to(os.path.realpath(source))
         return
     # files come whole or not at all, and the claim is of these versions of them
     if not target.is_file():

@@ -19,7 +19,7 @@ from sklearn.utils import Bunch
 
 from .._quiet import quiet
 from ._bunch import make_bunch
-from ._columns import read_table, rows_without, text_of
+from ._columns import check_one_spelling, read_table, rows_without, text_of
 from ._files import check_folder, files_below, relative, some
 from ._patients import age_in_years
 
@@ -31,6 +31,11 @@ KEYS = ("path", "SOPInstanceUID", "StudyInstanceUID", "PatientID")
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _DIRECTORY = "1.2.840.10008.1.3.10"  # the class of a DICOMDIR
 _RADIOGRAPHY = {"CR", "DX", "RG"}
+# the classes of Computed Radiography and Digital X-Ray Image Storage, the latter for presentation
+# and for processing
+_RADIOGRAPHS = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("1", "1.1", "1.1.1"))
+# in the values of BodyPartExamined and in the meanings of coded regions, in several languages
+_CHEST = re.compile(r"CHEST|THORAX|TORAX|LUNG|PULMON|THORACIC STRUCTURE|THORACIC CAVITY")
 _LATERAL = {"LL", "RL", "LAT", "LATERAL"}
 _FRONTAL = {"AP", "PA", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR"}
 
@@ -40,6 +45,8 @@ _TAGS = [
     "SOPInstanceUID",
     "StudyInstanceUID",
     "Modality",
+    "BodyPartExamined",
+    "AnatomicRegionSequence",
     "Manufacturer",
     "SeriesDescription",
     "ViewCodeSequence",
@@ -60,7 +67,9 @@ class _Header:
     ids: dict[str, str]  # by the names of KEYS
     is_directory: bool
     image_type: list[str]
+    storage: str
     modality: str
+    body_part: str
     view: str
     description: str
     age: float
@@ -113,11 +122,12 @@ def load_dicom_folder(
     -------
     bunch : sklearn.utils.Bunch
         As :func:`load_xray_folder` returns it, in the order of paths, and in ``frame`` the columns
-        ``study``, ``view`` (ViewPosition), ``age`` (years), ``sex``, ``manufacturer``,
-        ``modality``, ``width`` and ``height`` (pixels). Where a header has no patient, the study
-        stands for it, else the file. ``ignored`` lists with its reason what is no frontal
-        radiograph: laterals, localizers, modalities other than CR, DX and RG, and files without
-        an image. ``sources`` is None.
+        ``study``, ``view`` (ViewPosition), ``body_part`` (BodyPartExamined), ``age`` (years),
+        ``sex``, ``manufacturer``, ``modality``, ``width`` and ``height`` (pixels). If a header has
+        no patient, the study takes its place, else the file. ``ignored`` lists, with the reason,
+        every file that is not a frontal chest radiograph: laterals, localizers, modalities other
+        than CR, DX and RG, other body parts than the chest, and files without a modality or an
+        image. ``sources`` is None.
 
     Raises
     ------
@@ -135,6 +145,11 @@ def load_dicom_folder(
 
     Notes
     -----
+    An image shows the chest if BodyPartExamined, or if that is empty the meaning of
+    AnatomicRegionSequence, contains one of the words chest, thorax, torax, lung and pulmon. Images
+    whose header has neither are kept, and ``DESCR`` counts them. A file without Modality is a
+    radiograph if its SOPClassUID is that of Computed Radiography or Digital X-Ray Image Storage.
+
     An image is a lateral if ViewPosition says so (LL, RL, LAT, LATERAL), or, where it is neither
     AP nor PA, if SeriesDescription, ImageType or ViewCodeSequence says lateral and not frontal.
 
@@ -179,11 +194,13 @@ def load_dicom_folder(
     if not kept:
         found = Counter(reason for _, reason in ignored)
         raise ValueError(
-            f"root={os.fspath(root)!r}: none of its {n_files} files is a frontal radiograph with a "
-            f"label ({', '.join(f'{n} {reason}' for reason, n in sorted(found.items()))}); "
+            f"root={os.fspath(root)!r}: none of its {n_files} files is a frontal chest radiograph "
+            f"with a label ({', '.join(f'{n} {reason}' for reason, n in sorted(found.items()))}); "
             "expected DICOM files in class folders, or labels=<a table>"
         )
     missing, notes = _without_file(table, on, headers)
+    if n_silent := sum(not header.body_part for header, _ in kept):
+        notes.append(f"kept without a body part in the header: {n_silent}")
     hide = _pseudonyms(salt) if pseudonymise else str
     return make_bunch(
         title=f"DICOM chest X-rays from the folder {root.resolve().name!r}",
@@ -227,7 +244,7 @@ def _patient(header: _Header) -> str:
 
 
 def _columns(headers: list[_Header], hide: Callable[[str], str]) -> pd.DataFrame:
-    names = ("view", "age", "sex", "manufacturer", "modality", "width", "height")
+    names = ("view", "body_part", "age", "sex", "manufacturer", "modality", "width", "height")
     frame = pd.DataFrame({name: [getattr(h, name) for h in headers] for name in names})
     frame.insert(0, "study", [hide(header.ids["StudyInstanceUID"]) for header in headers])
     return frame
@@ -252,6 +269,7 @@ def _read_labels(labels: Any, on: str, label: str) -> dict[str, str]:
                 f"labels: nothing in the column {column!r} of rows {rows} (counted from 0); "
                 "expected a value in every row: drop these rows"
             )
+    check_one_spelling(values, f"labels: the column {label!r}")
     if on == "path":
         keys = [Path(os.path.normpath(key)).as_posix() for key in keys]
     known: dict[str, set[str]] = {}
@@ -288,15 +306,19 @@ def _without_file(
 
 
 def _why_not(header: _Header) -> str:
-    """Return why a file is no frontal radiograph; empty if it is one."""
+    """Return why a file is not a frontal chest radiograph; empty if it is one."""
     if header.is_directory:
         return "a DICOMDIR"
     if not header.width or not header.height:
         return "a DICOM file without an image"
     if "LOCALIZER" in header.image_type:
         return "a localizer"
+    if not header.modality and header.storage not in _RADIOGRAPHS:
+        return "without a modality"
     if header.modality and header.modality not in _RADIOGRAPHY:
         return "of another modality than CR, DX and RG"
+    if header.body_part and not _CHEST.search(header.body_part):
+        return "of another body part than the chest"
     words = {*re.split(r"[^A-Z]+", header.description), *header.image_type}
     said = words & _LATERAL and not words & _FRONTAL
     return "a lateral" if header.view in _LATERAL or (header.view not in _FRONTAL and said) else ""
@@ -365,17 +387,21 @@ def _header(dataset: Any, path: Path, name: str) -> _Header:
         value = dataset.get(tag)
         return "" if value is None else str(value).strip()
 
+    def meanings(tag: str) -> str:
+        return " ".join(str(item.get("CodeMeaning", "")) for item in dataset.get(tag) or [])
+
     kind = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
-    meanings = [str(item.get("CodeMeaning", "")) for item in dataset.get("ViewCodeSequence") or []]
     types = dataset.get("ImageType") or []
     return _Header(
         path=path,
         ids={"path": name, **{key: text(key) for key in KEYS[1:]}},
         is_directory=kind == _DIRECTORY or path.name.upper() == "DICOMDIR",
         image_type=[str(t).upper() for t in ([types] if isinstance(types, str) else types)],
+        storage=text("SOPClassUID") or kind,
         modality=text("Modality").upper(),
+        body_part=(text("BodyPartExamined") or meanings("AnatomicRegionSequence")).upper(),
         view=text("ViewPosition").upper(),
-        description=" ".join([text("SeriesDescription"), *meanings]).upper(),
+        description=f"{text('SeriesDescription')} {meanings('ViewCodeSequence')}".upper(),
         age=age_in_years(text("PatientAge")) if text("PatientAge") else math.nan,
         sex=text("PatientSex").upper(),
         manufacturer=text("Manufacturer"),

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 
-# stands in every folder that curation writes
+from .._decode import IMAGE_SUFFIXES, one_line
+
+# in every folder that curation writes
 CURATION_MARKER = ".cxr-curation.json"
 # a message names this many files at most
 _N_NAMED = 10
 
 
 def check_folder(path: str | os.PathLike, name: str, expected: str) -> Path:
-    """Return `path` as a Path if it is a folder; `name` is the parameter's."""
+    """Return `path` as a Path if it is a folder of input; `name` is the parameter's.
+
+    A folder that :func:`curate` has written is refused: it contains reviewed images and contact
+    sheets besides those to learn from.
+    """
     if os.path.isdir(path):
+        if is_curated(path):
+            raise ValueError(
+                f"{name}={os.fspath(path)!r} is the output of curate; expected {expected}: pass "
+                f"{os.path.join(path, 'kept')!r}"
+            )
         return Path(path)
     found = "a file" if os.path.exists(path) else "nothing"
     raise NotADirectoryError(f"{name}={os.fspath(path)!r}: found {found}; expected {expected}")
@@ -37,17 +49,35 @@ def listing(folder: str | os.PathLike) -> list[Path]:
 def folders_in(folder: str | os.PathLike) -> list[Path]:
     """Return the folders in a folder, in the order of code points; nothing hidden.
 
-    What :func:`curate` has written into the folder is not of it.
+    Folders that :func:`curate` has written are left out.
     """
     folders = [path for path in listing(folder) if os.path.isdir(path)]
-    return [path for path in folders if not (path / CURATION_MARKER).exists()]
+    return [path for path in folders if not is_curated(path)]
+
+
+def is_curated(folder: str | os.PathLike) -> bool:
+    """Return whether :func:`curate` has written a folder, also if its hidden file was not copied.
+
+    Parameters
+    ----------
+    folder : str or path
+
+    Returns
+    -------
+    bool
+    """
+    if os.path.exists(os.path.join(folder, CURATION_MARKER)):
+        return True
+    written = ("manifest.csv", os.path.join("kept", "metadata.csv"))
+    return all(os.path.isfile(os.path.join(folder, name)) for name in written)
 
 
 def files_below(root: str | os.PathLike) -> list[Path]:
     """Return every file below a folder, in the order of paths; nothing hidden, no pipe.
 
     Linked folders are followed, each once and after those that are no links, so that neither a
-    loop nor a second name doubles a file. Links to the root or above it are not.
+    loop nor a second name doubles a file. Links to the root or above it are not, and neither are
+    folders below the root that :func:`curate` has written.
     """
     top = Path(os.path.realpath(root))
     seen: set[Path] = set()
@@ -64,6 +94,8 @@ def files_below(root: str | os.PathLike) -> list[Path]:
             if not os.path.isdir(path):
                 if os.path.isfile(path) or path.is_symlink():  # to open a pipe would hang
                     found.append(path)
+            elif is_curated(path):
+                continue
             elif path.is_symlink():
                 links.append(path)
             else:
@@ -72,14 +104,15 @@ def files_below(root: str | os.PathLike) -> list[Path]:
 
 
 def locate(root: Path, names: Iterable[str]) -> dict[str, Path | None]:
-    """Return the file of each name, None where there is none.
+    """Return the file of each name, None if there is no such file.
 
     Parameters
     ----------
     root : Path
         Folder.
     names : iterable of str
-        Paths relative to `root`, or file names, which may stand anywhere below it.
+        Paths relative to `root`, or names of files in it or in a folder below it. Both may lack
+        the suffix, as the identifiers of images in many tables do.
 
     Returns
     -------
@@ -88,22 +121,30 @@ def locate(root: Path, names: Iterable[str]) -> dict[str, Path | None]:
     Raises
     ------
     ValueError
-        If several files below `root` have one of the names, and none stands in it.
+        If several files below `root` have one of the names, and none is directly in it.
     """
     found = {name: root / name if os.path.isfile(root / name) else None for name in names}
     wanted = {name for name, path in found.items() if path is None}
     if not wanted:
         return found
+    without_suffix = {n for n in wanted if PurePath(n).suffix.lower() not in IMAGE_SUFFIXES}
+    whole = defaultdict(list)
+    stems = defaultdict(list)
     for path in files_below(root):
-        if path.name not in wanted:
-            continue
-        if (other := found[path.name]) is not None:
+        if path.name in wanted:
+            whole[path.name].append(path)
+        if without_suffix and path.suffix.lower() in IMAGE_SUFFIXES:
+            for stem in {path.stem, relative(path.with_suffix(""), root)} & without_suffix:
+                stems[stem].append(path)
+    for name in wanted:
+        paths = whole[name] or stems[name]
+        if len(paths) > 1:
             raise ValueError(
-                f"{path.name} stands below {os.fspath(root)!r} more than once "
-                f"({other.relative_to(root)}, {path.relative_to(root)}); expected one file of "
-                "each name: pass the folder that is meant, or relative paths"
+                f"{one_line(name)} is below {os.fspath(root)!r} more than once "
+                f"({some(relative(path, root) for path in paths)}); expected one file of each "
+                "name: pass the folder that is meant, or relative paths"
             )
-        found[path.name] = path
+        found[name] = paths[0] if paths else None
     return found
 
 
@@ -119,8 +160,8 @@ def sha256(path: str | os.PathLike) -> str:
 
 
 def some(names: Iterable[str]) -> str:
-    """Return the first names as a list for a message, with the number of the others."""
+    """Return the first names as a list in one line, with the number of the others."""
     names = list(names)
     more = len(names) - _N_NAMED
-    shown = ", ".join(names[:_N_NAMED])
+    shown = ", ".join(map(one_line, names[:_N_NAMED]))
     return f"{shown} and {more} more" if more > 0 else shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from sklearn.utils import Bunch
 
 from .._decode import IMAGE_SUFFIXES, looks_like_image
 from ._bunch import make_bunch
-from ._columns import read_table, text_of, with_numbers
+from ._columns import as_text, check_one_spelling, read_table, text_of, with_numbers
 from ._files import check_folder, folders_in, listing, relative, sha256
 from ._patients import nih_patient
 
@@ -232,13 +233,17 @@ def _metadata(root: Path, films: list[_Film]) -> tuple[pd.DataFrame, list[str]]:
         return pd.DataFrame("", index=range(len(films)), columns=own, dtype=object), []
     table = read_table(path, "metadata.csv")
     names = text_of(table, "filename", str(path), "a column filename")
+    for column in ("patient", "source"):
+        if column in table:
+            check_one_spelling(as_text(table[column]), f"{path}: the column {column!r}")
     table = table.reindex(columns=[*own, *(c for c in table if c not in own)], fill_value="")
     rows = defaultdict(list)
     for number, name in enumerate(names):
-        rows[name].append(number)
+        if name:
+            rows[posixpath.normpath(name)].append(number)
     chosen = [_row_of(film, root, rows, table, path) for film in films]
     there = {name for film in films for name in (film.path.name, relative(film.path, root))}
-    missing = [name for name in rows if name and name not in there]
+    missing = [name for name in rows if name not in there]
     return table.reindex(chosen, fill_value="").reset_index(drop=True), missing
 
 

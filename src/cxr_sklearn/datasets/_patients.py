@@ -9,6 +9,8 @@ from pathlib import PurePath
 
 # ChestX-ray14 of the NIH: 8 digits of the patient, 3 of the follow-up
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}")
+# folders of CheXpert (patient00001) and MIMIC-CXR (p10/p10000032) that hold a patient's studies
+_PATIENT_FOLDER = re.compile(r"patient\d{5}|p\d{8}")
 
 # the sources of COVIDx whose file names hold the patient
 _COVIDX_NAMES = tuple(
@@ -30,6 +32,12 @@ def nih_patient(name: str) -> str | None:
     """Return the patient in a file name of the NIH's form, else None."""
     match = _NIH_NAME.match(name)
     return match.group(1) if match else None
+
+
+def patient_of_path(path: str) -> str | None:
+    """Return the patient in a relative path of the NIH, CheXpert or MIMIC-CXR, else None."""
+    *folders, name = PurePath(path).parts
+    return nih_patient(name) or next(filter(_PATIENT_FOLDER.fullmatch, folders), None)
 
 
 def patient_from_nih(path: str | os.PathLike) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import effective_n_jobs
 from scipy.stats import norm
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
@@ -80,6 +81,7 @@ def out_of_fold(
     y : ndarray of shape (n,), dtype int
     groups : ndarray of shape (n,)
     n_jobs : int or None
+        Processes, at most one per fold.
 
     Returns
     -------
@@ -89,10 +91,17 @@ def out_of_fold(
     cv = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
     splits = list(cv.split(y, y, groups))
     scarcest = min(int(np.bincount(y[train]).min()) for train, _ in splits)
+    n_processes = worker_processes(n_jobs, n_folds) or 1
     model = _logistic(scarcest) if shortcut.is_linear else _forest(len(y))
     return cross_val_predict(
-        model, shortcut.features, y, cv=splits, method="predict_proba", n_jobs=n_jobs
+        model, shortcut.features, y, cv=splits, method="predict_proba", n_jobs=n_processes
     )
+
+
+def worker_processes(n_jobs: int | None, n_folds: int = _MAX_FOLDS) -> int:
+    """Return how many processes fit baselines besides the calling one; 0 if it does so itself."""
+    n = min(effective_n_jobs(n_jobs), n_folds)
+    return n if n > 1 else 0
 
 
 def folds_for(y: np.ndarray, groups: np.ndarray) -> int:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
-from ._bunch import make_bunch
-from ._columns import check_unique, read_table, rows_without, text_of, with_numbers
-from ._files import check_folder, locate, some
-from ._patients import age_in_years, nih_patient
-
-ON_MISSING = ("raise", "list")
+from ._columns import (
+    as_text,
+    check_one_spelling,
+    check_unique,
+    read_table,
+    rows_without,
+    text_of,
+    whole_number,
+    with_numbers,
+)
+from ._files import check_folder, some
+from ._listed import Listing, check_on_missing, listed_bunch
+from ._patients import age_in_years
 
 # Data_Entry_2017.csv and its later editions; two headings of the first hold commas
 _NIH_COLUMNS = {
@@ -47,28 +53,32 @@ def load_xray_table(
     preset: str | None = None,
     on_missing: str = "raise",
 ) -> Bunch:
-    """Load the paths of chest X-rays whose labels stand in a table.
+    """Load the paths of chest X-rays whose labels are in a table.
 
     Parameters
     ----------
     table : str, path or DataFrame
-        One row per image. A file is CSV: a line of headings, commas, UTF-8.
+        One row per image. A file has a line of headings, and commas, semicolons or tabs between
+        cells. It is in UTF-8, or in UTF-16 with a byte order mark, and may be compressed by gzip.
     root : str or path
         Folder of the images. A file is looked for under the path that the table gives, relative
         to `root`, and if it is not there and has no folder in its name, anywhere below `root`.
+        The suffix may be missing in the table: ``0004cfab`` finds ``0004cfab.dcm``.
     path : str, default="filename"
         The column of file names.
     label : str, default="label"
         The column of labels.
     patient : str or callable, default=None
         The column of patients, or a function from a path to its patient. By default, and where
-        the column is empty, the NIH's names are known (``00001299_003.png`` is patient
-        ``00001299``), and each other file is a patient of its own.
+        the column is empty, the patient is read from names as the NIH, CheXpert and MIMIC-CXR give
+        them (``00001299_003.png``, ``patient00001/study1/view1_frontal.jpg``,
+        ``p10/p10000032/s50414267/...``), and each other file is a patient of its own.
     source : str, default=None
         The column of sources.
     label_map : dict or callable, default=None
-        From a label as it stands in the table to the class. Rows whose label a dict does not
-        have, or for which a callable returns None, are left out, and ``DESCR`` counts them.
+        From a label in the table to the class; the key ``1`` is found for ``1.0``. Rows whose
+        label is empty or not in a dict, or for which a callable returns None, are left out, and
+        ``DESCR`` counts them. Give empty labels a class by the key ``""`` of a dict.
     patients : str, path or DataFrame, default=None
         A second table with one row per patient, joined on the column that `patient` names. A
         column whose name the first table has too gets ``_of_patient`` behind it.
@@ -87,6 +97,9 @@ def load_xray_table(
         As :func:`load_xray_folder` returns it, in the order of the table. ``frame`` has every
         column of the table under its own name. A column called ``path``, ``label``, ``patient``
         or ``source`` with other values than the bunch's is kept as ``original_label``, say.
+        Several rows of one image become one if they agree in class, patient and source (a row per
+        box or per reader, say). Columns in which they differ are left out, and ``DESCR`` names
+        them.
 
     Raises
     ------
@@ -95,8 +108,9 @@ def load_xray_table(
     TypeError
         If a table is neither a path nor a DataFrame.
     ValueError
-        If a column is not there, labels or file names are missing, a file has two rows or a name
-        two files, or no row is left.
+        If a column does not exist, or exists twice, labels or file names are missing, the rows of
+        a file contradict each other, a name belongs to several files, a number is written in two
+        ways (``1`` and ``1.0``), no patient is in the table of patients, or no row is left.
 
     See Also
     --------
@@ -134,10 +148,11 @@ def load_xray_table(
         frame, path, label, patient = _as_preset(frame, preset, where)
         join = "patient"
     names = _filled(frame, path, where, "path", "one of these as path=")
-    found = _filled(frame, label, where, "label", "one of these as label=")
+    found = _labels(frame, label, where, label_map)
     if not names:
         raise ValueError(f"{where} has no rows; expected one per image")
     known = _known_patients(frame, patient, where)
+    check_one_spelling(known, f"{where}: the column {patient!r}")
     sources = text_of(frame, source, where, "one of these as source=") if source else None
     if not isinstance(table, pd.DataFrame):
         frame = with_numbers(frame)
@@ -146,96 +161,21 @@ def load_xray_table(
         frame, note = _with_patients(frame, known, patients, join, preset)
         notes.append(note)
     labels, more = _classes(found, label_map, several=preset == "nih")
+    check_one_spelling((name for name in labels if name), f"{where}: the column {label!r}")
     kept = np.array([name is not None for name in labels])
     if not kept.any():
         raise ValueError(
             f"label_map leaves none of {len(found)} rows; expected some of the labels there: "
             f"{some(sorted(set(found)))}"
         )
+    listing = Listing(names, [name or "" for name in labels], known, sources, frame)
     return listed_bunch(
+        listing.take(np.flatnonzero(kept).tolist()),
         root=root,
-        names=[name for name, keep in zip(names, kept, strict=True) if keep],
-        labels=[name for name in labels if name is not None],
-        patients=[name for name, keep in zip(known, kept, strict=True) if keep],
-        sources=[s for s, keep in zip(sources, kept, strict=True) if keep] if sources else None,
-        extra=frame[kept],
         where=where,
         on_missing=on_missing,
         patient_of=patient if callable(patient) else None,
         notes=[*notes, *more],
-    )
-
-
-def check_on_missing(on_missing: str) -> None:
-    """Raise unless `on_missing` is one of its two words."""
-    if on_missing not in ON_MISSING:
-        raise ValueError(f"on_missing={on_missing!r}; expected 'raise' or 'list'")
-
-
-def listed_bunch(
-    *,
-    root: Path,
-    names: Sequence[str],
-    labels: Sequence[str],
-    patients: Sequence[str],
-    sources: Sequence[str] | None,
-    extra: pd.DataFrame | None,
-    where: str,
-    on_missing: str,
-    patient_of: Callable[[str], str] | None = None,
-    notes: Sequence[str] = (),
-) -> Bunch:
-    """Return the Bunch of files that a table names, one value per row of it.
-
-    Parameters
-    ----------
-    root : Path
-        Folder of the images.
-    names : sequence of str
-        Files, see :func:`~cxr_sklearn.datasets._files.locate`.
-    labels, patients : sequence of str
-        An empty patient is found by `patient_of` from the path, else each file its own.
-    sources : sequence of str, or None
-        Empty where unknown.
-    extra : DataFrame, or None
-        Further columns.
-    where : str
-        The table, for messages.
-    on_missing : {"raise", "list"}
-        What to do about files that are not there.
-    patient_of : callable or None
-        From a path to its patient; by default by the NIH's names.
-    notes : sequence of str
-        Further lines of ``DESCR``.
-
-    Returns
-    -------
-    bunch : Bunch
-    """
-    double = [name for name, count in Counter(names).items() if count > 1]
-    if double:
-        raise ValueError(
-            f"{where} has several rows for {len(double)} files ({some(double)}); expected one "
-            "row per image: drop the others, or leave them out by label_map"
-        )
-    found = locate(root, names)
-    missing = [name for name in names if found[name] is None]
-    if missing and (on_missing == "raise" or len(missing) == len(names)):
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} files that {where} names are not below "
-            f"{os.fspath(root)!r} ({some(missing)}); expected all, or with on_missing='list' some"
-        )
-    rows = [(row, path) for row, name in enumerate(names) if (path := found[name]) is not None]
-    parser = patient_of or (lambda path: nih_patient(Path(path).name) or "")
-    return make_bunch(
-        title=f"Chest X-rays of the table {Path(where).name!r}",
-        paths=[str(path) for _, path in rows],
-        labels=[labels[row] for row, _ in rows],
-        patients=[patients[row] or str(parser(str(path)) or names[row]) for row, path in rows],
-        sources=None if sources is None else [sources[row] for row, _ in rows],
-        extra=None if extra is None else extra.iloc[[row for row, _ in rows]],
-        missing=missing,
-        notes=notes,
     )
 
 
@@ -253,14 +193,25 @@ def _as_preset(frame: pd.DataFrame, preset: str, where: str) -> tuple[pd.DataFra
     return frame, "filename", "label", "patient"
 
 
-def _filled(frame: pd.DataFrame, column: str, where: str, name: str, remedy: str) -> list[str]:
+def _filled(
+    frame: pd.DataFrame, column: str, where: str, name: str, remedy: str, or_else: str = ""
+) -> list[str]:
     values = text_of(frame, column, where, remedy)
     if rows := rows_without(values):
         raise ValueError(
             f"{where}: no {name} in the column {column!r} of rows {rows} (counted from 0); "
-            "expected one per image: drop these rows"
+            f"expected one per image: drop these rows{or_else}"
         )
     return values
+
+
+def _labels(frame: pd.DataFrame, column: str, where: str, label_map: Any) -> list[str]:
+    """Return the labels; with a label_map they may be empty, and their rows are left out."""
+    if label_map is None:
+        return _filled(
+            frame, column, where, "label", "one of these as label=", ", or pass a label_map"
+        )
+    return text_of(frame, column, where, "one of these as label=")
 
 
 def _known_patients(frame: pd.DataFrame, patient: Any, where: str) -> list[str]:
@@ -289,11 +240,16 @@ def _with_patients(
             f"patients has {len(keys) - len(set(keys))} patients twice in the column {join!r}; "
             "expected one row per patient"
         )
+    unknown = len(set(known) - set(keys))
+    if unknown == len(set(known)):
+        raise ValueError(
+            f"patients: its column {join!r} has none of the {unknown} patients of the table; "
+            "expected the same identifiers: write them in the same way, such as 1 and not 1.0"
+        )
     second = second.drop(columns=join).set_axis(keys, axis=0)
     second.columns = [f"{name}_of_patient" if name in frame else name for name in second.columns]
     of_file = not isinstance(patients, pd.DataFrame)
     rows = with_numbers(second.reindex(known, fill_value="")) if of_file else second.reindex(known)
-    unknown = sum(name not in set(keys) for name in set(known))
     joined = pd.concat([frame, rows.reset_index(drop=True)], axis=1)
     check_unique(joined, "table with patients")
     return joined, f"patients without a row in the table of patients: {unknown}"
@@ -304,21 +260,45 @@ def _classes(
 ) -> tuple[list[str | None], list[str]]:
     """Return the class of each label, None if its row is left out, and lines about them."""
     if label_map is None:
-        named = {text: None if several and "|" in text else text for text in set(found)}
+        named: dict = {text: None if several and "|" in text else text for text in set(found)}
     elif isinstance(label_map, Mapping):
-        named = {text: label_map.get(text) for text in set(found)}
+        known = _by_spelling(label_map)
+        named = {text: known.get(whole_number(text)) for text in set(found)}
     elif callable(label_map):
-        named = {text: label_map(text) for text in set(found)}
+        named = {text: label_map(text) if text else None for text in set(found)}
     else:
         raise TypeError(
             f"label_map is {type(label_map).__name__}; expected a dict from label to class, or a "
             "callable"
         )
+    if nameless := sorted(
+        text for text, name in named.items() if name is not None and not str(name)
+    ):
+        raise ValueError(
+            f"label_map gives an empty class to the labels {some(nameless)}; expected a class, or "
+            "None to leave their rows out"
+        )
     out = Counter(text for text in found if named[text] is None)
     notes = []
     if out:
-        some_of = [f"{text} ({count})" for text, count in sorted(out.items())]
+        some_of = [f"{text or 'without a label'} ({count})" for text, count in sorted(out.items())]
         notes.append(f"left out by label: {out.total()} rows, {some(some_of)}")
-    if isinstance(label_map, Mapping) and (unused := sorted(map(str, set(label_map) - set(found)))):
-        notes.append(f"labels of label_map that the table does not have: {some(unused)}")
+    if isinstance(label_map, Mapping):
+        unused = set(_by_spelling(label_map)) - set(map(whole_number, found))
+        if unused:
+            notes.append(
+                f"labels of label_map that the table does not have: {some(sorted(unused))}"
+            )
     return [None if named[text] is None else str(named[text]) for text in found], notes
+
+
+def _by_spelling(label_map: Mapping) -> dict[str, Any]:
+    """Return a map with string keys, so that 1, 1.0, "1" and "1.0" are one label."""
+    keys = [whole_number(text) for text in as_text(label_map)]
+    known = dict(zip(keys, label_map.values(), strict=True))
+    if any(known[key] != name for key, name in zip(keys, label_map.values(), strict=True)):
+        raise ValueError(
+            "label_map gives one label two classes by the keys 1 and 1.0, or 1 and '1'; expected "
+            "one key for each label: drop the others"
+        )
+    return known

@@ -1,4 +1,4 @@
-"""The mean radiograph of a set, and how unlike it an image is."""
+"""The mean radiograph of a set, and a guard against images unlike the set."""
 
 from __future__ import annotations
 
@@ -18,8 +18,17 @@ from .._images import XRayLoader, as_paths
 from .._inputs import check_images
 from ..exceptions import OutOfDistributionWarning
 from ._films import THUMBNAIL_SIDE
+from ._novelty import (
+    MIN_IMAGES,
+    principal_components,
+    spread,
+    unexplained,
+    unexplained_out_of_fold,
+)
 
 TURNED, UNLIKE = 0.0, 0.3
+# robust standard deviations above the median, of the share that components leave unexplained
+_UNEXPLAINED_DEVIATIONS = 2.5
 _NAMED = 5
 _LEAST_SIDE = 8
 
@@ -65,25 +74,53 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / length if length > 0 else vector
 
 
+def _without_padding(pixels: np.ndarray) -> np.ndarray:
+    """Return an image without black margins of equal width on two opposite sides.
+
+    XRayLoader adds such margins to images that are not square. Without them an image is what
+    ``resize="stretch"`` makes of it, so that its shape does not count.
+    """
+    margins = []
+    for axis in (0, 1):
+        filled = np.flatnonzero(pixels.any(axis=1 - axis))
+        if not len(filled):
+            return pixels
+        margins.append(min(filled[0], pixels.shape[axis] - 1 - filled[-1]))
+    axis = int(np.argmax(margins))  # a loader pads one axis
+    inside = [slice(None), slice(None)]
+    inside[axis] = slice(margins[axis], pixels.shape[axis] - margins[axis])
+    return pixels[tuple(inside)]
+
+
 class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseEstimator):
-    """Find images that are no upright chest radiographs: those unlike the mean of a set.
+    """Guard a classifier against images unlike its training set.
+
+    A classifier gives an answer for any image. As a step of a pipeline, this transformer returns
+    images unchanged, and warns of those unlike the images it was fitted on. It finds most images
+    that are inverted, upside down or CT slices, and about half of the lateral radiographs; it does
+    not find radiographs of children or of another hospital. The user guide has measured rates.
 
     Images are reduced to 32 by 32 pixels whose grey levels are replaced by their ranks, so that
-    exposure does not matter, and correlated with the mean of the set. An image that is upside down
-    or inverted correlates negatively.
-
-    As a step of a pipeline it guards a classifier, which gives an answer whatever it is shown:
-    ``transform`` lets images pass unchanged and warns of those unlike the images it was fitted on.
+    exposure does not matter. Black margins that :class:`~cxr_sklearn.XRayLoader` adds are removed
+    first. Two limits apply: the correlation with the mean of the set, and the share of the image
+    that the first 15 principal components of the set leave unexplained.
 
     Parameters
     ----------
     threshold : float, default=0.3
-        Correlation, between -1 and 1, below which an image is an outlier.
+        Score, between -1 and 1, below which an image is an outlier.
 
     Attributes
     ----------
     mean_ : ndarray of shape (1024,), dtype float32
         Mean of the equalised images, of length 1.
+    components_ : ndarray of shape (n_components, 1024), dtype float32
+        Principal components of the equalised images, orthonormal: 15, or none if fewer than 100
+        images resemble the mean. The second limit does not apply then.
+    max_unexplained_ : float
+        Share, between 0 and 1, that `components_` may leave unexplained: 2.5 robust standard
+        deviations above the median of the set, on a logarithmic scale, each image being explained
+        by components of others.
     offset_ : float
         `threshold`.
     n_features_in_ : int
@@ -117,7 +154,7 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
         self.threshold = threshold
 
     def fit(self, X: Any, y: Any = None) -> MeanRadiograph:
-        """Average the images.
+        """Compute the mean and the principal components of the images.
 
         Parameters
         ----------
@@ -131,12 +168,21 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
         self : MeanRadiograph
         """
         self._validate_params()
-        self.mean_ = mean_radiograph(self._thumbnails(X, reset=True))
+        thumbnails = self._thumbnails(X, reset=True)
+        self.mean_ = mean_radiograph(thumbnails)
+        ranks = equalised(thumbnails)
+        typical = ranks[ranks @ self.mean_ >= UNLIKE]
+        self.components_ = np.zeros((0, ranks.shape[1]), dtype=np.float32)
+        self.max_unexplained_ = 1.0
+        if len(typical) >= MIN_IMAGES:
+            shares = unexplained_out_of_fold(typical, np.ones(len(typical), dtype=bool))
+            self.max_unexplained_ = min(1.0, spread(shares).limit(_UNEXPLAINED_DEVIATIONS))
+            self.components_ = principal_components(typical)
         self.offset_ = float(self.threshold)
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Return the correlation of each image with the mean radiograph.
+        """Return how like the set each image is.
 
         Parameters
         ----------
@@ -145,14 +191,22 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
 
         Returns
         -------
-        correlation : ndarray of shape (n_samples,), dtype float32
-            Between -1 and 1; 0 for an image of one grey.
+        score : ndarray of shape (n_samples,), dtype float32
+            Between -1 and 1: the correlation with the mean radiograph (0 for an image of one
+            grey), or `threshold` + `max_unexplained_` - the share that `components_` leave
+            unexplained if that is smaller. A score below `threshold` therefore means that one of
+            the two limits is exceeded.
         """
         check_is_fitted(self)
-        return equalised(self._thumbnails(X, reset=False)) @ self.mean_
+        ranks = equalised(self._thumbnails(X, reset=False))
+        correlation = ranks @ self.mean_
+        if not len(self.components_):
+            return correlation
+        room = np.float32(self.max_unexplained_) - unexplained(ranks, self.components_)
+        return np.minimum(correlation, np.float32(self.offset_) + room)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return the correlation less `threshold`; negative for outliers.
+        """Return the score minus `threshold`; negative for outliers.
 
         Parameters
         ----------
@@ -180,7 +234,7 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
-        """Average the images, and return them as they are, without a warning.
+        """Fit, and return the images unchanged, without a warning.
 
         Parameters
         ----------
@@ -192,13 +246,13 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
         Returns
         -------
         X : array-like
-            What was given.
+            The argument itself.
         """
         self.fit(X)
         return X
 
     def transform(self, X: Any) -> Any:
-        """Return images as they are; warn if some are unlike those of ``fit``.
+        """Return the images unchanged; warn if some are unlike those of ``fit``.
 
         Parameters
         ----------
@@ -208,20 +262,21 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
         Returns
         -------
         X : array-like
-            What was given.
+            The argument itself.
 
         Warns
         -----
         OutOfDistributionWarning
-            If ``predict`` says -1 of images. It names the first rows.
+            If ``predict`` returns -1 for some images. It names the first rows.
         """
         rows = np.flatnonzero(self.predict(X) == -1)
         if len(rows):
             first = ", ".join(map(str, rows[:_NAMED])) + (", …" if len(rows) > _NAMED else "")
             warnings.warn(
-                f"images unlike those of training: {len(rows)} (rows {first}, counted from 0; "
-                f"correlation with their mean radiograph below {self.offset_:g}); what a "
-                "classifier says of them means little: see score_samples of MeanRadiograph",
+                f"images unlike the training set: {len(rows)} (rows {first}, counted from 0; "
+                f"score_samples of MeanRadiograph below {self.offset_:g}); their predictions may "
+                "be meaningless: look at these images, and leave out those that are not upright "
+                "frontal chest radiographs",
                 OutOfDistributionWarning,
                 stacklevel=2,
             )
@@ -243,7 +298,9 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
         return np.stack(
             [
                 np.asarray(
-                    Image.fromarray(pixels.astype(np.float32)).resize(size, Image.Resampling.BOX)
+                    Image.fromarray(_without_padding(pixels).astype(np.float32)).resize(
+                        size, Image.Resampling.BOX
+                    )
                 )
                 for pixels in images.pixels(np.arange(len(images)))
             ]

@@ -1,0 +1,182 @@
+"""Files to predict: given one by one, in folders, or named by a list or a table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import Bunch
+
+from .._decode import looks_like_image
+from ._columns import read_table, rows_without, text_of
+from ._files import check_folder, files_below, locate, some
+
+# columns of the result that describe a file, where they are known
+KNOWN = ("label", "patient", "source")
+_NIH = {"path": "Image Index", "label": "Finding Labels", "patient": "Patient ID"}
+
+
+def from_paths(paths: Sequence[str]) -> tuple[pd.DataFrame, int]:
+    """Return images given one by one, and the images in folders, whatever their subfolders.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Files and folders.
+
+    Returns
+    -------
+    files : DataFrame
+        The column ``path``, each file once. Files that are given themselves need not look like
+        images.
+    n_left_out : int
+        Number of files in the folders that are not images.
+
+    Raises
+    ------
+    OSError
+        If there is no image.
+    ValueError
+        If a folder is the output of ``curate``.
+    """
+    found: list[str] = []
+    n_left_out = 0
+    for path in paths:
+        if not os.path.isdir(path):
+            found.append(path)
+            continue
+        below = [str(file) for file in files_below(check_folder(path, "DATA", "images"))]
+        images = [file for file in below if looks_like_image(file)]
+        n_left_out += len(below) - len(images)
+        found += images
+    if not found:
+        named = ", ".join(map(repr, paths))
+        raise OSError(f"DATA={named} holds no image; expected files such as .png, .jpg or .dcm")
+    return pd.DataFrame({"path": list(dict.fromkeys(found))}, dtype=object), n_left_out
+
+
+def from_list(
+    path: str, root: str | os.PathLike | None = None, *, skip_missing: bool = False
+) -> pd.DataFrame:
+    """Return the files that a text file names, one a line.
+
+    Parameters
+    ----------
+    path : str
+        Text file, UTF-8. Empty lines are ignored.
+    root : str or path, default=None
+        Folder of the files; by default the folder of the list.
+    skip_missing : bool, default=False
+        Whether to leave out files that do not exist, rather than raise.
+
+    Returns
+    -------
+    files : DataFrame
+        The column ``path``.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"DATA={path!r} is not UTF-8 text; expected a path per line") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise ValueError(f"DATA={path!r} names no file; expected a path per line")
+    files = pd.DataFrame({"path": names}, dtype=object)
+    return _existing(files, root or Path(path).parent, path, skip_missing)
+
+
+def from_table(
+    path: str,
+    root: str | os.PathLike | None = None,
+    *,
+    columns: dict[str, str | None],
+    required: Sequence[str] = (),
+    is_nih: bool = False,
+    skip_missing: bool = False,
+) -> pd.DataFrame:
+    """Return the files that a CSV file names, and what it contains of label, patient and source.
+
+    Parameters
+    ----------
+    path : str
+        CSV file.
+    root : str or path, default=None
+        Folder of the files; by default the folder of the table.
+    columns : dict of str to (str or None)
+        Column of ``"path"``, ``"label"``, ``"patient"`` and ``"source"``. None, or a name that the
+        table lacks, means that it is not known, except for the path.
+    required : sequence of str
+        Keys of `columns` whose column must exist.
+    is_nih : bool, default=False
+        Whether the table is the NIH's, which decides about `columns`.
+    skip_missing : bool, default=False
+        Whether to leave out files that do not exist, rather than raise.
+
+    Returns
+    -------
+    files : DataFrame
+        ``path``, and those of ``label``, ``patient`` and ``source`` that are known. Cells may be
+        empty: a file needs no label to be predicted.
+    """
+    columns = dict(_NIH) if is_nih else columns
+    table = read_table(path, "DATA")
+    required = list(columns) if is_nih else ["path", *required]
+    files = pd.DataFrame(
+        {
+            name: text_of(table, column, path, f"one of these as --{name}")
+            for name, column in columns.items()
+            if column is not None and (name in required or column in table)
+        },
+        dtype=object,
+    )
+    if not len(files):
+        raise ValueError(f"{path} has no rows; expected one per image")
+    name = "path"
+    if rows := rows_without(files[name]):
+        raise ValueError(
+            f"{path}: no {name} in the column {columns[name]!r} of rows {rows} (counted from 0); "
+            "expected one per image: drop these rows"
+        )
+    if is_nih:
+        files["patient"] = [name.zfill(8) if name else "" for name in files["patient"]]
+    return _existing(files, root or Path(path).parent, path, skip_missing)
+
+
+def from_bunch(bunch: Bunch) -> pd.DataFrame:
+    """Return the files of a Bunch, with label, patient and source where they are known.
+
+    Parameters
+    ----------
+    bunch : sklearn.utils.Bunch
+
+    Returns
+    -------
+    files : DataFrame
+        ``path``, ``label``, ``patient``, and ``source`` if it is known.
+    """
+    values = {"path": bunch.data[:, 0], "label": bunch.target, "patient": bunch.groups}
+    if bunch.sources is not None:
+        values["source"] = bunch.sources
+    return pd.DataFrame({name: np.asarray(value) for name, value in values.items()}, dtype=object)
+
+
+def _existing(
+    files: pd.DataFrame, root: str | os.PathLike, where: str, skip_missing: bool
+) -> pd.DataFrame:
+    """Return the rows whose file exists, with its path; raise if others are not to be skipped."""
+    root = check_folder(root, "root", "a folder with the images")
+    found = locate(root, files["path"])
+    exists = np.array([found[name] is not None for name in files["path"]])
+    missing = files["path"][~exists].tolist()
+    if missing and (not skip_missing or not exists.any()):
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(files)} files that {where} names are not below "
+            f"{os.fspath(root)!r} ({some(missing)}); expected all of them: give --root, or "
+            "--skip-missing to leave these out"
+        )
+    files = files[exists].reset_index(drop=True)
+    files["path"] = [str(found[name]) for name in files["path"]]
+    return files

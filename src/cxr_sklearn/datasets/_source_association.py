@@ -1,0 +1,227 @@
+"""A pipeline step that knows whether source and class went together in the training set."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
+
+from ..exceptions import ConfoundingWarning
+from ._association import cramers_v
+
+# significance level, as in the audit
+_ALPHA = 0.01
+_N_NAMED = 5
+
+
+class SourceAssociation(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Warn if source and class of the training images were associated.
+
+    A network that recognises the source of an image then has the class, and its predictions for
+    images of another source may be wrong, however good its figures on the same sources are. As a
+    step of a pipeline, this transformer returns its input unchanged. It warns in ``fit``, and again
+    whenever the fitted pipeline predicts.
+
+    Attributes
+    ----------
+    cramers_v_ : float
+        Cramér's V of source and class over the images whose source is known, 0 to 1. NaN if fewer
+        than two sources are known.
+    p_value_ : float
+        Its permutation p-value, 0 to 1, patients being permuted. 1 if `cramers_v_` is NaN.
+    single_source_classes_ : dict of str to str
+        Classes all of whose images come from one source, and the source, where there are several
+        sources.
+    message_ : str
+        Text of the warning; empty if `p_value_` is above 0.01 and each class has several sources.
+    n_features_in_ : int
+        Number of columns of X in ``fit``.
+
+    See Also
+    --------
+    audit : Further properties of a data set that a network can use instead of disease.
+    LeaveOneSourceOut : Test on one source at a time.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from cxr_sklearn.datasets import SourceAssociation
+    >>> paths = [[f"{i}.png"] for i in range(40)]
+    >>> y = ["Normal"] * 20 + ["COVID-19"] * 20
+    >>> sources = ["hospital-a"] * 20 + ["hospital-b"] * 20
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     step = SourceAssociation().fit(paths, y, sources=sources)
+    >>> step.cramers_v_
+    1.0
+    >>> step.single_source_classes_
+    {'COVID-19': 'hospital-b', 'Normal': 'hospital-a'}
+
+    In a pipeline, pass the sources and the patients to this step:
+
+    >>> from sklearn.pipeline import Pipeline
+    >>> from cxr_sklearn import ResNetOvO, XRayLoader
+    >>> model = Pipeline(
+    ...     [("loader", XRayLoader()), ("sources", SourceAssociation()), ("model", ResNetOvO())]
+    ... )
+    >>> # model.fit(bunch.data, bunch.target, sources__sources=bunch.sources,
+    >>> #           sources__groups=bunch.groups, model__groups=bunch.groups)
+    """
+
+    def fit(self, X: Any, y: Any = None, sources: Any = None, groups: Any = None) -> Any:
+        """Compute the association of source and class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Images in any form; only the number and the names of the columns are used.
+        y : array-like of shape (n_samples,), default=None
+            Class of each image. Without it, or without `sources`, nothing is known.
+        sources : array-like of shape (n_samples,) of str, default=None
+            Source of each image; ``""`` where it is unknown.
+        groups : array-like of shape (n_samples,), default=None
+            Patient of each image. By default each image counts as a patient.
+
+        Returns
+        -------
+        self : SourceAssociation
+
+        Raises
+        ------
+        ValueError
+            If `y`, `sources` and `groups` differ in length.
+
+        Warns
+        -----
+        ConfoundingWarning
+            If `message_` is not empty.
+        """
+        _check_feature_names(self, X, reset=True)
+        _check_n_features(self, X, reset=True)
+        self._fit(y, sources, groups)
+        self._warn(stacklevel=3)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None, sources: Any = None, groups: Any = None) -> Any:
+        """Compute the association, warn of it once, and return X unchanged.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Returned as it is.
+        y, sources, groups : array-like of shape (n_samples,), default=None
+            As in ``fit``.
+
+        Returns
+        -------
+        X : array-like
+            The argument itself.
+        """
+        self.fit(X, y, sources=sources, groups=groups)
+        return X
+
+    def transform(self, X: Any) -> Any:
+        """Return X unchanged, and repeat the warning of ``fit``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Returned as it is.
+
+        Returns
+        -------
+        X : array-like
+            The argument itself.
+
+        Raises
+        ------
+        ValueError
+            If X has other columns than in ``fit``.
+
+        Warns
+        -----
+        ConfoundingWarning
+            If `message_` is not empty.
+        """
+        check_is_fitted(self, "message_")
+        _check_feature_names(self, X, reset=False)
+        _check_n_features(self, X, reset=False)
+        self._warn(stacklevel=3)
+        return X
+
+    def _warn(self, stacklevel: int) -> None:
+        if self.message_:
+            warnings.warn(self.message_, ConfoundingWarning, stacklevel=stacklevel)
+
+    def _fit(self, y: Any, sources: Any, groups: Any) -> None:
+        self.cramers_v_, self.p_value_, self.message_ = float("nan"), 1.0, ""
+        self.single_source_classes_: dict[str, str] = {}
+        if y is None or sources is None:
+            return
+        lengths = {"y": len(y), "sources": len(sources)}
+        lengths |= {} if groups is None else {"groups": len(groups)}
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise ValueError(
+                f"y, sources and groups differ in length ({found}); expected one value per image: "
+                "pass all of the same rows"
+            )
+        of = pd.Series(np.asarray(sources, dtype=object)).fillna("").to_numpy(dtype=str)
+        known = of != ""
+        labels, of = np.asarray(y).astype(str)[known], of[known]
+        patients = np.arange(len(known))[known] if groups is None else np.asarray(groups)[known]
+        if len(set(of)) < 2 or len(set(labels)) < 2:
+            return
+        self.cramers_v_, self.p_value_ = cramers_v(of, labels, patients)
+        self.single_source_classes_ = single_source_classes(labels, of)
+        if self.p_value_ <= _ALPHA or self.single_source_classes_:
+            self.message_ = self._text()
+
+    def _text(self) -> str:
+        single = list(self.single_source_classes_.items())
+        figures = f"Cramér's V {self.cramers_v_:.2f}, p {self.p_value_:.3f}"
+        named = ", ".join(f"{label} from {source}" for label, source in single[:_N_NAMED])
+        if single:
+            more = f" and {len(single) - _N_NAMED} more" if len(single) > _N_NAMED else ""
+            figures += f"; classes of one source: {named}{more}"
+        remedy = (
+            "add images of these classes from other sources"
+            if single
+            else "test with LeaveOneSourceOut, or balance the sources within each class"
+        )
+        return (
+            f"source and class are associated in the training set ({figures}), so the model may "
+            "recognise the source instead of the disease, and be wrong about images of other "
+            f"sources: {remedy}"
+        )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.no_validation = True
+        tags.input_tags.string = True
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def single_source_classes(y: np.ndarray, sources: np.ndarray) -> dict[str, str]:
+    """Return the classes all of whose images come from one source, and the source.
+
+    Parameters
+    ----------
+    y, sources : ndarray of shape (n,), of str
+        Class and source of each image, both known.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    table = pd.crosstab(y, sources)
+    return {
+        str(label): str(row.idxmax()) for label, row in table.iterrows() if (row > 0).sum() == 1
+    }
