@@ -134,10 +134,9 @@ def from_table(
     )
     if not len(files):
         raise ValueError(f"{path} has no rows; expected one per image")
-    name = "path"
-    if rows := rows_without(files[name]):
+    if rows := rows_without(files["path"]):
         raise ValueError(
-            f"{path}: no {name} in the column {columns[name]!r} of rows {rows} (counted from 0); "
+            f"{path}: no path in the column {columns['path']!r} of rows {rows} (counted from 0); "
             "expected one per image: drop these rows"
         )
     if is_nih:
