@@ -23,6 +23,7 @@ from cxr_sklearn import (
     ResNetOvR,
     ResNetStacking,
     _weights,
+    clear_cache,
 )
 from cxr_sklearn.datasets import make_chest_phantoms
 from cxr_sklearn.exceptions import DeviceWarning
@@ -329,6 +330,19 @@ def test_a_parameter_set_after_fit_is_checked_before_predictions(kind, name, val
     predict = model.transform if kind is ResNetFeatures else model.predict
     with pytest.raises(InvalidParameterError, match=rf"^The '{name}' parameter of {kind.__name__}"):
         predict(X)
+
+
+@pytest.mark.parametrize(("name", "value"), [("trainable", "layer4"), ("image_size", 8)])
+def test_a_trunk_is_not_used_at_another_cut_or_size_than_it_was_fitted_at(name, value, phantoms):
+    """Features of one cut would be stored, and returned to other models, as those of another."""
+    X, _ = phantoms
+    options = {"backbone": toy, "weights": None, "image_size": 16}
+    features = ResNetFeatures(**options).fit(X).set_params(**{name: value})
+    with pytest.raises(ValueError, match=rf"^{name}={value!r} was set after fit, which had"):
+        features.transform(X)
+    clear_cache()
+    expected = ResNetFeatures(**{**options, name: value}).fit_transform(X)
+    np.testing.assert_array_equal(features.fit(X).transform(X), expected)
 
 
 def test_a_device_without_values_is_an_error(fitted_models, phantoms):

@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cxr_sklearn import XRayLoader
@@ -423,16 +424,16 @@ def test_unknown_layouts_are_errors(tree):
 
 
 def test_patients_by_a_function(tree):
-    """patient_pattern may be a function from a path; what it returns nothing for stands alone."""
+    """patient_pattern may be a function; an image without a patient is a patient of its own."""
     root = tree("a/sub-S1_x.png", "a/2.png")
     assert load_xray_folder(root, patient_pattern=patient_from_covidx).groups.tolist() == [
         "2",
         "S1",
     ]
-    assert load_xray_folder(root, patient_pattern=lambda path: None).groups.tolist() == [
-        "a/2.png",
-        "a/sub-S1_x.png",
-    ]
+    for missing in (None, np.nan, pd.NA, ""):
+        bunch = load_xray_folder(root, patient_pattern=lambda path, found=missing: found)
+        assert bunch.groups.tolist() == ["a/2.png", "a/sub-S1_x.png"]
+    assert load_xray_folder(root, patient_pattern=lambda path: 0).groups.tolist() == ["0", "0"]
 
 
 def test_content_hash(tree):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from pathlib import Path
@@ -257,6 +258,14 @@ def test_paths_are_read_at_the_image_size(tmp_path):
     y = np.arange(12) % 2
     rows = XRayLoader(image_size=SIDE).fit_transform(films)
     np.testing.assert_array_equal(probabilities(films, y), probabilities(rows, y))
+
+
+def test_files_are_read_as_at_fit_whatever_set_params_says(fitted_on_paths, paths):
+    """A size set after fit acts at the next fit: predictions for files do not change silently."""
+    before = fitted_on_paths.predict_proba(paths)
+    clear_cache()
+    changed = copy.deepcopy(fitted_on_paths).set_params(image_size=SIDE // 4)
+    np.testing.assert_array_equal(changed.predict_proba(paths), before)
 
 
 def test_the_loader_in_a_pipeline_equals_paths(paths):

@@ -239,7 +239,7 @@ def check_images(estimator: BaseEstimator, X: Any, *, reset: bool) -> Images:
     if paths is not None:
         _check_width(estimator, 1, "a column of file paths", reset)
         _check_feature_names(estimator, X, reset=reset)
-        side = int(estimator.image_size)
+        side = int(estimator.image_size) if reset else estimator._image_shape[0]
         if reset:
             estimator._image_shape, estimator._standardised = (side, side), False
             estimator._takes_paths = True

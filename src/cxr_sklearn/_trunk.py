@@ -271,6 +271,12 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         check_prediction_parameters(self)
+        for name, value in (("trainable", self._cut), ("image_size", self._side)):
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} was set after fit, which had {value!r}; "
+                    "expected the value of fit: call fit again"
+                )
         images = check_images(self, X, reset=False)
         blocks = [self._as_float(block) for _, block in self._blocks(images)]
         return np.concatenate(blocks).reshape(len(images), -1)
@@ -294,6 +300,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.module_ = place(trunk, device).eval()
         self._network: Network | None = network
         self._channels = network.in_channels
+        self._cut, self._side = self.trainable, self.image_size
         self._fingerprint, shape = network.fingerprint, None
         if callable(self.backbone):
             digest, shape = probe(network, self.trainable, self.image_size)
@@ -340,7 +347,8 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _context(self) -> str:
         """Name everything but the image that the activations depend on."""
         device, dtype, engine = self._running()
-        parts = (self._fingerprint, self.trainable, self.image_size, dtype, device.type, engine)
+        # the cut as fitted: rows stored under another one would be returned to other models
+        parts = (self._fingerprint, self._cut, self.image_size, dtype, device.type, engine)
         return "|".join(map(str, parts))
 
     def _blocks(self, images: Images) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -16,6 +16,7 @@ from sklearn.utils import Bunch
 from ._association import cramers_v
 from ._duplicates import find_duplicates
 from ._films import Films, measure_films
+from ._keypoints import MIN_SIDE
 from ._patients import age_in_years
 from ._shortcuts import judged, name_families, out_of_fold, shortcuts
 from ._source_association import single_source_classes
@@ -83,8 +84,8 @@ class Audit:
         ``value``, 95 % patient-bootstrap interval ``low``, ``high``, ``chance``, and ``p``, of a
         one-sided test against chance. No rows, if fewer than two classes have two patients.
     duplicates : DataFrame
-        Pairs: ``first``, ``second`` (paths), ``kind``, ``distance``, ``correlation``,
-        ``same_class``, ``same_patient``.
+        Pairs: ``first``, ``second`` (paths), ``kind`` ("exact", "near", "mirrored" or
+        "reframed"), ``distance``, ``correlation``, ``same_class``, ``same_patient``.
     patients_in_several_classes : list of str
     turned : list of str
         Paths of films that look upside down or inverted.
@@ -557,7 +558,17 @@ class _Auditor:
             )
 
     def _duplicates(self) -> pd.DataFrame:
-        pairs = find_duplicates(self.films)
+        small = int(self.films.small.sum())
+        if small:
+            self.add(
+                "small images",
+                "note",
+                f"compared in equal framing only: {_count(small, 'image')}",
+                f"Images of fewer than {MIN_SIDE} pixels have too little detail to find copies "
+                "that were cropped, rotated or inverted.",
+                "Audit larger copies of these images.",
+            )
+        pairs = find_duplicates(self.films, n_jobs=self.n_jobs)
         first, second = (pairs[name].to_numpy(dtype=int) for name in ("first", "second"))
         table = pd.DataFrame(
             {

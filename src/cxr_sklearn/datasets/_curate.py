@@ -134,7 +134,7 @@ def curate(
     dry_run : bool, default=False
         Decide, and write nothing. The same as ``out=None``.
     n_jobs : int, default=None
-        Threads that read files.
+        Threads that read and compare files.
     progress : callable, default=None
         Called after each file read.
 
@@ -156,9 +156,10 @@ def curate(
 
     Notes
     -----
-    Of exact and near-duplicates in one class the one with most pixels is kept, then the larger
-    file, then the first by path. Duplicates in several classes are all rejected, since one of
-    their labels is wrong. Patients are of no concern here: see :func:`check_split`.
+    Of exact, near and reframed duplicates (see :func:`check_split`) in one class the one with most
+    pixels is kept, then the larger file, then the first by path. Duplicates in several classes are
+    all rejected, since one of their labels is wrong. Patients are of no concern here: see
+    :func:`check_split`.
 
     Files are copied as they are, DICOM headers with all that they say of the patient included.
     A class whose name no file system takes stands in a folder of another name, and in the column
@@ -190,7 +191,7 @@ def curate(
     paths = [str(p) for p in bunch.data[:, 0]]
     folder = None if out is None or dry_run else check_out(out, paths)
     films = measure_films(paths, n_jobs, progress)
-    manifest = _decide(bunch, films, rules, suspects)
+    manifest = _decide(bunch, films, rules, suspects, n_jobs)
     _warn_uneven(manifest, "label", "class")
     _warn_uneven(manifest, "source", "source")
     if folder is not None:
@@ -214,14 +215,16 @@ def _set_aside(bunch: Bunch, columns: pd.Index) -> pd.DataFrame:
     return pd.DataFrame([empty | row | {"tier": "reject"} for row in rows], columns=list(columns))
 
 
-def _decide(bunch: Bunch, films: Films, rules: CurationRules, suspects: np.ndarray) -> pd.DataFrame:
+def _decide(
+    bunch: Bunch, films: Films, rules: CurationRules, suspects: np.ndarray, n_jobs: int | None
+) -> pd.DataFrame:
     n = len(films)
     reject, review = by_measure(films, rules)
     reject = {"unreadable": ~films.readable, **reject}
     duplicate_of = np.full(n, "", dtype=object)
     y = np.asarray(bunch.target)
     if rules.duplicates:
-        crossing, spare, duplicate_of = _duplicates(films, y)
+        crossing, spare, duplicate_of = _duplicates(films, y, n_jobs)
         reject |= {"duplicate in another class": crossing, "duplicate": spare}
     review |= {"label contradicted": suspects}
     rejected = np.any(list(reject.values()), axis=0)
@@ -248,13 +251,15 @@ def _decide(bunch: Bunch, films: Films, rules: CurationRules, suspects: np.ndarr
     )
 
 
-def _duplicates(films: Films, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _duplicates(
+    films: Films, y: np.ndarray, n_jobs: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return duplicates across classes, spare ones in a class, and what each is a duplicate of."""
     n = len(films)
     crossing, spare = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     of = np.full(n, "", dtype=object)
     frame = films.frame
-    pairs = find_duplicates(films)
+    pairs = find_duplicates(films, n_jobs=n_jobs)
     groups = duplicate_groups(pairs, n)
     for group in np.unique(groups[pairs["first"].to_numpy(dtype=int)]):
         rows = np.flatnonzero(groups == group)

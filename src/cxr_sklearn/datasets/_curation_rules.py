@@ -45,7 +45,8 @@ class CurationRules:
     review_sharpness : float or None, default=4
         Review: log sharpness this many robust standard deviations below the median of the set.
     duplicates : bool, default=True
-        Reject: exact and near-duplicates but one, and all of those that are in two classes.
+        Reject: all but one of exact, near and reframed duplicates, and all of those that occur in
+        two classes.
 
     Examples
     --------

@@ -16,8 +16,10 @@ from scipy.ndimage import laplace
 
 from .._decode import Film, read_film
 from .._quiet import quiet
+from ._keypoints import MIN_SIDE, NO_KEYPOINTS, Keypoints, find_keypoints
 
 THUMBNAIL_SIDE = 32
+FINE_SIDE = 64
 HASH_SIDE = 16  # 256 bits
 RING_SIDE = 128
 RING_WIDTHS = (4, 8, 16)  # of RING_SIDE
@@ -42,6 +44,8 @@ class Films:
         ``sharpness`` (variance of the Laplacian by that of the image) and ``digest`` (of the
         decoded pixels).
     thumbnails : ndarray of shape (n, 32, 32), dtype uint8
+    fine : ndarray of shape (n, 64, 64), dtype uint8
+        The same, larger.
     tiny : ndarray of shape (n, 64), dtype uint8
         Thumbnails of 8 by 8 pixels.
     histograms : ndarray of shape (n, 32), dtype float32
@@ -50,20 +54,30 @@ class Films:
         By width in 128ths of the side: statistics of a ring at the border.
     hashes, mirrored : ndarray of shape (n, 256), dtype bool
         Perceptual hash of the image, and of its mirror image.
+    keypoints : list of n Keypoints
+        Small parts of the image that are found again in another framing.
     """
 
     frame: pd.DataFrame
     thumbnails: np.ndarray
+    fine: np.ndarray
     tiny: np.ndarray
     histograms: np.ndarray
     rings: dict[int, np.ndarray]
     hashes: np.ndarray
     mirrored: np.ndarray
+    keypoints: list[Keypoints]
 
     @property
     def readable(self) -> np.ndarray:
         """Mask of the files that were read."""
         return (self.frame["error"] == "").to_numpy()
+
+    @property
+    def small(self) -> np.ndarray:
+        """Mask of the images that are too small to be found in another framing."""
+        side = self.frame[["width", "height"]].max(axis=1)
+        return self.readable & (side < MIN_SIDE).to_numpy()
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -73,11 +87,13 @@ class Films:
         return Films(
             frame=self.frame.iloc[np.arange(len(self))[rows]].reset_index(drop=True),
             thumbnails=self.thumbnails[rows],
+            fine=self.fine[rows],
             tiny=self.tiny[rows],
             histograms=self.histograms[rows],
             rings={width: ring[rows] for width, ring in self.rings.items()},
             hashes=self.hashes[rows],
             mirrored=self.mirrored[rows],
+            keypoints=[self.keypoints[row] for row in np.arange(len(self))[rows]],
         )
 
 
@@ -102,11 +118,13 @@ def measure_films(
     films = Films(
         frame=pd.DataFrame(),
         thumbnails=np.zeros((n, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8),
+        fine=np.zeros((n, FINE_SIDE, FINE_SIDE), np.uint8),
         tiny=np.zeros((n, 64), np.uint8),
         histograms=np.zeros((n, 32), np.float32),
         rings={w: np.zeros((n, _N_RING_STATISTICS), np.float32) for w in RING_WIDTHS},
         hashes=np.zeros((n, HASH_SIDE**2), bool),
         mirrored=np.zeros((n, HASH_SIDE**2), bool),
+        keypoints=[NO_KEYPOINTS] * n,
     )
 
     def one(row: int) -> dict[str, Any]:
@@ -191,11 +209,13 @@ def _images(films: Films, row: int, grey: Image.Image) -> None:
     films.thumbnails[row] = np.asarray(
         medium.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
     )
+    films.fine[row] = np.asarray(medium.resize((FINE_SIDE, FINE_SIDE), Image.Resampling.BOX))
     films.tiny[row] = np.asarray(medium.resize((8, 8), Image.Resampling.BOX)).ravel()
     counts = np.array(grey.histogram()[:256], dtype=np.float32)
     films.histograms[row] = counts.reshape(32, 8).sum(axis=1) / counts.sum()
     films.hashes[row] = imagehash.phash(medium, HASH_SIDE).hash.ravel()
     films.mirrored[row] = imagehash.phash(ImageOps.mirror(medium), HASH_SIDE).hash.ravel()
+    films.keypoints[row] = find_keypoints(grey)
     pixels = np.asarray(medium)
     for width in RING_WIDTHS:
         films.rings[width][row] = ring_statistics(pixels, width)

@@ -165,7 +165,7 @@ def _patient_parser(pattern: Any) -> Callable[[str], str | None]:
     if pattern is None:
         return lambda path: nih_patient(Path(path).name)
     if callable(pattern):
-        return lambda path: str(pattern(path) or "")
+        return lambda path: as_text([pattern(path)])[0]
     try:
         compiled = re.compile(pattern)
     except (re.error, TypeError) as error:

@@ -136,8 +136,8 @@ def from_table(
         raise ValueError(f"{path} has no rows; expected one per image")
     if rows := rows_without(files["path"]):
         raise ValueError(
-            f"{path}: rows {rows} (counted from 0) name no file in the column {columns['path']!r}; "
-            "expected one in every row: drop these rows"
+            f"{path}: no path in the column {columns['path']!r} of rows {rows} (counted from 0); "
+            "expected one per image: drop these rows"
         )
     if is_nih:
         files["patient"] = [name.zfill(8) if name else "" for name in files["patient"]]

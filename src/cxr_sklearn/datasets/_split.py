@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -15,6 +15,7 @@ from sklearn.utils import Bunch
 
 from ._duplicates import find_duplicates
 from ._films import measure_films
+from ._keypoints import MIN_SIDE
 from ._sources import check_sources, similar_sources
 
 
@@ -27,18 +28,23 @@ class SplitReport:
     patients : list of str
         Patients with images on both sides.
     duplicates : DataFrame
-        ``train``, ``test`` (paths), ``kind`` ("exact", "near" or "mirrored"), ``distance`` (bits
-        of 256) and ``correlation``.
+        ``train``, ``test`` (paths), ``kind`` ("exact", "near", "mirrored" or "reframed"),
+        ``distance`` (bits of 256) and ``correlation`` (of thumbnails; for a reframed pair of the
+        detail that both images show).
     sources : list of str
         Sources that both sides come from; a test on these says nothing of another hospital.
     unreadable : list of str
         Files that could not be compared. A split with such files is not clean.
+    small : list of str
+        Files of fewer than 128 pixels along the longer side. Copies of them are found in equal
+        framing only.
     """
 
     patients: list[str]
     duplicates: pd.DataFrame
     sources: list[str]
     unreadable: list[str]
+    small: list[str] = field(default_factory=list)
 
     @property
     def is_clean(self) -> bool:
@@ -70,6 +76,11 @@ class SplitReport:
                 f"files that could not be read, and were not compared: {len(self.unreadable)}"
                 f"{_named(self.unreadable)}"
             )
+        if self.small:
+            lines.append(
+                f"files compared in equal framing only: {len(self.small)} (smaller than "
+                f"{MIN_SIDE} pixels; use larger copies to find reframed duplicates)"
+            )
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -91,7 +102,7 @@ def check_split(train: Bunch, test: Bunch, *, n_jobs: int | None = None) -> Spli
     train, test : sklearn.utils.Bunch
         As a loader returns them, or :func:`select_rows` of one.
     n_jobs : int, default=None
-        Threads that read the files.
+        Threads that read and compare the files.
 
     Returns
     -------
@@ -99,9 +110,17 @@ def check_split(train: Bunch, test: Bunch, *, n_jobs: int | None = None) -> Spli
 
     Notes
     -----
-    Near-duplicates are pairs whose 256-bit perceptual hashes differ in at most 24 bits and whose
-    thumbnails correlate by 0.95 or more, mirrored or not. Images whose patient is not known count
-    as nobody's.
+    Near-duplicates have the same framing: their 256-bit perceptual hashes differ in at most 24
+    bits, and their thumbnails correlate by 0.95 or more, mirrored or not. Reframed duplicates show
+    the same exposure cropped, framed, rotated by some degrees, inverted or with other grey levels:
+    at least four keypoints agree on how one image lies on the other, and the fine detail that both
+    show correlates by 0.82 or more. The user guide lists the recall for each kind of copy.
+
+    A report without duplicates does not prove that there are none. Copies that are blurred
+    strongly, rotated by more than some degrees, or cropped to less than half are not found, and
+    images of fewer than 128 pixels are compared in equal framing only. Different images of one
+    patient are not duplicates: give the patients. Images whose patient is unknown are ignored in
+    the comparison of patients.
 
     Examples
     --------
@@ -115,7 +134,7 @@ def check_split(train: Bunch, test: Bunch, *, n_jobs: int | None = None) -> Spli
     """
     mine = measure_films(list(train.data[:, 0]), n_jobs)
     theirs = measure_films(list(test.data[:, 0]), n_jobs)
-    pairs = find_duplicates(mine, theirs)
+    pairs = find_duplicates(mine, theirs, n_jobs)
     duplicates = pd.DataFrame(
         {
             "train": mine.frame["path"].to_numpy()[pairs["first"].to_numpy(dtype=int)],
@@ -129,6 +148,7 @@ def check_split(train: Bunch, test: Bunch, *, n_jobs: int | None = None) -> Spli
         duplicates=duplicates,
         sources=[name for name in _both(train.sources, test.sources) if name],
         unreadable=unreadable,
+        small=[*mine.frame["path"][mine.small], *theirs.frame["path"][theirs.small]],
     )
 
 
