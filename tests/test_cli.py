@@ -346,9 +346,8 @@ def test_predict_names_rows_without_a_path(films, model, tmp_path, capsys):
     table.write_text(f"filename,label\n{name},\n,Normal\n", encoding="utf-8")
     arguments = [str(model[0]), str(table), "--root", str(films), "--out", str(tmp_path / "p.csv")]
     assert main(["predict", *arguments]) == 1
-    assert (
-        "rows 1 (counted from 0) name no file in the column 'filename'" in capsys.readouterr().err
-    )
+    err = capsys.readouterr().err
+    assert "no path in the column 'filename' of rows 1 (counted from 0)" in err
 
 
 def test_predict_names_files_that_do_not_exist(films, model, tmp_path, capsys):
