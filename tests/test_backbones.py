@@ -6,6 +6,7 @@ import copy
 import os
 import shutil
 import threading
+import warnings
 from urllib.error import URLError
 
 import numpy as np
@@ -196,6 +197,70 @@ class Auxiliary(ToyResNet):
         return super().forward(x), x
 
 
+class ZeroHead(ToyResNet):
+    """A step between the stages, and a classification layer whose output shows nothing of it."""
+
+    def __init__(self):
+        super().__init__()
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x))))))
+        x = self.layer4(torch.tanh(x) * 3 - 1)
+        return self.fc(torch.flatten(self.avgpool(x), 1))
+
+
+class ZeroHeadOfBatch(ToyResNet):
+    def __init__(self):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(8, track_running_stats=False)
+        nn.init.zeros_(self.fc.weight)
+
+
+class Softmax(ToyResNet):
+    def forward(self, x):
+        return torch.softmax(super().forward(x), 1)
+
+
+class NegativeVariance(ToyResNet):
+    def __init__(self):
+        super().__init__()
+        self.layer2.bn.running_var.fill_(-1)
+
+
+class Complex(ToyResNet):
+    def forward(self, x):
+        return super().forward(x).to(torch.complex64)
+
+
+class Viewing(ToyResNet):
+    def forward(self, x):
+        x = self.layer1(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(x)))
+        return self.fc(x.view(len(x), -1)[:, :32])
+
+
+def _scripted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch advises against scripting
+        return torch.jit.script(nn.Conv2d(3, 4, 3))
+
+
+class Lazy(ToyResNet):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.LazyLinear(5)
+
+
+class NoNames(ToyResNet):
+    stages = 5
+
+
+class SameNames(ToyResNet):
+    stages = ("layer1", "layer1", "fc")
+
+
 class _AddingBlock(nn.Module):
     def forward(self, x, y):
         return x + y
@@ -231,7 +296,7 @@ class Uncopiable(ToyResNet):
         (NoLinear, "head", ValueError, "no torch.nn.Linear"),
         (FourChannels, "head", ValueError, "takes 4 channels; expected 1"),
         (FunctionalStem, "layer3", ValueError, "as a child module, not as a function"),
-        (OneName, "head", TypeError, "its `stages` is 'fc'; expected a tuple of child names"),
+        (OneName, "head", TypeError, "its `stages` is 'fc'; expected a tuple of different child"),
         (NoImages, "head", ValueError, r"no torch\.nn\.Conv2d, so it takes no images"),
         (NoHead, "head", ValueError, "never calls its stage 'fc'"),
         (
@@ -241,14 +306,26 @@ class Uncopiable(ToyResNet):
             r"last stage 'classifier' of PoolingHead is given .*\(8, ",
         ),
         (PoolingHead, "late", ValueError, r"expected \(8,\), the inputs of its classification"),
-        (BatchDependent, "head", ValueError, "another output alone than next to another image"),
-        (BatchDependent, "layer2", ValueError, "another output alone than next to another image"),
-        (BatchDependent, "all", ValueError, "another output alone than next to another image"),
+        (BatchDependent, "head", ValueError, "other activations alone than next to other images"),
+        (BatchDependent, "layer2", ValueError, "other activations alone than next to other images"),
+        (BatchDependent, "all", ValueError, "other activations alone than next to other images"),
         (Random, "head", ValueError, "no randomness in eval mode"),
-        (Auxiliary, "head", ValueError, r"returns tuple for 2 images; .*switch off auxiliary"),
+        (Auxiliary, "head", ValueError, r"returns tuple for 5 images; .*switch off auxiliary"),
         (TwoInputs, "layer3", ValueError, r"calls its stage 'layer3' with 2 inputs; expected one"),
         (Failing, "head", ValueError, r"fails at image_size=16 \(AssertionError: Wrong image size"),
         (Uncopiable, "head", ValueError, "the Uncopiable that it returned cannot be copied"),
+        (ZeroHead, "layer4", ValueError, "as a child module, not as a function"),
+        (ZeroHeadOfBatch, "head", ValueError, "other activations alone than next to other images"),
+        (Softmax, "layer4", ValueError, "or after the last one, as a child module"),
+        (Softmax, "all", ValueError, "or after the last one, as a child module"),
+        (NegativeVariance, "head", ValueError, "enters the stage 'fc' .* is NaN or infinite"),
+        (NegativeVariance, "layer3", ValueError, "enters the stage 'layer3' .* is NaN or infinite"),
+        (Complex, "head", ValueError, r"returns a complex64 tensor of shape \(5, 5\)"),
+        (Viewing, "head", ValueError, r"replace view\(\) by flatten\(\) or reshape\(\)"),
+        (_scripted, "head", TypeError, "compiled TorchScript"),
+        (Lazy, "head", ValueError, "fc is a lazy module without weights; .* run it once"),
+        (NoNames, "head", TypeError, "its `stages` is 5; expected a tuple of different child"),
+        (SameNames, "head", TypeError, "expected a tuple of different child names"),
         (InPieces, "layer3", ValueError, "never calls its stage 'layer3'; expected it to call"),
     ],
 )
@@ -690,7 +767,30 @@ class _Crop(nn.Module):
         return x[:, :, : self.sides[0], : self.sides[1]]
 
 
+def _means(x):
+    return x.mean((1, 2, 3), keepdim=True)
+
+
+def _negating(is_negated):
+    """Return a network that negates some images, in a way that no digest of its code shows."""
+
+    def make():
+        net = ToyResNet()
+        layer = _Lambda(lambda x: torch.where(is_negated(x), -x, x))
+        net.conv1 = nn.Sequential(layer, net.conv1)
+        return net
+
+    return make
+
+
+def _never(x):
+    return torch.zeros_like(x, dtype=torch.bool)
+
+
 TWINS = {
+    "dark": (_negating(_never), _negating(lambda x: _means(x) < -1)),
+    "bright": (_negating(_never), _negating(lambda x: _means(x) > 0.1)),
+    "flat": (_negating(_never), _negating(lambda x: x.std((1, 2, 3), keepdim=True) < 0.3)),
     "integer": (lambda: _with_integer(1), lambda: _with_integer(2)),
     "tuple": (lambda: _with_layer(_Crop((4, 4))), lambda: _with_layer(_Crop((4, 3)))),
     "lambda": (
@@ -709,6 +809,7 @@ TWINS = {
 def test_backbones_that_compute_differently_share_no_activations(name, trainable, phantoms):
     """Two networks of equal weights and other behaviour each get their own features."""
     X, _ = phantoms
+    X = np.vstack([X, X // 8, 255 - X // 8, 120 + X // 16])  # dark, bright and flat ones
     options = {"weights": None, "trainable": trainable, "image_size": 16, "random_state": 0}
     shared = [ResNetFeatures(backbone=b, **options).fit_transform(X) for b in TWINS[name]]
     alone = []

@@ -109,6 +109,33 @@ def test_a_callback_that_cannot_be_copied_is_refused(kind, phantoms, tmp_path):
                 model.fit(*phantoms)
 
 
+def test_a_callback_with_the_name_of_one_of_ours_is_refused(phantoms):
+    """Skorch would refuse it after the trunk has run, and without the place."""
+    model = ResNetClassifier(**SMALL, callbacks=[("stopping", Callback())])
+    with pytest.raises(ValueError, match=r"callbacks\[0\] is named 'stopping', as one that every"):
+        model.fit(*phantoms)
+
+
+class Epochs(Callback):
+    """Note every epoch."""
+
+    def on_epoch_end(self, net, **_):
+        EPOCHS.append(net.history[-1, "epoch"])
+
+
+EPOCHS: list[int] = []
+
+
+@quiet
+def test_callbacks_see_the_epoch_in_which_training_stops(phantoms):
+    """Early stopping ends the epoch at once, and comes last."""
+    EPOCHS.clear()
+    options = {**SMALL, "max_epochs": 30, "tol": 10.0, "n_iter_no_change": 3}
+    model = ResNetClassifier(**options, callbacks=[Epochs()]).fit(*phantoms)
+    assert model.n_iter_ == 4
+    assert EPOCHS == [1, 2, 3, 4]
+
+
 class Pickling(Callback):
     """Pickle the net after each epoch, as a checkpoint with f_pickle does."""
 

@@ -7,11 +7,15 @@ import re
 import numpy as np
 import pytest
 import torch
+from imblearn import FunctionSampler
+from imblearn.combine import SMOTETomek
 from imblearn.over_sampling import SMOTE, RandomOverSampler
 from imblearn.pipeline import Pipeline
 from imblearn.under_sampling import RandomUnderSampler, TomekLinks
+from sklearn.decomposition import PCA
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import BatchScoring, Callback, EpochScoring, LRScheduler
 from torch import nn
 
@@ -20,11 +24,12 @@ from cxr_sklearn._augment import augmented, augmented_view
 from cxr_sklearn._device import place
 from cxr_sklearn._rows import Blueprint, TrainingRows
 from cxr_sklearn._sampling import resample as resample_problem
+from cxr_sklearn._sampling import share_factors
 from cxr_sklearn._tail import Tail
 from cxr_sklearn._training import RowDataset, Standardise, batch_bounds
 from cxr_sklearn.datasets import make_chest_phantoms
 
-from .toys import toy, wide_toy
+from .toys import ToyResNet, toy, wide_toy
 
 MODELS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
 SMALL = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0, "max_epochs": 5}
@@ -438,6 +443,99 @@ def test_a_ratio_of_several_classes_is_one_of_the_largest_or_smallest(sampler, s
     assert np.bincount(y_new).tolist() == sizes
 
 
+def test_a_ratio_in_a_pipeline_is_one_of_what_reaches_its_step(features):
+    """The second sampler sees the rows of the first, as in imbalanced-learn."""
+    values, _ = features
+    values, y = np.repeat(values, 5, axis=0), np.repeat([0, 1], [180, 20])
+    steps = [
+        ("up", RandomOverSampler(sampling_strategy=0.5, random_state=0)),
+        ("down", RandomUnderSampler(sampling_strategy=0.8, random_state=0)),
+    ]
+    _, expected = Pipeline(steps).fit_resample(values, y)
+    _, found, _ = resample(Pipeline(steps), rows_of(values, y), np.arange(200), y, seed=0)
+    assert np.bincount(found).tolist() == np.bincount(expected).tolist() == [112, 90]
+
+
+def test_a_ratio_leaves_the_other_classes_as_they_are(features):
+    """An under-sampler with replacement draws from the class that it shrinks only."""
+    values, _ = features
+    y = np.repeat([0, 1], [30, 10])
+    sampler = RandomUnderSampler(sampling_strategy=0.5, replacement=True)
+    ids, y_new, _ = resample(sampler, rows_of(values, y), np.arange(40), y, seed=0)
+    assert len(set(ids[y_new == 1])) == 10
+
+
+@pytest.mark.parametrize("transformer", [StandardScaler(), PCA(3)])
+def test_a_pipeline_that_transforms_rows_is_refused(transformer, phantoms):
+    """A network that is trained on transformed rows would predict from others."""
+    sampler = Pipeline([("change", transformer), ("up", SMOTE(k_neighbors=3))])
+    with pytest.raises(ValueError, match=r"step 'change' \(.*\) transforms the rows"):
+        ResNetClassifier(**SMALL, sampler=sampler).fit(*phantoms)
+
+
+def test_an_error_of_a_sampler_names_it_and_the_problem(phantoms):
+    """Too few images for its neighbours is said in one line."""
+    X, y = phantoms
+    keep = np.r_[np.flatnonzero(y != "Normal"), np.flatnonzero(y == "Normal")[:4]]
+    with pytest.raises(
+        ValueError, match=r"^sampler=SMOTE fails in the problem '.*Normal.*' \("
+    ) as e:
+        ResNetOvO(**SMALL, sampler=SMOTE(k_neighbors=10)).fit(X[keep], y[keep])
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "factor"),
+    [
+        (RandomOverSampler(), 9.0),
+        (RandomUnderSampler(), 1.0),
+        (SMOTETomek(smote=SMOTE(sampling_strategy=0.5, k_neighbors=3)), 4.5),
+        (SMOTETomek(), 9.0),
+        (TomekLinks(), 1.0),
+        (Pipeline([("up", RandomOverSampler(sampling_strategy=0.5))]), 4.5),
+        (FunctionSampler(), 1.0),
+    ],
+    ids=["over", "under", "tomek of half", "tomek", "clean", "pipeline", "function"],
+)
+def test_shares_of_samplers(sampler, factor, features):
+    """By how much the rare class grows for the final MLP, relative to the other one."""
+    values = np.repeat(features[0], 5, axis=0)
+    y = np.repeat([0, 1], [180, 20])
+    factors = share_factors(sampler, rows_of(values, y), np.arange(200), y, 0, "a against b")
+    if isinstance(sampler, RandomUnderSampler):
+        assert factors.tolist() == [pytest.approx(1 / 9), 1.0]
+    else:
+        assert factors.tolist() == [1.0, pytest.approx(factor)]
+
+
+@quiet
+@pytest.mark.parametrize("trainable", ["layer3", "all"])
+def test_batch_normalisation_that_a_network_freezes_stays_frozen(trainable, phantoms):
+    """Layers that a train() of the network keeps in eval mode have the statistics they had."""
+    X, y = phantoms
+    options = {**SMALL, "backbone": FrozenNorm, "trainable": trainable}
+    model = ResNetClassifier(**options).fit(X, y)
+    bn = model.net_.module_.body.layer3.bn
+    torch.testing.assert_close(bn.running_mean, torch.full((16,), 0.5))
+    torch.testing.assert_close(bn.running_var, torch.full((16,), 2.0))
+
+
+class FrozenNorm(ToyResNet):
+    """The usual idiom of fine-tuning with few images."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer3.bn.running_mean.fill_(0.5)
+        self.layer3.bn.running_var.fill_(2.0)
+
+    def train(self, mode=True):
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_sampler_that_removes_a_class_is_refused(kind, phantoms):
     """The error names the sampler and the binary problem; no tail has one output."""
@@ -456,17 +554,19 @@ def test_a_sampler_that_removes_a_class_is_refused(kind, phantoms):
 # -- early stopping -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tol", [0.0, 0.02, 10.0])
-def test_the_epoch_of_least_validation_loss_is_kept_whatever_tol(tol):
+@pytest.mark.parametrize(("tol", "patience"), [(0.0, 5), (0.02, 5), (10.0, 5), (10.0, 2)])
+def test_the_epoch_of_least_validation_loss_is_kept_whatever_tol(tol, patience):
     """How long training goes on depends on tol, the epoch that it returns to does not."""
     X, y = _rare(300, 0.5, 0)
-    options = {**SMALL, "image_size": 8, "max_epochs": 12, "n_iter_no_change": 20}
+    options = {**SMALL, "image_size": 8, "max_epochs": 60, "n_iter_no_change": patience}
     options |= {"early_stopping": True, "validation_fraction": 0.3, "class_weight": None}
     model = ResNetClassifier(**options, tol=tol).fit(X, y)
     held = model.validation_indices_
     loss = log_loss(y[held], model.predict_proba(X[held]))
     assert model.best_validation_score_ == pytest.approx(-loss, rel=1e-4)
-    assert np.argmax(model.validation_scores_) > 0  # the first is where tol=10 ends improvements
+    assert model.n_iter_ < 60
+    # the first is where tol=10 ends improvements
+    assert np.argmax(model.validation_scores_) > 0
 
 
 @quiet

@@ -6,13 +6,14 @@ import copy
 import functools
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torchvision
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ._device import seeded
 from ._weights import check_weights, imagenet_state, load_state, load_tensors, weights_version
@@ -195,6 +196,7 @@ def _own_copy(net: Any) -> nn.Module:
             f"backbone() returned {type(net).__name__}; expected a torch.nn.Module with the "
             f"children {', '.join(RESNET_STAGES)}, or with an attribute `stages` naming its own"
         )
+    _check_kind(net)
     try:
         return copy.deepcopy(net)
     except Exception as error:  # whatever the network holds decides what it raises
@@ -202,8 +204,25 @@ def _own_copy(net: Any) -> nn.Module:
         raise ValueError(
             f"backbone: the {type(net).__name__} that it returned cannot be copied ({reason}); "
             "expected one that can, because each binary problem trains a copy: return a network "
-            "that holds parameters and buffers only, outside of a computation graph"
+            "that holds parameters and buffers only, outside of a computation graph, and use "
+            "torch.nn.utils.parametrizations.weight_norm where it normalises weights"
         ) from error
+
+
+def _check_kind(net: nn.Module) -> None:
+    """Raise if a network is not made of modules that can be cut and trained."""
+    for name, module in net.named_modules():
+        where = name or type(net).__name__
+        if isinstance(module, torch.jit.ScriptModule):
+            raise TypeError(
+                f"backbone: {where} is a compiled TorchScript module, which can be neither cut nor "
+                "trained again; expected a torch.nn.Module: return the network that it was made of"
+            )
+        if any(map(is_lazy, module.parameters(recurse=False))):
+            raise ValueError(
+                f"backbone: {where} is a lazy module without weights; expected a network with "
+                "weights: run it once on an image before it is returned"
+            )
 
 
 @functools.lru_cache(maxsize=4)
@@ -220,7 +239,8 @@ def _named_network(backbone: str, weights: tuple[str, ...] | None, seed: int) ->
 
 def _frozen(net: nn.Module, stages: tuple[str, ...]) -> Network:
     check_weights(net)
-    net = net.eval().requires_grad_(False)
+    net.eval()
+    net.requires_grad_(False)
     network = Network(net, stages, _fingerprint(net))
     _ = network.in_channels, network.head_width  # a bad backbone fails here, not after an epoch
     return network
@@ -229,8 +249,15 @@ def _frozen(net: nn.Module, stages: tuple[str, ...]) -> Network:
 def _stage_names(net: nn.Module) -> tuple[str, ...]:
     """Return the stages of a user's network, or say what is wrong with it."""
     stages = getattr(net, "stages", RESNET_STAGES)
-    if isinstance(stages, str) or not all(isinstance(name, str) for name in stages):
-        raise TypeError(f"backbone: its `stages` is {stages!r}; expected a tuple of child names")
+    names = [] if isinstance(stages, str) or not isinstance(stages, Iterable) else list(stages)
+    if (
+        not names
+        or not all(isinstance(name, str) for name in names)
+        or len(set(names)) < len(names)
+    ):
+        raise TypeError(
+            f"backbone: its `stages` is {stages!r}; expected a tuple of different child names"
+        )
     children = [name for name, _ in net.named_children()]
     missing = [name for name in stages if name not in children]
     if missing or len(stages) < 1:

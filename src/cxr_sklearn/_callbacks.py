@@ -123,13 +123,14 @@ def _write_apart(callback: Callback, problem: str, folders: dict[str, str]) -> N
     directory = getattr(callback, "dirname", None)
     if not isinstance(directory, (str, os.PathLike)):
         return
+    directory = os.path.expanduser(directory)
     if not any(os.path.dirname(file) for file in files.values()):
-        callback.dirname = _own_folder(os.fspath(directory), problem, folders)
+        callback.dirname = _own_folder(directory, problem, folders)
         return
     # files in folders of their own: skorch makes none of these, and joins absolute ones to nothing
     callback.dirname = ""
     for name, file in files.items():
-        folder, base = os.path.split(os.path.join(directory, file))
+        folder, base = os.path.split(os.path.join(directory, os.path.expanduser(file)))
         setattr(callback, name, os.path.join(_own_folder(folder, problem, folders), base))
 
 

@@ -50,6 +50,13 @@ def check_layer_sizes(name: str, sizes: Any) -> None:
         )
 
 
+# names of the callbacks that every tail has, skorch's among them
+_OWN_CALLBACKS = {
+    *("best_epoch", "epoch_line", "schedule", "stopping"),
+    *("epoch_timer", "print_log", "train_loss", "valid_acc", "valid_loss"),
+}
+
+
 def check_callbacks(callbacks: Sequence[Any] | None) -> None:
     """Raise unless each callback is one that skorch takes, and can be copied."""
     for i, item in enumerate(callbacks or ()):
@@ -60,6 +67,11 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> None:
             raise ValueError(
                 f"callbacks[{i}] is {item!r}; expected a skorch callback, its class, or a pair "
                 "(name, callback): derive your own from skorch.callbacks.Callback"
+            )
+        if named and item[0] in _OWN_CALLBACKS:
+            raise ValueError(
+                f"callbacks[{i}] is named {item[0]!r}, as one that every network has; expected "
+                "another name: rename it"
             )
         try:
             copy.deepcopy(callback)

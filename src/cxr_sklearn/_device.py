@@ -136,6 +136,15 @@ def place(module: nn.Module, device: torch.device) -> nn.Module:
     return module.to(memory_format=torch.channels_last)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, which callers may answer with smaller batches."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("out of memory", "allocate memory", "not enough memory")
+    )
+
+
 def cuda_devices() -> list[int]:
     """Return the CUDA devices in use, whose generators torch.manual_seed changes too."""
     return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []

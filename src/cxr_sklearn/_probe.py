@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,9 @@ from torch import nn
 
 from ._backbones import Network
 from ._decode import one_line
-from ._device import seeded, threads_for
+from ._device import is_out_of_memory, seeded, threads_for
 
-N_IMAGES = 2
+# of the greatest value: rounding differs between batches of other lengths
 _TOLERANCE = 1e-3
 
 
@@ -22,17 +23,22 @@ class _UnsuitableStageError(ValueError):
 
 
 def probe_images(channels: int, image_size: int) -> torch.Tensor:
-    """Return the fixed images: noise, and a ramp from dark to bright.
+    """Return the fixed images: noise, a ramp, a dark one, a framed bright one, and a flat one.
 
     Returns
     -------
-    Tensor of shape (2, channels, image_size, image_size), float32
+    Tensor of shape (5, channels, image_size, image_size), float32
         In the range of normalised images.
     """
-    noise = np.random.default_rng(0).normal(size=(channels, image_size, image_size))
-    ramp = np.linspace(-2, 2, image_size)
-    images = np.stack([noise, np.broadcast_to(ramp[:, None] * 0.9 + ramp * 0.3, noise.shape)])
-    return torch.from_numpy(images.astype(np.float32))
+    side = image_size
+    noise = np.random.default_rng(0).normal(size=(channels, side, side))
+    ramp = np.linspace(-2, 2, side)
+    bright = np.full((side, side), -2.1)
+    frame = side // 8
+    bright[frame : side - frame, frame : side - frame] = 2
+    images = [noise, 0.9 * ramp[:, None] + 0.3 * ramp, 0.1 * noise - 2, bright, 0.02 * noise + 0.2]
+    stacked = np.stack([np.broadcast_to(image, noise.shape) for image in images])
+    return torch.from_numpy(stacked.astype(np.float32))
 
 
 def probe(network: Network, trainable: str, image_size: int) -> tuple[str, tuple[int, ...]]:
@@ -66,26 +72,27 @@ def probe(network: Network, trainable: str, image_size: int) -> tuple[str, tuple
     name = type(network.module).__name__
     images = probe_images(network.in_channels, image_size)
     last = network.stages[-1]
-    stages = {last} if trainable in ("head", "all") else {last, trainable}
+    cut = last if trainable in ("head", "all") else trainable
     with torch.inference_mode(), seeded(0), threads_for(1):
-        whole, reached = _run(network, stages, images)
-        alone, _ = _run(network, stages, images[:1])
-    _check_alone(whole[:1], alone, name)
+        reached = _run(network, {last, cut}, images)
+        alone = _run(network, {last, cut}, images[:1])
     _check_features(reached[last], network, name)
+    for stage in (cut, last):
+        _check_finite(reached[stage], stage, name)
+        _check_alone(reached[stage][:1], alone[stage], name)
+    if trainable != "head":
+        inputs = images if trainable == "all" else reached[cut]
+        _check_tail(network, trainable, inputs, reached[last], name)
     if trainable == "all":
         return "", (1, image_size, image_size)
-    activations = reached[last if trainable == "head" else trainable]
-    if trainable not in ("head", last):
-        _check_tail(network, trainable, activations, whole, name)
+    activations = reached[cut]
     digest = hashlib.blake2b(str(tuple(activations.shape)).encode(), digest_size=16)
     digest.update(activations.float().contiguous().numpy().tobytes())
     return digest.hexdigest(), tuple(activations.shape[1:])
 
 
-def _run(
-    network: Network, stages: set[str], images: torch.Tensor
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return the network's output, and what enters some of its stages."""
+def _run(network: Network, stages: set[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return what enters some stages of a network."""
     name = type(network.module).__name__
     reached: dict[str, torch.Tensor] = {}
 
@@ -109,16 +116,15 @@ def _run(
     ]
     try:
         output = network.module(images.clone())
-    except (MemoryError, _UnsuitableStageError):
+    except _UnsuitableStageError:
         raise
     except Exception as error:  # it is the user's code
-        if "memory" in str(error):  # PyTorch's own error, which callers may catch
+        if is_out_of_memory(error):
             raise
-        reason = one_line(str(error).split("\n")[0])
         raise ValueError(
             f"backbone: forward() of {name} fails at image_size={images.shape[-1]} "
-            f"({type(error).__name__}: {reason}); expected a network that takes float32 images of "
-            f"{images.shape[1]} channels and this size: it may need larger images (image_size)"
+            f"({_reason(error)}); expected a network that takes float32 images of "
+            f"{images.shape[1]} channels and this size: {_remedy(error)}"
         ) from error
     finally:
         for hook in hooks:
@@ -129,25 +135,60 @@ def _run(
             f"backbone: forward() of {name} never calls its stage {missing[0]!r}; expected it to "
             "call each stage as a whole"
         )
-    if not isinstance(output, torch.Tensor) or output.ndim != 2:
-        found = type(output).__name__
-        if isinstance(output, torch.Tensor):
-            found = f"a tensor of shape {tuple(output.shape)}"
+    _check_output(output, len(images), name)
+    return reached
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(str(error).split(chr(10))[0])}"
+
+
+def _remedy(error: Exception) -> str:
+    if "view size is not compatible" in str(error):
+        # images come in the channels-last layout, which convolutions are faster in
+        return "replace view() by flatten() or reshape(), which work in every memory layout"
+    return "it may need larger images (image_size)"
+
+
+def _check_output(output: Any, n_images: int, name: str) -> None:
+    """Refuse a network that returns anything but one vector of real numbers per image."""
+    if isinstance(output, torch.Tensor) and output.ndim == 2 and output.is_floating_point():
+        return
+    found = type(output).__name__
+    if isinstance(output, torch.Tensor):
+        dtype = str(output.dtype).removeprefix("torch.")
+        found = f"a {dtype} tensor of shape {tuple(output.shape)}"
+    raise ValueError(
+        f"backbone: forward() of {name} returns {found} for {n_images} images; expected one "
+        "real tensor (n_images, n_outputs): switch off auxiliary outputs, or wrap the network"
+    )
+
+
+def _check_finite(activations: torch.Tensor, stage: str, name: str) -> None:
+    """Refuse a network whose activations are NaN or infinite."""
+    if not torch.isfinite(activations).all():
         raise ValueError(
-            f"backbone: forward() of {name} returns {found} for {len(images)} images; expected one "
-            "tensor (n_images, n_outputs): switch off auxiliary outputs, or wrap the network"
+            f"backbone: what enters the stage {stage!r} of {name} is NaN or infinite for ordinary "
+            "images; expected finite activations: correct the weights and the running statistics"
         )
-    return output, reached
+
+
+def _are_close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are equal up to rounding, relative to their greatest value."""
+    if one.shape != other.shape:
+        return False
+    scale = float(one.abs().max()) if one.numel() else 0.0
+    return torch.allclose(one, other, rtol=0, atol=_TOLERANCE * scale)
 
 
 def _check_alone(together: torch.Tensor, alone: torch.Tensor, name: str) -> None:
-    """Refuse a network that gives an image another output next to other images."""
-    if torch.allclose(together, alone, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
+    """Refuse a network that gives an image other activations next to other images."""
+    if _are_close(together, alone):
         return
     raise ValueError(
-        f"backbone: {name} gives an image another output alone than next to another image, so its "
-        "activations cannot be kept by image; expected an output that depends on the image only: "
-        "use normalisation with running statistics (track_running_stats=True), and no randomness "
+        f"backbone: {name} gives an image other activations alone than next to other images, so "
+        "these cannot be kept by image; expected activations that depend on the image only: use "
+        "normalisation with running statistics (track_running_stats=True), and no randomness "
         "in eval mode"
     )
 
@@ -166,33 +207,28 @@ def _check_features(features: torch.Tensor, network: Network, name: str) -> None
 
 
 def _check_tail(
-    network: Network, trainable: str, activations: torch.Tensor, whole: torch.Tensor, name: str
+    network: Network, trainable: str, inputs: torch.Tensor, expected: torch.Tensor, name: str
 ) -> None:
-    """Compare the tail to the whole network.
+    """Compare the tail to the whole network, by what enters the classification layer.
 
     A cut assumes that what is below it is done by child modules. Steps that ``forward`` takes
-    between them are repeated by the tail, which no structural check can see.
+    between them are repeated by the tail, which no structural check can see. The classification
+    layer itself is replaced, and one that is still zero would hide every difference.
     """
-    _, tail = network.cut(trainable)
     try:
         with torch.inference_mode():
-            parts = tail(activations.clone())
+            features = network.body(trainable)(inputs.clone()).flatten(1)
     except Exception as error:  # it is the user's code
-        if "memory" in str(error):
+        if is_out_of_memory(error):
             raise
-        reason = one_line(str(error).split("\n")[0])
         raise ValueError(
             f"backbone: cut at trainable={trainable!r}, the stages of {name} from there on fail on "
-            f"what reaches them ({type(error).__name__}: {reason}); write every step that its "
-            "forward() takes before that stage as a child module, not as a function"
+            f"what reaches them ({_reason(error)}); write every step that its forward() takes "
+            "before that stage as a child module, not as a function"
         ) from error
-    same_shape = whole.shape == parts.shape
-    if same_shape and torch.allclose(
-        whole, parts, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True
-    ):
-        return
-    raise ValueError(
-        f"backbone: cut at trainable={trainable!r}, the stages from there on do not give what "
-        f"{name} gives; write every step that its forward() takes before that stage as a child "
-        "module, not as a function"
-    )
+    if not _are_close(expected, features):
+        raise ValueError(
+            f"backbone: cut at trainable={trainable!r}, the stages from there on do not give what "
+            f"{name} gives to its last stage; write every step that its forward() takes before "
+            "that stage, or after the last one, as a child module, not as a function"
+        )

@@ -227,9 +227,7 @@ class Tail(ClassifierMixin, BaseEstimator):
             threshold_mode="abs",
             sink=_silent,
         )
-        callbacks: list[Any] = [("stopping", stopping)]
-        if valid is not None:
-            callbacks.append(("best_epoch", BestEpoch()))
+        callbacks: list[Any] = [] if valid is None else [("best_epoch", BestEpoch())]
         n_batches = len(batch_bounds(len(dataset), self.batch_size))
         schedule = scheduler(self.lr_schedule, self.lr, n_batches * self.max_epochs)
         if schedule is not None:
@@ -251,7 +249,8 @@ class Tail(ClassifierMixin, BaseEstimator):
             iterator_valid=RowBatches,
             train_split=None if valid is None else predefined_split(valid),
             # the user's own stay as they were given, without this fit's optimizer and data
-            callbacks=[*callbacks, *own_callbacks(self.callbacks, problem)],
+            # it ends an epoch at once, so that callbacks after it would miss the last one
+            callbacks=[*callbacks, *own_callbacks(self.callbacks, problem), ("stopping", stopping)],
             callbacks__print_log=None,
             callbacks__valid_acc=None,
             classes=list(range(len(self.classes_))),
@@ -359,8 +358,11 @@ class Chain(Tail):
         values = np.asarray(X, dtype=np.float32)
         own = self.rows.with_values(values, made=False)
         if self.sampler is not None:
-            train = ~own.is_validation
-            factors = share_factors(self.sampler, values[train], y[train], int(self.random_state))
+            train = np.flatnonzero(~own.is_validation)
+            problem = own.problem(train, y[train])
+            factors = share_factors(
+                self.sampler, self.rows, train, y[train], int(self.random_state), problem
+            )
             own.sample_weight = own.sample_weight * factors[y]
         self._fit(own, np.arange(len(values)), y)
         self.predicted_classes_ = np.unique(self.predict(values))
@@ -399,10 +401,13 @@ def _settle_batch_norm(module: TailModule, dataset: RowDataset, batch_size: int,
     variance between them, which is most of it where the rows are listed class by class. The order
     is shuffled, because each layer sees its input as the batch normalised it.
     """
+    module.train()  # a network may keep layers frozen by a train() of its own
     layers = [
         m
         for m in module.modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_var is not None
+        if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        and m.training
+        and m.running_var is not None
     ]
     if not layers:
         return

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from ._device import autocast, to_device
+from ._device import autocast, is_out_of_memory, to_device
 from ._rows import Blueprint, TrainingRows
 
 
@@ -133,7 +133,7 @@ class TailModule(nn.Module):
         try:
             values = self.body(x)
         except Exception as error:
-            if "memory" in str(error):  # PyTorch's own error, which callers may catch
+            if is_out_of_memory(error):
                 raise
             reason = str(error).split("\n")[0]
             raise ValueError(

@@ -30,6 +30,7 @@ from ._device import (
     autocast,
     autocast_dtype,
     in_worker,
+    is_out_of_memory,
     place,
     resolve_device,
     to_device,
@@ -165,7 +166,8 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     Attributes
     ----------
     module_ : torch.nn.Module
-        The frozen network below the cut.
+        The frozen network below the cut. The models of a process that have a named backbone in
+        common share it, so it must not be changed.
     n_features_in_ : int
         Pixels per image, or 1 for a column of paths.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -480,9 +482,9 @@ def on_cpu(module: nn.Module) -> nn.Module:
 
 
 def _explained(error: RuntimeError, image_size: int) -> Exception:
-    reason = str(error).split("\n")[0]
-    if "out of memory" in reason:
+    if is_out_of_memory(error):
         return error
+    reason = str(error).split("\n")[0]
     return ValueError(
         f"backbone: its forward pass fails at image_size={image_size} ({reason}); expected a "
         "network that takes float32 images of this size: it may need larger images (image_size)"

@@ -13,8 +13,12 @@ import torch
 import torchvision
 from torch import nn
 
+from ._decode import one_line
 from ._files import user_path
 from ._row_file import file_version
+
+# characters of a name that a message shows
+_LONGEST = 200
 
 # The fits of a search follow each other at once: a download that failed is not tried again within
 # this many seconds, or a machine without a network would wait for as many timeouts as fits.
@@ -105,7 +109,7 @@ def read_state(weights: str | os.PathLike) -> dict[str, torch.Tensor]:
     """
     path = existing_weights(weights)
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             state = safetensors.torch.load_file(path)
         else:
             # PyTorch warns of old storages and of sparse tensors, which are checked below
@@ -281,4 +285,4 @@ def _dtype(tensor: torch.Tensor) -> str:
 
 def _some(names: list[str], separator: str = ", ", most: int = 3) -> str:
     rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return separator.join(names[:most]) + rest
+    return separator.join(one_line(name)[:_LONGEST] for name in names[:most]) + rest
