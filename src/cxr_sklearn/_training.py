@@ -311,16 +311,18 @@ class TailNet(NeuralNetClassifier):
 
     def initialize_callbacks(self) -> TailNet:
         super().initialize_callbacks()
-        # what happens in a batch is told only where somebody listens: a head learns from a batch in
-        # the time that telling takes
-        self.batch_is_told_ = any(_hears(callback) for _, callback in self.callbacks_)
+        # Batches are reported only to callbacks that have something to do in each: a report takes
+        # as long as a step of a small head.
+        self.has_batch_hooks_ = any(
+            _overrides_batch_hooks(callback) for _, callback in self.callbacks_
+        )
         return self
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Callable, **fit_params: Any
     ) -> None:
         self._set_training(training)
-        if iterator is None or self.batch_is_told_:
+        if iterator is None or self.has_batch_hooks_:
             super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
             return
         losses, sizes = [], []
@@ -348,7 +350,7 @@ class TailNet(NeuralNetClassifier):
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
-        if self.batch_is_told_:
+        if self.has_batch_hooks_:
             parameters = list(self.get_all_learnable_params())
             self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
         if self.scaler is None:
@@ -392,7 +394,7 @@ def _weighted_loss(
     return torch.dot(losses, weights)
 
 
-def _hears(callback: Callback) -> bool:
+def _overrides_batch_hooks(callback: Callback) -> bool:
     """Whether a callback has something to do in each batch."""
     events = ("on_batch_begin", "on_batch_end", "on_grad_computed")
     return any(getattr(type(callback), e) is not getattr(Callback, e) for e in events)
