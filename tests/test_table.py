@@ -260,6 +260,22 @@ def test_patients_in_folders(tree, folders):
     assert again.groups.tolist() == bunch.groups.tolist()
 
 
+@pytest.mark.parametrize("is_below", [True, False])
+@pytest.mark.parametrize("is_relative", [True, False])
+def test_absolute_names_load_whatever_root_is(tree, monkeypatch, tmp_path, is_below, is_relative):
+    """Files named by absolute paths are found, and so are their patients, below root or not."""
+    names = ["patient00001/study1/view1_frontal.jpg", "patient00002/study1/view1_frontal.jpg"]
+    folder = tree(*names, "empty/other.jpg", "plain.jpg")
+    paths = [str(folder / name) for name in [*names, "plain.jpg"]]
+    monkeypatch.chdir(tmp_path)
+    root = folder if is_below else folder / "empty"
+    root = Path(os.path.relpath(root)) if is_relative else root
+    table = pd.DataFrame({"filename": paths, "label": ["a", "b", "b"]})
+    bunch = load_xray_table(table, root=root)
+    assert bunch.data[:, 0].tolist() == paths
+    assert bunch.groups.tolist() == ["patient00001", "patient00002", paths[2]]
+
+
 def test_rows_of_one_file_that_agree_become_one(tree):
     """A row per box: columns that differ are left out, and DESCR says so."""
     root = tree("0a.dcm", "0b.dcm")

@@ -107,8 +107,8 @@ def listed_bunch(
     paths = [path for name in listing.names if (path := found[name]) is not None]
 
     def patient(path: Path, name: str) -> str:
-        told = patient_of(str(path)) if patient_of else patient_of_path(relative(path, root))
-        return str(told or name)
+        found = patient_of(str(path)) if patient_of else patient_of_path(_seen_from(path, root))
+        return str(found or name)
 
     return make_bunch(
         title=f"Chest X-rays of the table {Path(where).name!r}",
@@ -123,6 +123,17 @@ def listed_bunch(
         missing=missing,
         notes=[*notes, *more],
     )
+
+
+def _seen_from(path: Path, root: Path) -> str:
+    """Return `path` relative to `root` if it is below, else the whole path.
+
+    A table may name files by absolute paths, which `root` need not contain, and `root` may be
+    relative to the working directory.
+    """
+    if not path.is_relative_to(root):
+        path, root = Path(os.path.abspath(path)), Path(os.path.abspath(root))
+    return relative(path, root) if path.is_relative_to(root) else path.as_posix()
 
 
 def _hint(missing: Sequence[str], root: Path) -> str:
