@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._checks import is_blank, is_missing
+
 # letters of a word in which a difference of one letter counts as a typing error
 _LEAST_WORD = 4
 
@@ -28,14 +30,14 @@ def check_sources(y: Any, sources: Any) -> None:
     ValueError
         If a source is unknown, there is one source only, or a class comes from one only.
     """
-    column = pd.Series(np.asarray(sources, dtype=object))
-    unknown = int((column.isna() | (column == "")).sum())
+    values = np.asarray(sources, dtype=object)
+    unknown = sum(is_missing(value) or is_blank(value) for value in values)
     if unknown:
         raise ValueError(
             f"groups: the source of {unknown} images is not known; expected one for every "
             "image: leave these out, or they would count as a hospital of their own"
         )
-    found = pd.crosstab(np.asarray(y), np.asarray(sources)) > 0
+    found = pd.crosstab(np.asarray(y), values) > 0
     if found.shape[1] < 2:
         raise ValueError(
             f"all images come from one source ({found.columns[0]}); expected 2 or more: no "
