@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cxr_sklearn.datasets import load_xray_table, patient_from_covidx
+from cxr_sklearn.datasets import _selection, load_xray_table, patient_from_covidx
 
 from .toys import same
 
@@ -600,3 +600,28 @@ def test_what_is_not_there_is_an_error(tree):
         load_xray_table(root, root=root)
     with pytest.raises(NotADirectoryError, match=r"^root='gone': found nothing; expected a folder"):
         load_xray_table(csv(root, TABLE), root="gone")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_list_of_files_is_read_as_tables_are(tree, encoding):
+    """A list may be in UTF-16, and U+0085, U+2028 or a form feed in a name do not end a line."""
+    names = ["a\x85b.png", "c\u2028d.png", "e\x0cf.png"]
+    root = tree(*names)
+    path = root / "list.txt"
+    path.write_bytes("\r\n".join([*names, "", ""]).encode(encoding))
+    files = _selection.from_list(str(path))
+    assert files["path"].tolist() == [str(root / name) for name in names]
+    path.write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"list\.txt: unknown encoding"):
+        _selection.from_list(str(path))
+
+
+def test_lists_and_tables_explain_missing_files_alike(tree):
+    """Both messages give the remedy that the names suggest."""
+    root = tree("a.png", "b.png")
+    (root / "list.txt").write_text("films/a.png\nfilms/b.png\n", encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match="-missing some: the names begin with 'films'"):
+        _selection.from_list(str(root / "list.txt"))
+    table = pd.DataFrame({"filename": ["films/a.png"], "label": ["x"]})
+    with pytest.raises(FileNotFoundError, match="'list' some: the names begin with 'films'"):
+        load_xray_table(table, root=root)
