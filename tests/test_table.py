@@ -625,3 +625,25 @@ def test_lists_and_tables_explain_missing_files_alike(tree):
     table = pd.DataFrame({"filename": ["films/a.png"], "label": ["x"]})
     with pytest.raises(FileNotFoundError, match="'list' some: the names begin with 'films'"):
         load_xray_table(table, root=root)
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;", "sep=|", "sep=\t"])
+def test_the_delimiter_of_a_first_line_of_excel_counts(tree, first):
+    """The line is no heading."""
+    root = tree("1.png", "2.png")
+    delimiter = first.strip('"')[-1]
+    rows = ["filename;label;a,b,c", "1.png;x;1,5", "2.png;y;2"]
+    text = "\n".join([first, *(row.replace(";", delimiter) for row in rows), ""])
+    bunch = load_xray_table(csv(root, text), root=root)
+    assert bunch.target.tolist() == ["x", "y"]
+    assert bunch.frame["a,b,c"].tolist() == ["1,5", "2"]
+
+
+@pytest.mark.parametrize("label", ["label", "label (N, P, or X, Y)"])
+def test_the_delimiter_is_the_one_that_gives_the_required_columns(tree, label):
+    """Headings may contain more commas than there are columns."""
+    root = tree("1.png", "2.png")
+    text = f"filename;{label};note, with, many, commas\n1.png;x;a\n2.png;y;b\n"
+    bunch = load_xray_table(csv(root, text), root=root, label=label)
+    assert bunch.target.tolist() == ["x", "y"]
+    assert bunch.frame["note, with, many, commas"].tolist() == ["a", "b"]

@@ -272,7 +272,7 @@ def _class_folder(path: Path, root: Path) -> str | None:
 
 def _read_labels(labels: Any, on: str, label: str) -> dict[str, str]:
     """Return the label of each key; messages name no key, for keys may identify patients."""
-    table = read_table(labels, "labels")
+    table = read_table(labels, "labels", [on, label])
     keys = text_of(table, on, "labels", "the column that on= names")
     values = text_of(table, label, "labels", "one of these as label=")
     for column, cells in ((on, keys), (label, values)):

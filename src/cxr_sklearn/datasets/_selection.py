@@ -123,7 +123,7 @@ def from_table(
         empty: a file needs no label to be predicted.
     """
     columns = dict(NIH) if is_nih else columns
-    table = read_table(path, "DATA")
+    table = read_table(path, "DATA", [name for name in columns.values() if name])
     required = list(columns) if is_nih else ["path", *required]
     files = pd.DataFrame(
         {

@@ -143,7 +143,8 @@ def load_xray_table(
     root = check_folder(root, "root", "a folder with the images of the table")
     check_on_missing(on_missing)
     where = os.fspath(table) if isinstance(table, (str, os.PathLike)) else "table"
-    frame = read_table(table, "table")
+    named = NIH.values() if preset == "nih" else [path, label, patient, source]
+    frame = read_table(table, "table", [name for name in named if isinstance(name, str)])
     join = patient if isinstance(patient, str) else "patient"
     if preset is not None:
         frame, path, label, patient = _as_preset(frame, preset, where)
@@ -230,7 +231,7 @@ def _with_patients(
             "patients is joined on the column of patients, but there is none; expected "
             "patient=<its name> with it"
         )
-    second = read_table(patients, "patients")
+    second = read_table(patients, "patients", [join])
     if preset == "nih":
         second = second.rename(columns=_NIH_COLUMNS)
     keys = text_of(second, join, "patients", f"a column {join!r}, as in the table")
