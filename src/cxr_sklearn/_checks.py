@@ -107,7 +107,7 @@ def check_none_missing(name: str, values: Any, remedy: str) -> None:
 
     Pass a list as it was given: in an array of strings, NaN has become the string ``"nan"``.
     """
-    elements = _elements(values)
+    elements = elements_of(values)
     if elements.dtype.kind in "biuSU":
         return
     for i, value in enumerate(elements):
@@ -115,7 +115,7 @@ def check_none_missing(name: str, values: Any, remedy: str) -> None:
             raise ValueError(f"{name}[{i}] is {value}; expected a value per image: {remedy}")
 
 
-def _elements(values: Any) -> np.ndarray:
+def elements_of(values: Any) -> np.ndarray:
     """Return values as an array of shape (n,), without converting the elements of a list."""
     return np.ravel(np.asarray(values, dtype=None if hasattr(values, "dtype") else object))
 
@@ -132,7 +132,7 @@ def is_blank(value: Any) -> bool:
 
 def check_none_blank(name: str, values: Any, remedy: str) -> None:
     """Raise if a value is a string that is empty or has spaces only."""
-    elements = _elements(values)
+    elements = elements_of(values)
     if elements.dtype.kind not in "OU":
         return
     for i, value in enumerate(elements):
