@@ -55,8 +55,11 @@ def test_files_of_an_earlier_fit_stay(kind, phantoms, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.pt"))
 
 
-def test_files_in_folders_of_their_own_are_kept_apart(tmp_path):
+def test_files_in_folders_of_their_own_are_kept_apart(tmp_path, monkeypatch):
     """Paths in the names of files, absolute ones too, lead to a new folder in the same place."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)  # the files of the first callback that have no folder go there
     weights = str(tmp_path / "weights" / "params.pt")
     makers = [
         lambda: Checkpoint(f_params=weights, f_history=None),
@@ -68,6 +71,7 @@ def test_files_in_folders_of_their_own_are_kept_apart(tmp_path):
         assert [path.name for path in paths] == ["params.pt"] * 2
         assert [path.parent.name for path in paths] == ["a-b-against-c", "a-b-against-c-2"]
         assert all(path.parent.is_dir() for path in paths)
+    assert sorted(path.name for path in here.iterdir()) == ["a-b-against-c", "a-b-against-c-2"]
 
 
 def test_callbacks_that_share_a_folder_go_on_sharing_one(tmp_path):

@@ -142,6 +142,26 @@ def test_a_blank_patient_is_named(phantoms):
     groups = np.array(["", "p1", ""] * 20)
     message = error_of(ResNetClassifier(**SMALL, early_stopping=True), X, y, groups=groups)
     assert message.startswith("groups[0] is an empty string; expected a value per image")
+    groups = np.array(["p0", "  ", "p1"] * 20).tolist()
+    message = error_of(ResNetClassifier(**SMALL, early_stopping=True), X, y, groups=groups)
+    assert message.startswith("groups[1] is the blank string '  '; expected a value per image")
+
+
+@pytest.mark.parametrize("missing", [np.nan, pd.NA, None], ids=repr)
+@pytest.mark.parametrize("as_given", [list, tuple, lambda v: [[x] for x in v]])
+def test_a_missing_value_in_a_list_of_strings_is_named(missing, as_given, phantoms):
+    """A list is checked before it becomes an array, in which NaN is the string "nan"."""
+    X, y = phantoms
+    model = ResNetClassifier(**SMALL, early_stopping=True)
+    groups = [f"p{i}" for i in range(len(X))]
+    groups[2] = groups[4] = missing
+    message = error_of(model, X, y, groups=as_given(groups))
+    assert message.startswith(f"groups[2] is {missing}; expected a value per image")
+    labels = y.tolist()
+    labels[3] = missing
+    if as_given in (list, tuple):
+        message = error_of(model, X, as_given(labels))
+        assert message.startswith(f"y[3] is {missing}; expected a value per image")
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -373,6 +375,18 @@ def test_changed_input_needs_another_folder(films, tmp_path):
     change(films, 0, ImageOps.mirror)
     with pytest.raises(FileExistsError, match="begun with other images"):
         curate(films, tmp_path / "out", rules=SMALL)
+
+
+def test_other_permissions_and_copies_are_the_same_input(sorted_films, tmp_path):
+    """A run goes on where only permissions changed, or files were replaced by equal copies."""
+    curate(sorted_films, tmp_path / "out", rules=SMALL)
+    before = tree(tmp_path / "out")
+    for path in sorted_films.data[:, 0]:
+        copy = shutil.copy2(path, tmp_path / "copy")
+        os.chmod(copy, 0o444)
+        os.replace(copy, path)
+    curate(sorted_films, tmp_path / "out", rules=SMALL)
+    assert tree(tmp_path / "out") == before
 
 
 def test_a_second_run_changes_nothing(sorted_films, tmp_path):

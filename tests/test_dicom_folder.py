@@ -80,6 +80,9 @@ def coded(meaning: str) -> Sequence:
     return Sequence([code])
 
 
+CHESTS = ("PECHO", "CHST", "CXR", "RIBS", "LEFT RIB", "HEART", "POITRINE", "BRUSTKORB", "TORACE")
+
+
 def reasons_of(bunch, root: Path) -> dict[str, str]:
     """Return why each file was set aside."""
     names = [Path(path).relative_to(root).as_posix() for path in bunch.ignored]
@@ -176,6 +179,7 @@ def test_pixels_are_not_read(film):
         ({"Modality": None, "kind": SecondaryCaptureImageStorage}, "without a modality"),
         ({"BodyPartExamined": "HAND"}, "of another body part than the chest"),
         ({"BodyPartExamined": "hip"}, "of another body part than the chest"),
+        ({"BodyPartExamined": "LUMBAR RIBBON"}, "of another body part than the chest"),
         ({"BodyPartExamined": "CSPINE"}, "of another body part than the chest"),
         ({"BodyPartExamined": "THORACIC SPINE"}, "of another body part than the chest"),
         ({"AnatomicRegionSequence": coded("Hip joint")}, "of another body part than the chest"),
@@ -226,6 +230,8 @@ def test_the_coded_view_is_known(film):
         {"BodyPartExamined": "Thorax"},
         {"BodyPartExamined": "PORT CHEST"},
         {"BodyPartExamined": "TORAX PA"},
+        {"BodyPartExamined": "TÓRAX", "SpecificCharacterSet": "ISO_IR 192"},
+        *({"BodyPartExamined": name} for name in CHESTS),
         {"BodyPartExamined": "LUNG", "AnatomicRegionSequence": coded("Hand")},
         {"BodyPartExamined": "", "AnatomicRegionSequence": coded("Chest")},
         {"AnatomicRegionSequence": coded("Thoracic structure")},
@@ -247,6 +253,20 @@ def test_images_without_a_body_part_are_kept_and_counted(film):
     bunch = load_dicom_folder(root)
     assert bunch.frame["body_part"].tolist() == ["CHEST", ""]
     assert "kept without a body part in the header: 1" in bunch.DESCR
+
+
+@pytest.mark.parametrize(
+    "value", ["UNKNOWN", "NA", "n/a", "NONE", "Other", "UNSPECIFIED", "NOT_SPECIFIED", "-"]
+)
+def test_a_value_that_states_no_body_part_counts_as_empty(film, value):
+    """The image is kept and counted, and a coded region still decides."""
+    film("Normal/1", BodyPartExamined="CHEST")
+    root = film("Normal/2", BodyPartExamined=value)
+    film("Normal/3", BodyPartExamined=value, AnatomicRegionSequence=coded("Hand"))
+    bunch = load_dicom_folder(root)
+    assert bunch.frame["body_part"].tolist() == ["CHEST", ""]
+    assert "kept without a body part in the header: 1" in bunch.DESCR
+    assert reasons_of(bunch, root) == {"Normal/3": "of another body part than the chest"}
 
 
 def test_radiographs_that_pydicom_ships_are_no_chests():

@@ -42,3 +42,26 @@ def test_the_means_are_scikit_learns_over_the_classes_in_y_true(seed):
         y_true, y_pred, labels=range(4), average="macro", zero_division=np.nan
     )
     assert mean == [f"{value:.3f}" for value in expected[:3]] + ["200"]
+
+
+@pytest.mark.parametrize(
+    ("y_true", "y_pred", "message"),
+    [
+        (["a", None], ["a", "a"], r"y_true\[1\] is None; expected a value per image"),
+        (["a", "a"], ["a", np.nan], r"y_pred\[1\] is nan; expected a value per image"),
+        ([1, "a"], [1, 1], "labels of the types number, str; expected one type"),
+        ([1, 2], ["1", "2"], "labels of the types number, str; expected one type"),
+        (np.array([1, "a"], object), [1, 1], "labels of the types number, str"),
+        (np.ones((2, 2)), [1, 1], "y_true has shape"),
+    ],
+)
+def test_labels_that_are_missing_or_of_several_types_are_refused(y_true, y_pred, message):
+    """Integers and strings were the same label, or an error of numpy."""
+    with pytest.raises(ValueError, match=message) as caught:
+        classification_table(y_true, y_pred)
+    assert "\n" not in str(caught.value)
+
+
+def test_integers_and_floats_of_one_value_are_one_label():
+    """Predictions of a model of the other kind of number count."""
+    assert rows_of(classification_table([1, 2], np.array([1.0, 2.0])))["mean"][0] == "1.000"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +11,7 @@ from PIL import Image
 from cxr_sklearn import ResNetOvO
 from cxr_sklearn.datasets import (
     LeaveOneSourceOut,
+    _sources,
     check_split,
     load_xray_folder,
     make_chest_phantom_files,
@@ -222,3 +225,31 @@ def test_sources_that_are_counted_are_not_similar(first, second):
     sources = np.empty(6, dtype=object)
     sources[:] = [first if s == "a" else second for s in SOURCES]
     assert len(list(LeaveOneSourceOut().split(Y, Y, sources))) == 2
+
+
+def test_many_names_of_sources_are_compared_by_what_they_share(monkeypatch):
+    """The number of comparisons does not grow with the square of the number of names."""
+    compared = []
+    real = _sources._is_typing_error
+    monkeypatch.setattr(
+        _sources, "_is_typing_error", lambda a, b: compared.append((a, b)) or real(a, b)
+    )
+    draw = np.random.default_rng(0)
+    words = ["".join(draw.choice(list("abcdefghij"), 9)) for _ in range(2500)]
+    names = [*words, *(f"hospital {k}" for k in range(2500)), "hospitl 7"]
+    assert ("hospital 7", "hospitl 7") in _sources.similar_sources(names)
+    assert len(compared) < 5 * len(names)
+
+
+def test_similar_names_are_those_of_all_pairs():
+    """No pair is lost, whatever the names have in common."""
+    draw = np.random.default_rng(0)
+    names = sorted({"".join(draw.choice(list("aab -1"), n)) for n in range(8) for _ in range(60)})
+    expected = [
+        (a, b)
+        for a, b in itertools.combinations(names, 2)
+        if _sources._plain(a) == _sources._plain(b)
+        or _sources._is_typing_error(_sources._folded(a), _sources._folded(b))
+    ]
+    assert len(expected) > 100
+    assert _sources.similar_sources(names) == expected

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cxr_sklearn.datasets import load_xray_table, patient_from_covidx
+from cxr_sklearn.datasets import _selection, load_xray_table, patient_from_covidx
 
 from .toys import same
 
@@ -258,6 +258,22 @@ def test_patients_in_folders(tree, folders):
     deeper = root.rename(root.with_name("patient00009"))  # a folder above root means nothing
     again = load_xray_table(frame, root=deeper, **kwargs)
     assert again.groups.tolist() == bunch.groups.tolist()
+
+
+@pytest.mark.parametrize("is_below", [True, False])
+@pytest.mark.parametrize("is_relative", [True, False])
+def test_absolute_names_load_whatever_root_is(tree, monkeypatch, tmp_path, is_below, is_relative):
+    """Files named by absolute paths are found, and so are their patients, below root or not."""
+    names = ["patient00001/study1/view1_frontal.jpg", "patient00002/study1/view1_frontal.jpg"]
+    folder = tree(*names, "empty/other.jpg", "plain.jpg")
+    paths = [str(folder / name) for name in [*names, "plain.jpg"]]
+    monkeypatch.chdir(tmp_path)
+    root = folder if is_below else folder / "empty"
+    root = Path(os.path.relpath(root)) if is_relative else root
+    table = pd.DataFrame({"filename": paths, "label": ["a", "b", "b"]})
+    bunch = load_xray_table(table, root=root)
+    assert bunch.data[:, 0].tolist() == paths
+    assert bunch.groups.tolist() == ["patient00001", "patient00002", paths[2]]
 
 
 def test_rows_of_one_file_that_agree_become_one(tree):
@@ -584,3 +600,50 @@ def test_what_is_not_there_is_an_error(tree):
         load_xray_table(root, root=root)
     with pytest.raises(NotADirectoryError, match=r"^root='gone': found nothing; expected a folder"):
         load_xray_table(csv(root, TABLE), root="gone")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_list_of_files_is_read_as_tables_are(tree, encoding):
+    """A list may be in UTF-16, and U+0085, U+2028 or a form feed in a name do not end a line."""
+    names = ["a\x85b.png", "c\u2028d.png", "e\x0cf.png"]
+    root = tree(*names)
+    path = root / "list.txt"
+    path.write_bytes("\r\n".join([*names, "", ""]).encode(encoding))
+    files = _selection.from_list(str(path))
+    assert files["path"].tolist() == [str(root / name) for name in names]
+    path.write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"list\.txt: unknown encoding"):
+        _selection.from_list(str(path))
+
+
+def test_lists_and_tables_explain_missing_files_alike(tree):
+    """Both messages give the remedy that the names suggest."""
+    root = tree("a.png", "b.png")
+    (root / "list.txt").write_text("films/a.png\nfilms/b.png\n", encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match="-missing some: the names begin with 'films'"):
+        _selection.from_list(str(root / "list.txt"))
+    table = pd.DataFrame({"filename": ["films/a.png"], "label": ["x"]})
+    with pytest.raises(FileNotFoundError, match="'list' some: the names begin with 'films'"):
+        load_xray_table(table, root=root)
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;", "sep=|", "sep=\t"])
+def test_the_delimiter_of_a_first_line_of_excel_counts(tree, first):
+    """The line is no heading."""
+    root = tree("1.png", "2.png")
+    delimiter = first.strip('"')[-1]
+    rows = ["filename;label;a,b,c", "1.png;x;1,5", "2.png;y;2"]
+    text = "\n".join([first, *(row.replace(";", delimiter) for row in rows), ""])
+    bunch = load_xray_table(csv(root, text), root=root)
+    assert bunch.target.tolist() == ["x", "y"]
+    assert bunch.frame["a,b,c"].tolist() == ["1,5", "2"]
+
+
+@pytest.mark.parametrize("label", ["label", "label (N, P, or X, Y)"])
+def test_the_delimiter_is_the_one_that_gives_the_required_columns(tree, label):
+    """Headings may contain more commas than there are columns."""
+    root = tree("1.png", "2.png")
+    text = f"filename;{label};note, with, many, commas\n1.png;x;a\n2.png;y;b\n"
+    bunch = load_xray_table(csv(root, text), root=root, label=label)
+    assert bunch.target.tolist() == ["x", "y"]
+    assert bunch.frame["note, with, many, commas"].tolist() == ["a", "b"]

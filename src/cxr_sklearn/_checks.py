@@ -114,13 +114,22 @@ def check_one_column(name: str, values: Any) -> np.ndarray:
     return column_or_1d(values)
 
 
-def check_none_missing(name: str, values: np.ndarray, remedy: str) -> None:
-    """Raise if a value is None, NaN, NaT or pandas' NA."""
-    if values.dtype.kind in "biuSU":
+def check_none_missing(name: str, values: Any, remedy: str) -> None:
+    """Raise if a value is None, NaN, NaT or pandas' NA.
+
+    Pass a list as it was given: in an array of strings, NaN has become the string ``"nan"``.
+    """
+    elements = elements_of(values)
+    if elements.dtype.kind in "biuSU":
         return
-    for i, value in enumerate(values):
+    for i, value in enumerate(elements):
         if is_missing(value):
             raise ValueError(f"{name}[{i}] is {value}; expected a value per image: {remedy}")
+
+
+def elements_of(values: Any) -> np.ndarray:
+    """Return values as an array of shape (n,), without converting the elements of a list."""
+    return np.ravel(np.asarray(values, dtype=None if hasattr(values, "dtype") else object))
 
 
 def is_missing(value: Any) -> bool:
@@ -128,15 +137,20 @@ def is_missing(value: Any) -> bool:
     return value is None or (np.ndim(value) == 0 and bool(pd.isna(value)))
 
 
-def check_none_blank(name: str, values: np.ndarray, remedy: str) -> None:
-    """Raise if a value is an empty string."""
-    if values.dtype.kind not in "OU":
+def is_blank(value: Any) -> bool:
+    """Whether a value is a string that is empty or has spaces only."""
+    return isinstance(value, str) and not value.strip()
+
+
+def check_none_blank(name: str, values: Any, remedy: str) -> None:
+    """Raise if a value is a string that is empty or has spaces only."""
+    elements = elements_of(values)
+    if elements.dtype.kind not in "OU":
         return
-    blank = np.flatnonzero([isinstance(value, str) and not value for value in values])
-    if len(blank):
-        raise ValueError(
-            f"{name}[{blank[0]}] is an empty string; expected a value per image: {remedy}"
-        )
+    for i, value in enumerate(elements):
+        if is_blank(value):
+            found = f"the blank string {value!r}" if value else "an empty string"
+            raise ValueError(f"{name}[{i}] is {found}; expected a value per image: {remedy}")
 
 
 def class_weights(given: dict, classes: np.ndarray) -> np.ndarray:

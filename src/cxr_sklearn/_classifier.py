@@ -271,10 +271,11 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         images = check_images(self, X, reset=True)
         y = self._check_targets(y, images)
         if groups is not None:
-            groups = check_one_column("groups", groups)
+            column = check_one_column("groups", groups)
             remedy = "give each image of an unknown patient a value of its own"
             check_none_missing("groups", groups, remedy)
             check_none_blank("groups", groups, remedy)
+            groups = column
             if len(groups) != len(images):
                 raise ValueError(
                     f"groups has {len(groups)} values for {len(images)} images; expected one per "
@@ -355,7 +356,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
                 "image"
             )
         check_targets_are_labels(y)
-        y = column_or_1d(y, warn=True)
+        given, y = y, column_or_1d(y, warn=True)
         if len(y) == 1 < len(images):
             raise ValueError(
                 f"X has {len(images)} rows and y has one label; expected a label per image: if X "
@@ -364,7 +365,7 @@ class BaseResNet(ClassifierMixin, BaseEstimator):
         check_consistent_length(images, y)
         if y.dtype.kind == "f":
             assert_all_finite(y, input_name="y")
-        check_none_missing("y", y, "drop the images without a label")
+        check_none_missing("y", given, "drop the images without a label")
         check_classification_targets(y)
         return y
 

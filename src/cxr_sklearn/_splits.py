@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
 
-from ._checks import is_missing
+from ._checks import is_blank, is_missing
 from ._inputs import Images
 
 # greedy splits by group depend on the order of the groups: so many orders are tried
@@ -70,7 +70,7 @@ def _patients_by(group_by: Callable[[str], Any], paths: np.ndarray) -> list[str]
     patients = []
     for path in paths:
         value = group_by(path)
-        if is_missing(value) or (isinstance(value, str) and not value):
+        if is_missing(value) or is_blank(value):
             raise ValueError(
                 f"group_by returns {value!r} for {path!r}; expected a patient for every image: "
                 "return the path itself where the patient is unknown"

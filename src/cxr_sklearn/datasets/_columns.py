@@ -22,11 +22,14 @@ _GZIP = b"\x1f\x8b"
 _ARCHIVES = (b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
+# Excel writes the delimiter into a first line, quoted or not
+_SEPARATOR_LINE = re.compile(r'"?sep=(?P<delimiter>[^\w\s"]|\t)"?[ \t,;]*\n', re.IGNORECASE)
+
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
 
 
-def read_table(table: Any, name: str) -> pd.DataFrame:
+def read_table(table: Any, name: str, columns: Iterable[str] = ()) -> pd.DataFrame:
     """Return a CSV file or a data frame as a new data frame, numbered from 0.
 
     Cells of a file are strings, so that ``007`` stays a patient and ``None`` a label; empty cells
@@ -35,10 +38,13 @@ def read_table(table: Any, name: str) -> pd.DataFrame:
     Parameters
     ----------
     table : str, path or DataFrame
-        A file has a line of headings, and commas, semicolons or tabs between cells, whichever
-        divide the headings into most columns. Its encoding is that of :func:`read_text`.
+        A file has a line of headings, and commas, semicolons or tabs between cells: what its first
+        line states as Excel writes it (``sep=;``), else what divides the headings into most of
+        `columns`, else into most headings. Its encoding is that of :func:`read_text`.
     name : str
         Name of the parameter, for messages.
+    columns : iterable of str, default=()
+        Columns that are expected.
 
     Returns
     -------
@@ -47,7 +53,7 @@ def read_table(table: Any, name: str) -> pd.DataFrame:
     if isinstance(table, pd.DataFrame):
         frame = table.reset_index(drop=True)
     elif isinstance(table, (str, os.PathLike)):
-        frame = _read_csv(table, name)
+        frame = _read_csv(table, name, set(columns))
     else:
         raise TypeError(
             f"{name} is {type(table).__name__}; expected a DataFrame or the path of a CSV file"
@@ -112,10 +118,12 @@ def read_text(path: str | os.PathLike) -> str:
     return text if "\n" in text else text.replace("\r", "\n")
 
 
-def _read_csv(path: str | os.PathLike, name: str) -> pd.DataFrame:
-    text = read_text(check_file(path, name, "a CSV file"))
+def _read_csv(path: str | os.PathLike, name: str, columns: set[str]) -> pd.DataFrame:
+    text = read_text(check_file(path, name, "a CSV file")).lstrip("\n")
+    stated = _SEPARATOR_LINE.match(text)
+    text = text[stated.end() :] if stated else text
     try:
-        headings, delimiter = _headings(text)
+        headings, delimiter = _headings(text, stated["delimiter"] if stated else None, columns)
         check_unique(pd.DataFrame(columns=[h for h in headings if h]), os.fspath(path))
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # of cells without heading
@@ -140,13 +148,18 @@ def _read_csv(path: str | os.PathLike, name: str) -> pd.DataFrame:
     return frame.drop(columns=empty)
 
 
-def _headings(text: str) -> tuple[list[str], str]:
-    """Return the headings of a CSV file, and the delimiter that makes most columns of them."""
+def _headings(text: str, delimiter: str | None, columns: set[str]) -> tuple[list[str], str]:
+    """Return the headings of a CSV file, and its delimiter.
+
+    Without a given one it is that which gives most of `columns`, then most headings: a heading may
+    contain more commas than there are columns.
+    """
     lines = {}
-    for delimiter in _DELIMITERS:
-        lines[delimiter] = next(csv.reader(io.StringIO(text.lstrip("\n")), delimiter=delimiter), [])
-    delimiter = max(_DELIMITERS, key=lambda d: len(lines[d]))
-    return [heading.strip() for heading in lines[delimiter]], delimiter
+    for character in [delimiter] if delimiter else _DELIMITERS:
+        cells = next(csv.reader(io.StringIO(text.lstrip("\n")), delimiter=character), [])
+        lines[character] = [cell.strip() for cell in cells]
+    best = max(lines, key=lambda d: (len(columns.intersection(lines[d])), len(lines[d])))
+    return lines[best], best
 
 
 def text_of(frame: pd.DataFrame, column: str, where: str, remedy: str) -> list[str]:

@@ -19,7 +19,6 @@ from PIL import Image, ImageDraw
 
 from .._decode import read_film
 from .._files import replace_file
-from .._row_file import file_version
 from ._files import CURATION_MARKER
 
 # held while a process writes; the empty file may stay behind
@@ -98,7 +97,7 @@ def write_folders(
     decided = {
         "mode": mode,
         "outputs": dict(zip(manifest["path"], outputs, strict=True)),
-        "versions": [file_version(path) for path in manifest["path"]],
+        "versions": [_version(path) for path in manifest["path"]],
     }
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
     with FileLock(out / _LOCK):  # another process may write the same folder
@@ -126,6 +125,19 @@ def _write(
     for tier, name in (("reject", "rejected.png"), ("review", "review.png")):
         contact_sheet(manifest[manifest["tier"] == tier], out / name)
     _write_csv(pd.concat([manifest, aside], ignore_index=True), out / "manifest.csv")
+
+
+def _version(path: str) -> tuple[str, int, int] | None:
+    """Return path, size and time of modification of a file, None if there is no such file.
+
+    Inode and time of the last change are left out: a copy of the input that keeps the times, or
+    other permissions, are no reason to refuse to resume.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns
 
 
 def _claim(out: Path, digest: str) -> None:

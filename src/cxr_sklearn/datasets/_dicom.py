@@ -8,6 +8,7 @@ import math
 import os
 import re
 import secrets
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,8 +35,15 @@ _RADIOGRAPHY = {"CR", "DX", "RG"}
 # the classes of Computed Radiography and Digital X-Ray Image Storage, the latter for presentation
 # and for processing
 _RADIOGRAPHS = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("1", "1.1", "1.1.1"))
-# in the values of BodyPartExamined and in the meanings of coded regions, in several languages
-_CHEST = re.compile(r"CHEST|THORAX|TORAX|LUNG|PULMON|THORACIC STRUCTURE|THORACIC CAVITY")
+# in the values of BodyPartExamined and in the meanings of coded regions, in several languages and
+# without accents
+_CHEST = re.compile(
+    r"CHEST|CHST|CXR|THORAX|TORAX|TORACE|TORAKS|LUNG|PULMON|THORACIC STRUCTURE|THORACIC CAVITY"
+    r"|POITRINE|BRUSTKORB|(?<![A-Z])(RIBS?|HEART|PECHO|PEITO)(?![A-Z])"
+)
+# values of BodyPartExamined that state no body part, without what is between their words
+_NO_BODY_PART = {"", "UNKNOWN", "NA", "NONE", "NULL", "OTHER", "UNSPECIFIED", "UNDEFINED"}
+_NO_BODY_PART |= {"NOTSPECIFIED", "NOTAVAILABLE", "NOTAPPLICABLE"}
 _LATERAL = {"LL", "RL", "LAT", "LATERAL"}
 _FRONTAL = {"AP", "PA", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR"}
 
@@ -146,9 +154,13 @@ def load_dicom_folder(
     Notes
     -----
     An image shows the chest if BodyPartExamined, or if that is empty the meaning of
-    AnatomicRegionSequence, contains one of the words chest, thorax, torax, lung and pulmon. Images
-    whose header has neither are kept, and ``DESCR`` counts them. A file without Modality is a
-    radiograph if its SOPClassUID is that of Computed Radiography or Digital X-Ray Image Storage.
+    AnatomicRegionSequence, contains a name of the chest or of an organ in it, in upper or lower
+    case and with or without accents: chest, CHST, CXR, lung, pulmon, rib, heart, thorax, torax,
+    torace, toraks, pecho, peito, poitrine or Brustkorb. Values that state no body part (unknown,
+    NA, none, null, other, unspecified, undefined, and not specified, available or applicable)
+    count as empty. Images whose header has neither are kept, and ``DESCR`` counts them. A file
+    without Modality is a radiograph if its SOPClassUID is that of Computed Radiography or Digital
+    X-Ray Image Storage.
 
     An image is a lateral if ViewPosition says so (LL, RL, LAT, LATERAL), or, where it is neither
     AP nor PA, if SeriesDescription, ImageType or ViewCodeSequence says lateral and not frontal.
@@ -260,7 +272,7 @@ def _class_folder(path: Path, root: Path) -> str | None:
 
 def _read_labels(labels: Any, on: str, label: str) -> dict[str, str]:
     """Return the label of each key; messages name no key, for keys may identify patients."""
-    table = read_table(labels, "labels")
+    table = read_table(labels, "labels", [on, label])
     keys = text_of(table, on, "labels", "the column that on= names")
     values = text_of(table, label, "labels", "one of these as label=")
     for column, cells in ((on, keys), (label, values)):
@@ -317,11 +329,24 @@ def _why_not(header: _Header) -> str:
         return "without a modality"
     if header.modality and header.modality not in _RADIOGRAPHY:
         return "of another modality than CR, DX and RG"
-    if header.body_part and not _CHEST.search(header.body_part):
+    if header.body_part and not _CHEST.search(_without_accents(header.body_part)):
         return "of another body part than the chest"
     words = {*re.split(r"[^A-Z]+", header.description), *header.image_type}
     said = words & _LATERAL and not words & _FRONTAL
     return "a lateral" if header.view in _LATERAL or (header.view not in _FRONTAL and said) else ""
+
+
+def _without_accents(text: str) -> str:
+    """Return a text without accents, which headers of one clinic may have or lack."""
+    parts = unicodedata.normalize("NFKD", text)
+    return "".join(part for part in parts if not unicodedata.combining(part))
+
+
+def _body_part(text: str) -> str:
+    """Return BodyPartExamined in upper case, empty if it states no body part."""
+    text = text.upper()
+    is_stated = re.sub(r"[\W_]+", "", text) not in _NO_BODY_PART
+    return text if is_stated else ""
 
 
 def _read_headers(root: Path, on_error: str) -> tuple[list[_Header], list[tuple[str, str]]]:
@@ -399,7 +424,8 @@ def _header(dataset: Any, path: Path, name: str) -> _Header:
         image_type=[str(t).upper() for t in ([types] if isinstance(types, str) else types)],
         storage=text("SOPClassUID") or kind,
         modality=text("Modality").upper(),
-        body_part=(text("BodyPartExamined") or meanings("AnatomicRegionSequence")).upper(),
+        body_part=_body_part(text("BodyPartExamined"))
+        or _body_part(meanings("AnatomicRegionSequence")),
         view=text("ViewPosition").upper(),
         description=f"{text('SeriesDescription')} {meanings('ViewCodeSequence')}".upper(),
         age=age_in_years(text("PatientAge")) if text("PatientAge") else math.nan,

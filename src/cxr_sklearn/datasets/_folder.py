@@ -231,7 +231,7 @@ def _metadata(root: Path, films: list[_Film]) -> tuple[pd.DataFrame, list[str]]:
     path = root / "metadata.csv"
     if not path.is_file():
         return pd.DataFrame("", index=range(len(films)), columns=own, dtype=object), []
-    table = read_table(path, "metadata.csv")
+    table = read_table(path, "metadata.csv", own)
     names = text_of(table, "filename", str(path), "a column filename")
     for column in ("patient", "source"):
         if column in table:

@@ -96,19 +96,13 @@ def listed_bunch(
     found = locate(root, listing.names)
     listing, more = _one_row_per_file(listing, found, where, joins_patients)
     names = listing.names
-    missing = [name for name in names if found[name] is None]
-    if missing and (on_missing == "raise" or len(missing) == len(names)):
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} files that {where} names are not below "
-            f"{os.fspath(root)!r} ({some(missing)}); expected all, or with on_missing='list' some: "
-            f"{_hint(missing, root)}"
-        )
+    missing = missing_files(names, found, root, where, on_missing == "list", "on_missing='list'")
     listing = listing.take([row for row, name in enumerate(names) if found[name] is not None])
     paths = [path for name in listing.names if (path := found[name]) is not None]
 
     def patient(path: Path, name: str) -> str:
-        told = patient_of(str(path)) if patient_of else patient_of_path(relative(path, root))
-        return str(told or name)
+        found = patient_of(str(path)) if patient_of else patient_of_path(_seen_from(path, root))
+        return str(found or name)
 
     return make_bunch(
         title=f"Chest X-rays of the table {Path(where).name!r}",
@@ -123,6 +117,58 @@ def listed_bunch(
         missing=missing,
         notes=[*notes, *more],
     )
+
+
+def missing_files(
+    names: Sequence[str],
+    found: Mapping[str, Path | None],
+    root: Path,
+    where: str,
+    may_lack: bool,
+    option: str,
+) -> list[str]:
+    """Return the names of files that do not exist.
+
+    Parameters
+    ----------
+    names : sequence of str
+    found : mapping of str to Path or None
+        From :func:`~cxr_sklearn.datasets._files.locate`.
+    root : Path
+    where : str
+        The table or list, for messages.
+    may_lack : bool
+        Whether some files need not exist. One at least must.
+    option : str
+        How a user requests that, for messages.
+
+    Returns
+    -------
+    missing : list of str
+
+    Raises
+    ------
+    FileNotFoundError
+    """
+    missing = [name for name in names if found[name] is None]
+    if missing and (not may_lack or len(missing) == len(names)):
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(names)} files that {where} names are not below "
+            f"{os.fspath(root)!r} ({some(missing)}); expected all, or with {option} some: "
+            f"{_hint(missing, root)}"
+        )
+    return missing
+
+
+def _seen_from(path: Path, root: Path) -> str:
+    """Return `path` relative to `root` if it is below, else the whole path.
+
+    A table may name files by absolute paths, which `root` need not contain, and `root` may be
+    relative to the working directory.
+    """
+    if not path.is_relative_to(root):
+        path, root = Path(os.path.abspath(path)), Path(os.path.abspath(root))
+    return relative(path, root) if path.is_relative_to(root) else path.as_posix()
 
 
 def _hint(missing: Sequence[str], root: Path) -> str:

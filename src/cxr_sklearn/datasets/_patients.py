@@ -34,6 +34,11 @@ def nih_patient(name: str) -> str | None:
     return match.group(1) if match else None
 
 
+def nih_identifier(text: str) -> str:
+    """Return a patient of the NIH's tables with the 8 digits of the file names."""
+    return text.zfill(8) if text else ""
+
+
 def patient_of_path(path: str) -> str | None:
     """Return the patient in a relative path of the NIH, CheXpert or MIMIC-CXR, else None."""
     *folders, name = PurePath(path).parts

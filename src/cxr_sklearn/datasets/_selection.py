@@ -11,12 +11,14 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from .._decode import looks_like_image
-from ._columns import read_table, rows_without, text_of
-from ._files import check_folder, files_below, locate, some
+from ._columns import read_table, read_text, rows_without, text_of
+from ._files import check_file, check_folder, files_below, locate
+from ._listed import missing_files
+from ._patients import nih_identifier
+from ._table import NIH
 
 # columns of the result that describe a file, where they are known
 KNOWN = ("label", "patient", "source")
-_NIH = {"path": "Image Index", "label": "Finding Labels", "patient": "Patient ID"}
 
 
 def from_paths(paths: Sequence[str]) -> tuple[pd.DataFrame, int]:
@@ -66,7 +68,8 @@ def from_list(
     Parameters
     ----------
     path : str
-        Text file, UTF-8. Empty lines are ignored.
+        Text file, in an encoding of :func:`~cxr_sklearn.datasets._columns.read_text`. Empty lines
+        are ignored.
     root : str or path, default=None
         Folder of the files; by default the folder of the list.
     skip_missing : bool, default=False
@@ -77,11 +80,9 @@ def from_list(
     files : DataFrame
         The column ``path``.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"DATA={path!r} is not UTF-8 text; expected a path per line") from error
-    names = [line.strip() for line in lines if line.strip()]
+    text = read_text(check_file(path, "DATA", "a text file with a path per line"))
+    # not by splitlines: names may contain what it takes for the end of a line, such as U+0085
+    names = [line.strip() for line in text.split("\n") if line.strip()]
     if not names:
         raise ValueError(f"DATA={path!r} names no file; expected a path per line")
     files = pd.DataFrame({"path": names}, dtype=object)
@@ -121,8 +122,8 @@ def from_table(
         ``path``, and those of ``label``, ``patient`` and ``source`` that are known. Cells may be
         empty: a file needs no label to be predicted.
     """
-    columns = dict(_NIH) if is_nih else columns
-    table = read_table(path, "DATA")
+    columns = dict(NIH) if is_nih else columns
+    table = read_table(path, "DATA", [name for name in columns.values() if name])
     required = list(columns) if is_nih else ["path", *required]
     files = pd.DataFrame(
         {
@@ -140,7 +141,7 @@ def from_table(
             "expected one per image: drop these rows"
         )
     if is_nih:
-        files["patient"] = [name.zfill(8) if name else "" for name in files["patient"]]
+        files["patient"] = list(map(nih_identifier, files["patient"]))
     return _existing(files, root or Path(path).parent, path, skip_missing)
 
 
@@ -169,13 +170,7 @@ def _existing(
     root = check_folder(root, "root", "a folder with the images")
     found = locate(root, files["path"])
     exists = np.array([found[name] is not None for name in files["path"]])
-    missing = files["path"][~exists].tolist()
-    if missing and (not skip_missing or not exists.any()):
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(files)} files that {where} names are not below "
-            f"{os.fspath(root)!r} ({some(missing)}); expected all of them: give --root, or "
-            "--skip-missing to leave these out"
-        )
+    missing_files(files["path"], found, root, where, skip_missing, "--skip-missing")
     files = files[exists].reset_index(drop=True)
     files["path"] = [str(found[name]) for name in files["path"]]
     return files

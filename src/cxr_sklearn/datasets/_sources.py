@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from .._checks import is_blank, is_missing
 
 # letters of a word in which a difference of one letter counts as a typing error
 _LEAST_WORD = 4
@@ -28,14 +31,14 @@ def check_sources(y: Any, sources: Any) -> None:
     ValueError
         If a source is unknown, there is one source only, or a class comes from one only.
     """
-    column = pd.Series(np.asarray(sources, dtype=object))
-    unknown = int((column.isna() | (column == "")).sum())
+    values = np.asarray(sources, dtype=object)
+    unknown = sum(is_missing(value) or is_blank(value) for value in values)
     if unknown:
         raise ValueError(
             f"groups: the source of {unknown} images is not known; expected one for every "
             "image: leave these out, or they would count as a hospital of their own"
         )
-    found = pd.crosstab(np.asarray(y), np.asarray(sources)) > 0
+    found = pd.crosstab(np.asarray(y), values) > 0
     if found.shape[1] < 2:
         raise ValueError(
             f"all images come from one source ({found.columns[0]}); expected 2 or more: no "
@@ -68,12 +71,32 @@ def similar_sources(names: Iterable[Any]) -> list[tuple[str, str]]:
         alone or by the last letter ("site 1" and "site 2", "hospital-a" and "hospital-b"), and are
         not similar.
     """
-    texts = sorted({str(name) for name in names if isinstance(name, str)})
-    return [
-        (a, b)
-        for a, b in itertools.combinations(texts, 2)
-        if _plain(a) == _plain(b) or _is_typing_error(_folded(a), _folded(b))
-    ]
+    # Comparing every name with every other one takes a minute for some thousands of names. Two
+    # names with a typing error between them become equal if one letter of either, or of both, is
+    # left out, so that names without such a string in common need no comparison.
+    equal, near = defaultdict(list), defaultdict(list)
+    for text in sorted({str(name) for name in names if isinstance(name, str)}):
+        equal[_plain(text)].append(text)
+        for shorter in _with_one_letter_less(_folded(text)):
+            near[shorter].append(text)
+    pairs = _pairs(equal.values())
+    candidates = _pairs(near.values()) - pairs
+    pairs |= {(a, b) for a, b in candidates if _is_typing_error(_folded(a), _folded(b))}
+    return sorted(pairs)
+
+
+def _pairs(groups: Iterable[list[str]]) -> set[tuple[str, str]]:
+    return {pair for group in groups for pair in itertools.combinations(group, 2)}
+
+
+def _with_one_letter_less(name: str) -> set[str]:
+    """Return a name, and the name without each letter of a word in which errors are searched."""
+    places = (
+        place
+        for word in re.finditer(rf"[^\W\d_]{{{_LEAST_WORD},}}", name)
+        for place in range(*word.span())
+    )
+    return {name, *(name[:place] + name[place + 1 :] for place in places)}
 
 
 def _folded(name: str) -> str:

@@ -23,13 +23,14 @@ from ._columns import (
 )
 from ._files import check_folder, some
 from ._listed import Listing, check_on_missing, listed_bunch
-from ._patients import age_in_years
+from ._patients import age_in_years, nih_identifier
 
+NIH = {"path": "Image Index", "label": "Finding Labels", "patient": "Patient ID"}
 # Data_Entry_2017.csv and its later editions; two headings of the first hold commas
 _NIH_COLUMNS = {
-    "Image Index": "filename",
-    "Finding Labels": "label",
-    "Patient ID": "patient",
+    NIH["path"]: "filename",
+    NIH["label"]: "label",
+    NIH["patient"]: "patient",
     "Follow-up #": "follow_up",
     "Patient Age": "age",
     "Patient Gender": "sex",
@@ -142,7 +143,8 @@ def load_xray_table(
     root = check_folder(root, "root", "a folder with the images of the table")
     check_on_missing(on_missing)
     where = os.fspath(table) if isinstance(table, (str, os.PathLike)) else "table"
-    frame = read_table(table, "table")
+    named = NIH.values() if preset == "nih" else [path, label, patient, source]
+    frame = read_table(table, "table", [name for name in named if isinstance(name, str)])
     join = patient if isinstance(patient, str) else "patient"
     if preset is not None:
         frame, path, label, patient = _as_preset(frame, preset, where)
@@ -183,11 +185,11 @@ def _as_preset(frame: pd.DataFrame, preset: str, where: str) -> tuple[pd.DataFra
     """Return the table with common column names, and the names of the first three."""
     if preset != "nih":
         raise ValueError(f"preset={preset!r}; expected 'nih' or None")
-    for name in ("Image Index", "Finding Labels", "Patient ID"):
+    for name in NIH.values():
         text_of(frame, name, where, "the columns of Data_Entry_2017.csv with preset='nih'")
     frame = frame.rename(columns=_NIH_COLUMNS)
     check_unique(frame, where)
-    frame["patient"] = [name.zfill(8) if name else "" for name in text_of(frame, "patient", "", "")]
+    frame["patient"] = list(map(nih_identifier, text_of(frame, "patient", "", "")))
     if "age" in frame:
         frame["age"] = [age_in_years(text) for text in text_of(frame, "age", "", "")]
     return frame, "filename", "label", "patient"
@@ -229,7 +231,7 @@ def _with_patients(
             "patients is joined on the column of patients, but there is none; expected "
             "patient=<its name> with it"
         )
-    second = read_table(patients, "patients")
+    second = read_table(patients, "patients", [join])
     if preset == "nih":
         second = second.rename(columns=_NIH_COLUMNS)
     keys = text_of(second, join, "patients", f"a column {join!r}, as in the table")
