@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,23 @@ def test_what_findings_are_about_is_listed(tmp_path):
     Path(upside_down).unlink()  # the page can still be written
     again = result.to_html(tmp_path / "audit.html").read_text(encoding="utf-8")
     assert again.count("data:image/jpeg;base64,") == shared.sum() + 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+def test_a_page_never_replaces_an_input(tmp_path):
+    """Neither the table of a set, under any name, nor an image."""
+    bunch = make_chest_phantom_files(tmp_path / "in", 60, random_state=0)
+    result = audit(bunch)
+    table = tmp_path / "in" / "metadata.csv"
+    other = tmp_path / "table.csv"
+    os.link(table, other)
+    link = tmp_path / "link.html"
+    link.symlink_to(tmp_path / "of another set.png")
+    before = table.read_bytes()
+    for path in (table, other, bunch.data[0, 0], link):
+        with pytest.raises(OSError, match=r"is an input|is an image"):
+            result.to_html(path)
+    assert table.read_bytes() == before
 
 
 def test_a_page_without_listed_images_contains_none(audited, tmp_path):

@@ -431,8 +431,8 @@ def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
     [
         (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--set", "colour=1"], "--set colour: no"),
         (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--weights", "x.pth"], "weights='x.pth'"),
-        (["train", "{films}", "--out", "{tmp}/no/m", *SMALL], "is no such folder"),
-        (["audit", "{films}", "--html", "{tmp}/no/a.html"], "is no such folder"),
+        (["train", "{films}", "--out", "{tmp}/no/m", *SMALL], "no' does not exist"),
+        (["audit", "{films}", "--html", "{tmp}/no/a.html"], "no' does not exist"),
         (["predict", "{films}/metadata.csv", "{films}", "--out", "{tmp}/p"], "could not be loaded"),
         (["predict", "{model}", "{tmp}", "--out", "{tmp}/p"], "holds no image"),
         (
@@ -514,12 +514,19 @@ def contents(root):
     ("arguments", "message"),
     [
         (["audit", "{root}", "--html", "{image}"], "is an image"),
-        (["audit", "{root}", "--html", "{root}/metadata.csv"], "read together with the images"),
+        (["audit", "{root}", "--html", "{root}/metadata.csv"], "is an input"),
         (["audit", "{root}/metadata.csv", "--html", "{root}/metadata.csv"], "is an input"),
         (["audit", "{root}", "--html", "{root}/../link.html"], "is an input"),
-        (["predict", "{model}", "{root}", "--out", "{root}/metadata.csv"], "read together with"),
+        (["predict", "{model}", "{root}", "--out", "{root}/metadata.csv"], "is an input"),
         (["predict", "{model}", "{root}", "--out", "{root}/Normal/new.png"], "named as one"),
         (["predict", "{model}", "{root}", "--out", "{root}/.cxr-curation.json"], "read together"),
+        (["predict", "{model}", "{root}/Normal", "--out", "{root}/metadata.csv"], "is an input"),
+        (["predict", "{model}", "{image}", "--out", "{root}/metadata.csv"], "is an input"),
+        (
+            ["predict", "{model}", "{root}/Normal", "--out", "{root}/../metadata.csv"],
+            "read together",
+        ),
+        (["predict", "{model}", "{root}", "--out", "{root}/../METADATA.CSV"], "read together"),
         (["train", "{root}", "--out", "{image}", *SMALL], "is an image"),
         (["train", "{root}", "--out", "{root}/../link.html", *SMALL], "is an input"),
         (["demo", "{root}", "--output", "{root}/demo"], "is inside the input"),
@@ -534,6 +541,56 @@ def test_results_never_replace_inputs(copy, model, tmp_path, capsys, arguments, 
     assert main([argument.format(**names) for argument in arguments]) == 1
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert contents(root) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+@pytest.mark.parametrize("is_other_set", [False, True])
+def test_results_never_replace_inputs_through_links(copy, model, tmp_path, capsys, is_other_set):
+    """A link is judged by the file that it leads to, and a linked metadata.csv is an input."""
+    root, _ = copy
+    read = tmp_path / "other" if is_other_set else root
+    if is_other_set:
+        shutil.copytree(root, read)
+    link = tmp_path / "link.html"
+    link.symlink_to(root / "metadata.csv")
+    before = contents(root)
+    for arguments in (
+        ["audit", str(read), "--html", str(link)],
+        ["predict", str(model[0]), str(read), "--out", str(link)],
+        ["train", str(read), "--out", str(link), *SMALL],
+    ):
+        assert main(arguments) == 1
+        expected = "would be read together with" if is_other_set else "is an input"
+        assert expected in capsys.readouterr().err.splitlines()[-1]
+    table = tmp_path / "table.csv"
+    (root / "metadata.csv").rename(table)
+    (root / "metadata.csv").symlink_to(table)
+    assert main(["train", str(root), "--out", str(table), *SMALL]) == 1
+    assert "is an input" in capsys.readouterr().err.splitlines()[-1]
+    assert contents(root) == before
+
+
+def test_relative_names_of_results_are_judged_too(copy, model, capsys, monkeypatch):
+    """``--out metadata.csv`` in the folder of the set replaces nothing."""
+    root, _ = copy
+    before = contents(root)
+    monkeypatch.chdir(root)
+    for name in ("metadata.csv", ".cxr-curation.json"):
+        assert main(["predict", str(model[0]), "Normal", "--out", name]) == 1
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: --out={name!r}")
+    assert contents(root) == before
+
+
+def test_weights_in_the_home_folder_are_an_input(films, tmp_path, capsys, monkeypatch):
+    """``~`` is expanded before the file of the model is compared with the weights."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"weights")
+    arguments = ["--out", str(weights), *SMALL, "--weights", "~/w.pth"]
+    assert main(["train", str(films), *arguments]) == 1
+    assert "is an input" in capsys.readouterr().err.splitlines()[-1]
+    assert weights.read_bytes() == b"weights"
 
 
 def test_every_class_is_learned_and_tested(films, tmp_path, capsys):

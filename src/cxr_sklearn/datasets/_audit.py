@@ -148,7 +148,8 @@ class Audit:
         Parameters
         ----------
         path : str or path
-            Replaced if it exists, but never if it is an image; half a page is never left behind.
+            File of the page. An existing file is replaced as a whole, but never if it is an image,
+            one of the files that were audited, or a ``metadata.csv``.
         thumbnails : bool, default=True
             Whether the page shows small copies of these images, up to 200. The files are read
             again.
@@ -160,7 +161,7 @@ class Audit:
         Raises
         ------
         OSError
-            If the page cannot be written, or would replace an image.
+            If the page cannot be written, or would replace one of these files.
         """
         from ._audit_report import write_page
 

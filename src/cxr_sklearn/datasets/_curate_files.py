@@ -10,17 +10,20 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from .._decode import read_film
 from .._files import replace_file
 from .._row_file import file_version
 from ._files import CURATION_MARKER
+from ._target import check_target
 
 # held while a process writes; the empty file may stay behind
 _LOCK = ".cxr-curation.lock"
@@ -28,6 +31,8 @@ FOLDERS = {"keep": "kept", "review": "review"}
 _LONGEST = 120  # characters of a name; with what is added, file systems allow 255 bytes
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.I)  # on Windows
 _CELL, _COLUMNS, _MAX_CELLS = 160, 8, 400
+# Text in the first bytes of each contact sheet: other existing images are never replaced.
+_SHEET_SOFTWARE = "cxr-sklearn contact sheet"
 # reserved on one system or another
 _ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|^\.|[. ]+$')
 
@@ -229,6 +234,31 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 # -- the contact sheet --------------------------------------------------------------------------
 
 
+def check_sheet(path: Any, inputs: Iterable[str]) -> None:
+    """Raise if a contact sheet cannot be written to a file, or must not replace it.
+
+    Parameters
+    ----------
+    path : str or path
+        File of the contact sheet, which may exist.
+    inputs : iterable of str
+        Images that were curated.
+
+    Raises
+    ------
+    OSError
+    """
+    check_target(path, "path", inputs, may_be_image=True)
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            is_sheet = _SHEET_SOFTWARE.encode() in file.read(1024)
+        if not is_sheet:
+            raise FileExistsError(
+                f"path={os.fspath(path)!r} exists and is not a contact sheet; expected a new name, "
+                "or a contact sheet to replace: give another name, or delete the file"
+            )
+
+
 def contact_sheet(rows: pd.DataFrame, path: Any) -> Path:
     """Draw small images of the rows of a manifest, by their first reason.
 
@@ -254,8 +284,10 @@ def contact_sheet(rows: pd.DataFrame, path: Any) -> Path:
     for block in blocks:
         sheet.paste(block, (0, top))
         top += block.height
+    info = PngInfo()
+    info.add_text("Software", _SHEET_SOFTWARE)
     with replace_file(path) as stream:
-        sheet.save(stream, "PNG")
+        sheet.save(stream, "PNG", pnginfo=info)
     return path
 
 
