@@ -20,6 +20,7 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.pipeline import Pipeline
 
+import cxr_sklearn
 from cxr_sklearn import ResNetOvO, _cli, _pipeline
 from cxr_sklearn.__main__ import main
 from cxr_sklearn._cli import _options
@@ -632,6 +633,24 @@ def test_a_model_of_another_kind_is_refused(tmp_path, films, capsys):
         joblib.dump(found, path)
         assert main(["predict", str(path), str(films), "--out", str(tmp_path / "p.csv")]) == 1
         assert f"holds a {type(found).__name__}" in capsys.readouterr().err
+
+
+def test_a_model_of_another_version_is_refused(films, model, tmp_path, capsys):
+    """One line states the version, also of models before versions were stored."""
+    path = tmp_path / "old.joblib"
+    arguments = ["predict", str(path), str(films), "--out", str(tmp_path / "p.csv")]
+    pipeline = joblib.load(model[0])
+    assert pipeline.cxr_sklearn_version_ == cxr_sklearn.__version__
+    pipeline.cxr_sklearn_format_, pipeline.cxr_sklearn_version_ = -1, "0.0.7"
+    joblib.dump(pipeline, path)
+    assert main(arguments) == 1
+    expected = "was trained by another version of cxr-sklearn (0.0.7); expected a model"
+    assert expected in capsys.readouterr().err.splitlines()[-1]
+    old = Pipeline([step for step in pipeline.steps if step[0] != "sources"])
+    del pipeline.named_steps["guard"].components_
+    joblib.dump(old, path)
+    assert main(arguments) == 1
+    assert "was trained by another version of cxr-sklearn (unknown" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_the_old_file(films, model, tmp_path, capsys, monkeypatch):
