@@ -340,6 +340,62 @@ def test_predict_takes_files_lists_and_tables(films, model, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_tables_have_patients_and_sources_by_default(films, tmp_path, capsys):
+    """The columns patient and source are used if they exist, and others only if they are named."""
+    metadata = pd.read_csv(films / "metadata.csv")
+    names = metadata["label"] + "/" + metadata["filename"]
+    table = tmp_path / "table.csv"
+    metadata.assign(filename=names).to_csv(table, index=False)
+    out = tmp_path / "model.joblib"
+    arguments = ["train", str(table), "--root", str(films), "--out", str(out), *SMALL]
+    assert main([*arguments, "--test-fraction", "0"]) == 0
+    err = capsys.readouterr().err
+    assert f"60 images of 3 classes and {metadata['patient'].nunique()} patients" in err
+    assert "warning: source and class are associated" in err
+    bare = metadata.assign(filename=names).drop(columns=["patient", "source"])
+    bare.to_csv(table, index=False)
+    assert main(["curate", str(table), "out", "--root", str(films), "--dry-run"]) == 0
+    assert "60 images of 3 classes and 60 patients" in capsys.readouterr().err
+    assert main(["audit", str(table), "--root", str(films), "--patient", "patient"]) == 1
+    assert "no column 'patient'" in capsys.readouterr().err
+
+
+def test_a_file_given_twice_has_one_row(films, model, tmp_path, monkeypatch):
+    """Under several spellings, in a list, and in equal rows of a table."""
+    first, second = sorted((films / "Normal").iterdir())[:2]
+    monkeypatch.chdir(films)
+    relative = f"Normal/{first.name}"
+    (tmp_path / "list.txt").write_text(f"{relative}\n./{relative}\n{first}\n", encoding="utf-8")
+    rows = [f"{relative},a", f"{relative},a", f"{relative},b", f"Normal/{second.name},a"]
+    (tmp_path / "table.csv").write_text("\n".join(["filename,label", *rows]), encoding="utf-8")
+    spelled = [str(first), relative, f"../{films.name}/Normal/../{relative}", "Normal"]
+    for arguments, expected in (
+        (spelled, 20),
+        ([str(tmp_path / "list.txt"), "--root", "."], 1),
+        ([str(tmp_path / "table.csv"), "--root", "."], 3),
+    ):
+        out = tmp_path / "out.csv"
+        assert main(["predict", str(model[0]), *arguments, "--out", str(out)]) == 0
+        assert len(pd.read_csv(out)) == expected
+
+
+def test_curated_folders_are_skipped_and_named(copy, model, tmp_path, capsys):
+    """Loading and predicting name the folder; its manifest can be predicted."""
+    root, _ = copy
+    assert main(["curate", str(root), str(root / "curated"), "--rule", "min_side=64"]) == 0
+    capsys.readouterr()
+    arguments = ["curate", str(root), str(tmp_path / "again"), "--rule", "min_side=64", "--dry-run"]
+    assert main(arguments) == 0
+    assert "folders written by curate, skipped: curated\n" in capsys.readouterr().err
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(model[0]), str(root), "--out", str(out)]) == 0
+    assert f"folders written by curate, skipped: {root / 'curated'}\n" in capsys.readouterr().err
+    assert len(pd.read_csv(out)) == 60
+    manifest = ["--path", "path", "--out", str(out)]
+    assert main(["predict", str(model[0]), str(root / "curated" / "manifest.csv"), *manifest]) == 0
+    assert len(pd.read_csv(out)) == 60
+
+
 def test_predict_names_rows_without_a_path(films, model, tmp_path, capsys):
     """Only the path must be filled."""
     table = tmp_path / "table.csv"
@@ -444,6 +500,10 @@ def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
             ["predict", "{model}", "{films}/metadata.csv", "--label", "class", "--out", "{tmp}/p"],
             "no column 'class'",
         ),
+        (
+            ["predict", "{model}", "{films}/metadata.csv", "{films}/Normal", "--out", "{tmp}/p"],
+            "is a list or a table by its name",
+        ),
         (["audit", "{films}/Normal"], "expected"),
         (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--set", "lr=abc"], "'lr' parameter"),
         (["train", "{films}", "--out", "/dev/null", *SMALL], "is not a regular file"),
@@ -484,6 +544,7 @@ def test_bad_input_is_one_line_and_exit_code_1(films, model, tmp_path, capsys, a
         ["audit", "{films}", "--form", "dicom", "--on", "PatientID"],
         ["audit", "{films}/metadata.csv", "--label-map", "a=b", "--label-map", "a=c"],
         ["audit", "{films}", "--jobs", "0"],
+        ["audit", "{films}", "--jobs", "-2"],
         ["train", "{films}", "--out", "{tmp}/m", "--set", "image_size=64"],
         ["train", "{films}", "--out", "{tmp}/m", "--image-size", "4"],
     ],
