@@ -361,6 +361,15 @@ def test_the_audit_advises_a_split_by_source_only_where_it_is_possible(is_single
         assert len(list(LeaveOneSourceOut().split(bunch.data, bunch.target, bunch.sources))) == 3
 
 
+def test_the_audit_reports_sources_that_are_known_for_one_class_only(tmp_path):
+    """A missing source is a source of its own, as it seems."""
+    bunch = make_chest_phantom_files(tmp_path, 90, random_state=1)
+    bunch.sources = np.where(bunch.target == "COVID-19", "", "hospital")
+    found = {f.check: f for f in audit(bunch).findings}["unknown sources and class"]
+    assert found.severity == "serious"
+    assert "unknown: COVID-19 100%, Normal 0%, Pneumonia 0%" in found.found
+
+
 def test_similar_names_of_sources_are_noted(tmp_path):
     """Two spellings of one hospital count as two, and the audit names them."""
     bunch = make_chest_phantom_files(tmp_path, 60, random_state=0)

@@ -19,8 +19,8 @@ from ._films import Films, measure_films
 from ._keypoints import MIN_SIDE
 from ._patients import age_in_years
 from ._shortcuts import judged, name_families, out_of_fold, shortcuts
-from ._source_association import single_source_classes
-from ._sources import check_sources, similar_sources
+from ._source_association import single_source_classes, unknown_shares
+from ._sources import remedy_for_sources, similar_sources
 from ._template import TURNED, equalised, mean_radiograph
 
 SEVERITIES = ("serious", "warning", "note")
@@ -78,7 +78,8 @@ class Audit:
         By column (``"source"``, ``"view"``): Cramér's V with the class, and its permutation
         p-value, patients being permuted. NaN where a column has one value.
     single_source_classes : dict of str to str
-        Classes all of whose images come from one source, and the source.
+        Classes all of whose images come from one source, and the source, where there are several
+        sources. Classes of fewer than 10 patients count only if source and class are associated.
     baselines : DataFrame
         ``baseline``, ``metric``, ``classes`` ("" for all, a class against the rest, or a pair),
         ``value``, 95 % patient-bootstrap interval ``low``, ``high``, ``chance``, and ``p``, of a
@@ -287,6 +288,7 @@ class _Auditor:
         self.findings.append(Finding(check, severity, found, meaning, remedy))
 
     def result(self) -> Audit:
+        associations = self._associations()
         values: dict[str, Any] = {
             "n_images": len(self.y),
             "n_patients": len(set(self.groups)),
@@ -295,8 +297,8 @@ class _Auditor:
             "classes": self._classes(),
             "sources": pd.crosstab(self.sources, self.y, rownames=["source"], colnames=["class"]),
             "sources_are_inferred": self.sources_are_inferred,
-            "cramers_v": self._associations(),
-            "single_source_classes": self._single_sources(),
+            "cramers_v": associations,
+            "single_source_classes": self._single_sources(associations["source"][1]),
             "baselines": self._baselines(),
             "duplicates": self._duplicates(),
             "patients_in_several_classes": self._shared_patients(),
@@ -350,16 +352,11 @@ class _Auditor:
             )
         return table
 
-    def _single_sources(self) -> dict[str, str]:
+    def _single_sources(self, p: float) -> dict[str, str]:
+        """Check the sources; `p` is that of their association with the class."""
         known = self.sources != ""
         if not known.all():
-            self.add(
-                "sources",
-                "note",
-                f"the source of {_count(int((~known).sum()), 'image')} is not known",
-                "They are left out of what is said of sources.",
-                "Give the source of every image.",
-            )
+            self._unknown_sources(known)
         if self.sources_are_inferred or len(set(self.sources[known])) < 2:
             return {}
         if pairs := similar_sources(set(self.sources[known])):
@@ -370,31 +367,46 @@ class _Auditor:
                 "They count as different sources.",
                 "Correct the spelling, if these are the same.",
             )
-        single = single_source_classes(self.y[known], self.sources[known])
+        y, sources, groups = (values[known] for values in (self.y, self.sources, self.groups))
+        single = single_source_classes(y, sources, groups, p)
         if single:
             named = ", ".join(f"{label} from {source}" for label, source in single.items())
             self.add(
                 "single-source classes",
-                "serious",
+                "serious" if p <= ALPHA else "warning",
                 f"classes from one source only: {named}",
-                "Whatever marks that source marks the class. No split of these images tells "
-                "whether a model knows the disease or the hospital.",
+                "Whatever marks that source marks the class. No split of these images shows "
+                "whether a model recognises the disease or the hospital.",
                 "Add images of these classes from other sources. Then test with LeaveOneSourceOut, "
                 "which refuses classes of one source.",
             )
         return single
 
+    def _unknown_sources(self, known: np.ndarray) -> None:
+        self.add(
+            "sources",
+            "note",
+            f"the source of {_count(int((~known).sum()), 'image')} is not known",
+            "The checks of sources leave these images out.",
+            "Give the source of every image.",
+        )
+        v, p = cramers_v(known, self.y, self.groups)
+        if p <= ALPHA and not self.sources_are_inferred:
+            self.add(
+                "unknown sources and class",
+                "serious" if v >= 0.5 else "warning",
+                f"source known or unknown and class are associated (Cramér's V {v:.2f}, p {p:.3f}; "
+                f"unknown: {unknown_shares(self.y, self.sources)})",
+                "Images without a source may come from a source of their own. A network that "
+                "recognises it has the class.",
+                "Give the source of every image.",
+            )
+
     def _remedy_for_sources(self) -> str:
-        """Advise LeaveOneSourceOut only where it does not raise."""
         if self.sources_are_inferred:
             return "Give the source of every image (a column source); balance them in each class."
-        known = self.sources != ""
-        try:
-            check_sources(self.y[known], self.sources[known])
-        except ValueError:
-            return "Add images, so that each class has images of the same sources."
-        which = "" if known.all() else " on the images whose source is known"
-        return f"Test with LeaveOneSourceOut{which}, or balance the sources within each class."
+        remedy = remedy_for_sources(self.y, self.sources)
+        return f"{remedy[0].upper()}{remedy[1:]}."
 
     def _shared_patients(self) -> list[str]:
         frame = pd.DataFrame({"class": self.y, "patient": self.groups})
