@@ -23,6 +23,7 @@ from cxr_sklearn.datasets import (
     select_rows,
 )
 from cxr_sklearn.datasets._association import cramers_v
+from cxr_sklearn.datasets._audit_lists import as_json
 from cxr_sklearn.datasets._shortcuts import name_families, name_family
 
 
@@ -153,11 +154,24 @@ def test_what_findings_are_about_is_listed(tmp_path):
     assert f"{paths[same[0]]} = {paths[other[0]]} (exact, two classes, one patient)" in text
     shared = result.images["patient"].isin(result.patients_in_several_classes)
     assert shared.sum() > 20
-    _, _, listed = text.partition(f"Patients in several classes: {shared.sum()}\n")
-    assert (
-        len([line for line in listed.splitlines() if line.startswith("  ") and ": " in line]) == 21
+    n_shared = len(result.patients_in_several_classes)
+    _, _, listed = text.partition(f"Patients in several classes: {n_shared}\n")
+    lines = listed.splitlines()
+    assert [line.partition(": ")[0] for line in lines[:20]] == [
+        f"  {patient}" for patient in sorted(result.patients_in_several_classes)[:20]
+    ]
+    first = result.images[result.images["patient"] == lines[0].partition(": ")[0].strip()]
+    assert all(f"{label}: " in lines[0] for label in first["class"])
+    assert all(path in lines[0] for path in first["path"])
+    assert lines[20:] == (
+        [f"  and {n_shared - 20} more: in the page, in JSON and in patients_in_several_classes"]
+        if n_shared > 20
+        else []
     )
-    assert f"and {shared.sum() - 20} more" in listed
+    assert all(
+        "class" in as_json(result)[name] for name in ("turned", "patients_in_several_classes")
+    )
+    assert not any("attribute" in finding.remedy for finding in result.findings)
     page = result.to_html(tmp_path / "audit.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == shared.sum() + 3
     assert "small copies of radiographs" in page

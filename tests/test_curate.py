@@ -269,6 +269,10 @@ def test_the_result_is_a_folder_that_loads(sorted_films, tmp_path):
     found = sorted(zip(again.target, again.groups, again.sources, strict=True))
     kept = result.kept
     assert found == sorted(zip(kept.target, kept.groups, kept.sources, strict=True))
+    reviewed = load_xray_folder(tmp_path / "out" / "review")  # with its patients too
+    row = result.manifest[result.manifest["tier"] == "review"].iloc[0]
+    assert reviewed.groups.tolist() == [row["patient"]]
+    assert reviewed.sources.tolist() == [row["source"]]
     manifest = pd.read_csv(tmp_path / "out" / "manifest.csv", keep_default_na=False)
     assert manifest["tier"].value_counts().to_dict() == {"keep": 38, "reject": 1, "review": 1}
     for path, output in manifest.loc[manifest["output"] != "", ["path", "output"]].to_numpy():

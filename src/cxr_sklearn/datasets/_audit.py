@@ -318,7 +318,7 @@ class _Auditor:
                 "warning",
                 f"{_count(len(self.unreadable), 'file')} could not be read",
                 "They are left out of everything below.",
-                "See the attribute unreadable for the reason of each; replace or remove them.",
+                "The list of unreadable files has the reason of each: replace or remove them.",
             )
         return self.unreadable.reset_index(drop=True)
 
@@ -419,7 +419,8 @@ class _Auditor:
                 f"images in two classes or more: {_count(len(shared), 'patient')}",
                 "That may be a course of disease, or labels that contradict each other. Split by "
                 "patient, or a model is tested on those it knows.",
-                "Split by patient (groups=bunch.groups); look at these images.",
+                "Split by patient (groups=bunch.groups), and check the labels of the images in the list of "
+                "these patients.",
             )
         return shared
 
@@ -431,9 +432,9 @@ class _Auditor:
             self.add(
                 "orientation",
                 "note",
-                f"{_count(len(turned), 'film')} upside down or inverted, as it seems",
+                f"{_count(len(turned), 'image')} upside down or inverted, as it seems",
                 "They correlate negatively with the mean radiograph of the set.",
-                "See the attribute turned; turn them, or leave them out (curate rejects them).",
+                "The list of these images has their paths: turn them, or leave them out, as curate does.",
             )
         return turned
 
@@ -600,7 +601,7 @@ class _Auditor:
                 "serious",
                 f"one image in two classes: {_count(crossing, 'pair')}",
                 "One of the two labels is wrong, and the model is tested on images it has seen.",
-                "See the attribute duplicates; leave both out, as curate does.",
+                "The list of duplicates has their paths: leave both out, as curate does.",
             )
         if strangers:
             self.add(
@@ -608,7 +609,7 @@ class _Auditor:
                 "warning",
                 f"one image under two patients: {_count(strangers, 'pair')}",
                 "A split by patient does not keep them on one side.",
-                "See the attribute duplicates; keep one of each, as curate does.",
+                "The list of duplicates has their paths: keep one of each, as curate does.",
             )
         return table
 

@@ -124,7 +124,7 @@ def curate(
         As a loader returns it. Its files are read, never changed.
     out : str or path, default=None
         Folder for the result: ``kept/<class>/`` with ``kept/metadata.csv``, which
-        :func:`load_xray_folder` reads, ``review/<class>/``, ``manifest.csv``, and
+        :func:`load_xray_folder` reads, the same in ``review/``, ``manifest.csv``, and
         ``rejected.png`` and ``review.png`` with what was sorted out. Made if missing. If a run was
         stopped, the same call completes it; a folder of other content is refused.
     rules : CurationRules, default=None

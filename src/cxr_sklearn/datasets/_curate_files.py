@@ -124,7 +124,10 @@ def _write(
         if name:
             folder, _, rest = name.partition("/")
             _place(Path(path), staging[folder] / rest, mode)
-    _write_csv(_metadata(manifest, columns), staging["kept"] / "metadata.csv")
+    for tier, folder in FOLDERS.items():
+        if tier == "keep" or (manifest["tier"] == tier).any():
+            metadata = _metadata(manifest, columns, tier)
+            _write_csv(metadata, staging[folder] / "metadata.csv")
     for folder, path in staging.items():
         if path.exists() and path.name != folder:
             os.replace(path, out / folder)
@@ -206,9 +209,9 @@ def _place(source: Path, target: Path, mode: str) -> None:
             shutil.copyfileobj(original, copy)
 
 
-def _metadata(manifest: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
-    """Return what load_xray_folder reads beside the kept files."""
-    kept = manifest["tier"] == "keep"
+def _metadata(manifest: pd.DataFrame, columns: pd.DataFrame, tier: str) -> pd.DataFrame:
+    """Return what load_xray_folder reads together with the files of a tier."""
+    kept = manifest["tier"] == tier
     outputs = [PurePosixPath(name) for name in manifest.loc[kept, "output"]]
     known = pd.DataFrame(
         {
