@@ -419,8 +419,7 @@ class _Auditor:
                 f"images in two classes or more: {_count(len(shared), 'patient')}",
                 "That may be a course of disease, or labels that contradict each other. Split by "
                 "patient, or a model is tested on those it knows.",
-                "Split by patient (groups=bunch.groups), and check the labels of the images in the list of "
-                "these patients.",
+                "Split by patient (groups=bunch.groups), and check the labels of these images.",
             )
         return shared
 
@@ -434,7 +433,7 @@ class _Auditor:
                 "note",
                 f"{_count(len(turned), 'image')} upside down or inverted, as it seems",
                 "They correlate negatively with the mean radiograph of the set.",
-                "The list of these images has their paths: turn them, or leave them out, as curate does.",
+                "The list of these images has their paths: turn them, or leave them out.",
             )
         return turned
 
