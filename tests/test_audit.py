@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from cxr_sklearn.datasets import (
     select_rows,
 )
 from cxr_sklearn.datasets._association import cramers_v
+from cxr_sklearn.datasets._audit_lists import as_json
 from cxr_sklearn.datasets._shortcuts import name_families, name_family
 
 
@@ -152,11 +154,24 @@ def test_what_findings_are_about_is_listed(tmp_path):
     assert f"{paths[same[0]]} = {paths[other[0]]} (exact, two classes, one patient)" in text
     shared = result.images["patient"].isin(result.patients_in_several_classes)
     assert shared.sum() > 20
-    _, _, listed = text.partition(f"Patients in several classes: {shared.sum()}\n")
-    assert (
-        len([line for line in listed.splitlines() if line.startswith("  ") and ": " in line]) == 21
+    n_shared = len(result.patients_in_several_classes)
+    _, _, listed = text.partition(f"Patients in several classes: {n_shared}\n")
+    lines = listed.splitlines()
+    assert [line.partition(": ")[0] for line in lines[:20]] == [
+        f"  {patient}" for patient in sorted(result.patients_in_several_classes)[:20]
+    ]
+    first = result.images[result.images["patient"] == lines[0].partition(": ")[0].strip()]
+    assert all(f"{label}: " in lines[0] for label in first["class"])
+    assert all(path in lines[0] for path in first["path"])
+    assert lines[20:] == (
+        [f"  and {n_shared - 20} more: in the page, in JSON and in patients_in_several_classes"]
+        if n_shared > 20
+        else []
     )
-    assert f"and {shared.sum() - 20} more" in listed
+    assert all(
+        "class" in as_json(result)[name] for name in ("turned", "patients_in_several_classes")
+    )
+    assert not any("attribute" in finding.remedy for finding in result.findings)
     page = result.to_html(tmp_path / "audit.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == shared.sum() + 3
     assert "small copies of radiographs" in page
@@ -167,6 +182,23 @@ def test_what_findings_are_about_is_listed(tmp_path):
     Path(upside_down).unlink()  # the page can still be written
     again = result.to_html(tmp_path / "audit.html").read_text(encoding="utf-8")
     assert again.count("data:image/jpeg;base64,") == shared.sum() + 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+def test_a_page_never_replaces_an_input(tmp_path):
+    """Neither the table of a set, under any name, nor an image."""
+    bunch = make_chest_phantom_files(tmp_path / "in", 60, random_state=0)
+    result = audit(bunch)
+    table = tmp_path / "in" / "metadata.csv"
+    other = tmp_path / "table.csv"
+    os.link(table, other)
+    link = tmp_path / "link.html"
+    link.symlink_to(tmp_path / "of another set.png")
+    before = table.read_bytes()
+    for path in (table, other, bunch.data[0, 0], link):
+        with pytest.raises(OSError, match=r"is an input|is an image"):
+            result.to_html(path)
+    assert table.read_bytes() == before
 
 
 def test_a_page_without_listed_images_contains_none(audited, tmp_path):
@@ -341,6 +373,15 @@ def test_the_audit_advises_a_split_by_source_only_where_it_is_possible(is_single
             LeaveOneSourceOut().split(bunch.data, bunch.target, bunch.sources)
     else:
         assert len(list(LeaveOneSourceOut().split(bunch.data, bunch.target, bunch.sources))) == 3
+
+
+def test_the_audit_reports_sources_that_are_known_for_one_class_only(tmp_path):
+    """A missing source is a source of its own, as it seems."""
+    bunch = make_chest_phantom_files(tmp_path, 90, random_state=1)
+    bunch.sources = np.where(bunch.target == "COVID-19", "", "hospital")
+    found = {f.check: f for f in audit(bunch).findings}["unknown sources and class"]
+    assert found.severity == "serious"
+    assert "unknown: COVID-19 100%, Normal 0%, Pneumonia 0%" in found.found
 
 
 def test_similar_names_of_sources_are_noted(tmp_path):

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.pipeline import Pipeline
 
+import cxr_sklearn
 from cxr_sklearn import ResNetOvO, _cli, _pipeline
 from cxr_sklearn.__main__ import main
 from cxr_sklearn._cli import _options
@@ -339,6 +340,62 @@ def test_predict_takes_files_lists_and_tables(films, model, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_tables_have_patients_and_sources_by_default(films, tmp_path, capsys):
+    """The columns patient and source are used if they exist, and others only if they are named."""
+    metadata = pd.read_csv(films / "metadata.csv")
+    names = metadata["label"] + "/" + metadata["filename"]
+    table = tmp_path / "table.csv"
+    metadata.assign(filename=names).to_csv(table, index=False)
+    out = tmp_path / "model.joblib"
+    arguments = ["train", str(table), "--root", str(films), "--out", str(out), *SMALL]
+    assert main([*arguments, "--test-fraction", "0"]) == 0
+    err = capsys.readouterr().err
+    assert f"60 images of 3 classes and {metadata['patient'].nunique()} patients" in err
+    assert "warning: source and class are associated" in err
+    bare = metadata.assign(filename=names).drop(columns=["patient", "source"])
+    bare.to_csv(table, index=False)
+    assert main(["curate", str(table), "out", "--root", str(films), "--dry-run"]) == 0
+    assert "60 images of 3 classes and 60 patients" in capsys.readouterr().err
+    assert main(["audit", str(table), "--root", str(films), "--patient", "patient"]) == 1
+    assert "no column 'patient'" in capsys.readouterr().err
+
+
+def test_a_file_given_twice_has_one_row(films, model, tmp_path, monkeypatch):
+    """Under several spellings, in a list, and in equal rows of a table."""
+    first, second = sorted((films / "Normal").iterdir())[:2]
+    monkeypatch.chdir(films)
+    relative = f"Normal/{first.name}"
+    (tmp_path / "list.txt").write_text(f"{relative}\n./{relative}\n{first}\n", encoding="utf-8")
+    rows = [f"{relative},a", f"{relative},a", f"{relative},b", f"Normal/{second.name},a"]
+    (tmp_path / "table.csv").write_text("\n".join(["filename,label", *rows]), encoding="utf-8")
+    spelled = [str(first), relative, f"../{films.name}/Normal/../{relative}", "Normal"]
+    for arguments, expected in (
+        (spelled, 20),
+        ([str(tmp_path / "list.txt"), "--root", "."], 1),
+        ([str(tmp_path / "table.csv"), "--root", "."], 3),
+    ):
+        out = tmp_path / "out.csv"
+        assert main(["predict", str(model[0]), *arguments, "--out", str(out)]) == 0
+        assert len(pd.read_csv(out)) == expected
+
+
+def test_curated_folders_are_skipped_and_named(copy, model, tmp_path, capsys):
+    """Loading and predicting name the folder; its manifest can be predicted."""
+    root, _ = copy
+    assert main(["curate", str(root), str(root / "curated"), "--rule", "min_side=64"]) == 0
+    capsys.readouterr()
+    arguments = ["curate", str(root), str(tmp_path / "again"), "--rule", "min_side=64", "--dry-run"]
+    assert main(arguments) == 0
+    assert "folders written by curate, skipped: curated\n" in capsys.readouterr().err
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(model[0]), str(root), "--out", str(out)]) == 0
+    assert f"folders written by curate, skipped: {root / 'curated'}\n" in capsys.readouterr().err
+    assert len(pd.read_csv(out)) == 60
+    manifest = ["--path", "path", "--out", str(out)]
+    assert main(["predict", str(model[0]), str(root / "curated" / "manifest.csv"), *manifest]) == 0
+    assert len(pd.read_csv(out)) == 60
+
+
 def test_predict_names_rows_without_a_path(films, model, tmp_path, capsys):
     """Only the path must be filled."""
     table = tmp_path / "table.csv"
@@ -431,8 +488,8 @@ def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
     [
         (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--set", "colour=1"], "--set colour: no"),
         (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--weights", "x.pth"], "weights='x.pth'"),
-        (["train", "{films}", "--out", "{tmp}/no/m", *SMALL], "is no such folder"),
-        (["audit", "{films}", "--html", "{tmp}/no/a.html"], "is no such folder"),
+        (["train", "{films}", "--out", "{tmp}/no/m", *SMALL], "no' does not exist"),
+        (["audit", "{films}", "--html", "{tmp}/no/a.html"], "no' does not exist"),
         (["predict", "{films}/metadata.csv", "{films}", "--out", "{tmp}/p"], "could not be loaded"),
         (["predict", "{model}", "{tmp}", "--out", "{tmp}/p"], "holds no image"),
         (
@@ -442,6 +499,10 @@ def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
         (
             ["predict", "{model}", "{films}/metadata.csv", "--label", "class", "--out", "{tmp}/p"],
             "no column 'class'",
+        ),
+        (
+            ["predict", "{model}", "{films}/metadata.csv", "{films}/Normal", "--out", "{tmp}/p"],
+            "is a list or a table by its name",
         ),
         (["audit", "{films}/Normal"], "expected"),
         (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--set", "lr=abc"], "'lr' parameter"),
@@ -483,6 +544,7 @@ def test_bad_input_is_one_line_and_exit_code_1(films, model, tmp_path, capsys, a
         ["audit", "{films}", "--form", "dicom", "--on", "PatientID"],
         ["audit", "{films}/metadata.csv", "--label-map", "a=b", "--label-map", "a=c"],
         ["audit", "{films}", "--jobs", "0"],
+        ["audit", "{films}", "--jobs", "-2"],
         ["train", "{films}", "--out", "{tmp}/m", "--set", "image_size=64"],
         ["train", "{films}", "--out", "{tmp}/m", "--image-size", "4"],
     ],
@@ -514,12 +576,19 @@ def contents(root):
     ("arguments", "message"),
     [
         (["audit", "{root}", "--html", "{image}"], "is an image"),
-        (["audit", "{root}", "--html", "{root}/metadata.csv"], "read together with the images"),
+        (["audit", "{root}", "--html", "{root}/metadata.csv"], "is an input"),
         (["audit", "{root}/metadata.csv", "--html", "{root}/metadata.csv"], "is an input"),
         (["audit", "{root}", "--html", "{root}/../link.html"], "is an input"),
-        (["predict", "{model}", "{root}", "--out", "{root}/metadata.csv"], "read together with"),
+        (["predict", "{model}", "{root}", "--out", "{root}/metadata.csv"], "is an input"),
         (["predict", "{model}", "{root}", "--out", "{root}/Normal/new.png"], "named as one"),
         (["predict", "{model}", "{root}", "--out", "{root}/.cxr-curation.json"], "read together"),
+        (["predict", "{model}", "{root}/Normal", "--out", "{root}/metadata.csv"], "is an input"),
+        (["predict", "{model}", "{image}", "--out", "{root}/metadata.csv"], "is an input"),
+        (
+            ["predict", "{model}", "{root}/Normal", "--out", "{root}/../metadata.csv"],
+            "read together",
+        ),
+        (["predict", "{model}", "{root}", "--out", "{root}/../METADATA.CSV"], "read together"),
         (["train", "{root}", "--out", "{image}", *SMALL], "is an image"),
         (["train", "{root}", "--out", "{root}/../link.html", *SMALL], "is an input"),
         (["demo", "{root}", "--output", "{root}/demo"], "is inside the input"),
@@ -534,6 +603,56 @@ def test_results_never_replace_inputs(copy, model, tmp_path, capsys, arguments, 
     assert main([argument.format(**names) for argument in arguments]) == 1
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert contents(root) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+@pytest.mark.parametrize("is_other_set", [False, True])
+def test_results_never_replace_inputs_through_links(copy, model, tmp_path, capsys, is_other_set):
+    """A link is judged by the file that it leads to, and a linked metadata.csv is an input."""
+    root, _ = copy
+    read = tmp_path / "other" if is_other_set else root
+    if is_other_set:
+        shutil.copytree(root, read)
+    link = tmp_path / "link.html"
+    link.symlink_to(root / "metadata.csv")
+    before = contents(root)
+    for arguments in (
+        ["audit", str(read), "--html", str(link)],
+        ["predict", str(model[0]), str(read), "--out", str(link)],
+        ["train", str(read), "--out", str(link), *SMALL],
+    ):
+        assert main(arguments) == 1
+        expected = "would be read together with" if is_other_set else "is an input"
+        assert expected in capsys.readouterr().err.splitlines()[-1]
+    table = tmp_path / "table.csv"
+    (root / "metadata.csv").rename(table)
+    (root / "metadata.csv").symlink_to(table)
+    assert main(["train", str(root), "--out", str(table), *SMALL]) == 1
+    assert "is an input" in capsys.readouterr().err.splitlines()[-1]
+    assert contents(root) == before
+
+
+def test_relative_names_of_results_are_judged_too(copy, model, capsys, monkeypatch):
+    """``--out metadata.csv`` in the folder of the set replaces nothing."""
+    root, _ = copy
+    before = contents(root)
+    monkeypatch.chdir(root)
+    for name in ("metadata.csv", ".cxr-curation.json"):
+        assert main(["predict", str(model[0]), "Normal", "--out", name]) == 1
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: --out={name!r}")
+    assert contents(root) == before
+
+
+def test_weights_in_the_home_folder_are_an_input(films, tmp_path, capsys, monkeypatch):
+    """``~`` is expanded before the file of the model is compared with the weights."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"weights")
+    arguments = ["--out", str(weights), *SMALL, "--weights", "~/w.pth"]
+    assert main(["train", str(films), *arguments]) == 1
+    assert "is an input" in capsys.readouterr().err.splitlines()[-1]
+    assert weights.read_bytes() == b"weights"
 
 
 def test_every_class_is_learned_and_tested(films, tmp_path, capsys):
@@ -575,6 +694,24 @@ def test_a_model_of_another_kind_is_refused(tmp_path, films, capsys):
         joblib.dump(found, path)
         assert main(["predict", str(path), str(films), "--out", str(tmp_path / "p.csv")]) == 1
         assert f"holds a {type(found).__name__}" in capsys.readouterr().err
+
+
+def test_a_model_of_another_version_is_refused(films, model, tmp_path, capsys):
+    """One line states the version, also of models before versions were stored."""
+    path = tmp_path / "old.joblib"
+    arguments = ["predict", str(path), str(films), "--out", str(tmp_path / "p.csv")]
+    pipeline = joblib.load(model[0])
+    assert pipeline.cxr_sklearn_version_ == cxr_sklearn.__version__
+    pipeline.cxr_sklearn_format_, pipeline.cxr_sklearn_version_ = -1, "0.0.7"
+    joblib.dump(pipeline, path)
+    assert main(arguments) == 1
+    expected = "was trained by another version of cxr-sklearn (0.0.7); expected a model"
+    assert expected in capsys.readouterr().err.splitlines()[-1]
+    old = Pipeline([step for step in pipeline.steps if step[0] != "sources"])
+    del pipeline.named_steps["guard"].components_
+    joblib.dump(old, path)
+    assert main(arguments) == 1
+    assert "was trained by another version of cxr-sklearn (unknown" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_the_old_file(films, model, tmp_path, capsys, monkeypatch):

@@ -271,6 +271,10 @@ def test_the_result_is_a_folder_that_loads(sorted_films, tmp_path):
     found = sorted(zip(again.target, again.groups, again.sources, strict=True))
     kept = result.kept
     assert found == sorted(zip(kept.target, kept.groups, kept.sources, strict=True))
+    reviewed = load_xray_folder(tmp_path / "out" / "review")  # with its patients too
+    row = result.manifest[result.manifest["tier"] == "review"].iloc[0]
+    assert reviewed.groups.tolist() == [row["patient"]]
+    assert reviewed.sources.tolist() == [row["source"]]
     manifest = pd.read_csv(tmp_path / "out" / "manifest.csv", keep_default_na=False)
     assert manifest["tier"].value_counts().to_dict() == {"keep": 38, "reject": 1, "review": 1}
     for path, output in manifest.loc[manifest["output"] != "", ["path", "output"]].to_numpy():
@@ -483,6 +487,27 @@ def test_a_contact_sheet_never_replaces_an_image(sorted_films, tmp_path):
     result = curate(sorted_films, rules=SMALL)
     with pytest.raises(OSError, match=r"path=.* is an input"):
         result.contact_sheet(sorted_films.data[0, 0])
+    other = tmp_path / "other" / "radiograph.png"  # of another set
+    other.parent.mkdir()
+    other.write_bytes(Path(sorted_films.data[0, 0]).read_bytes())
+    before = other.read_bytes()
+    with pytest.raises(OSError, match="exists and is not a contact sheet"):
+        result.contact_sheet(other)
+    assert other.read_bytes() == before
+    sheet = result.contact_sheet(tmp_path / "sheet.png")
+    assert result.contact_sheet(sheet) == sheet
+
+
+def test_files_for_contact_sheets_that_cannot_be_written_are_named(sorted_films, tmp_path):
+    """An empty name, a missing folder, and a folder in place of a file."""
+    result = curate(sorted_films, rules=SMALL)
+    for path, message in (
+        ("", "path='' is empty"),
+        (tmp_path / "missing" / "sheet.png", "missing' does not exist"),
+        (tmp_path, "is not a regular file"),
+    ):
+        with pytest.raises(OSError, match=message):
+            result.contact_sheet(path)
 
 
 @pytest.mark.parametrize("has_marker", [True, False])

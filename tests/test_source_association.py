@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
-from cxr_sklearn.datasets import SourceAssociation
+from cxr_sklearn.datasets import LeaveOneSourceOut, SourceAssociation
 from cxr_sklearn.exceptions import ConfoundingWarning
 
 Y = np.repeat(["COVID-19", "Normal"], 30)
@@ -74,6 +74,56 @@ def test_images_of_unknown_source_do_not_count():
     with pytest.warns(ConfoundingWarning):
         step = SourceAssociation().fit(X, Y, sources=sources)
     assert step.cramers_v_ == pytest.approx(1)
+
+
+@pytest.mark.parametrize("source", [APART[0], ""])
+def test_unknown_sources_of_one_class_warn(source):
+    """Sources that are known for one class only divide the classes as two sources do."""
+    sources = np.where(Y == "Normal", "b", source)
+    sources[:3] = "b"
+    sources[3:6] = "c"
+    sources[30:33] = "c"
+    with pytest.warns(ConfoundingWarning) as caught:
+        step = SourceAssociation().fit(X, Y, sources=sources)
+    is_unknown = source == ""
+    text = str(caught[0].message)
+    assert ("source known or unknown and class are associated" in text) is is_unknown
+    assert (step.unknown_p_value_ < 0.01) is is_unknown
+    if is_unknown:
+        assert "unknown: COVID-19 80%, Normal 0%" in text
+        assert text.endswith("give the source of every image")
+
+
+@pytest.mark.parametrize("n_patients", [9, 10])
+def test_a_class_of_one_source_by_chance_does_not_warn(n_patients):
+    """Fewer than 10 patients may come from one source, although source and class go apart."""
+    y = np.repeat(["COVID-19", "Normal"], [n_patients, 60])
+    sources = np.where(np.arange(len(y)) % 10 < 9, "a", "b")
+    sources[:n_patients] = "a"
+    step = SourceAssociation()
+    if n_patients < 10:
+        silent(step.fit, y[:, None], y, sources=sources)
+        assert step.single_source_classes_ == {}
+        return
+    with pytest.warns(ConfoundingWarning) as caught:
+        step.fit(y[:, None], y, sources=sources)
+    assert step.p_value_ > 0.01
+    assert str(caught[0].message).startswith("classes of one source in the training set: COVID-19")
+    assert "associated" not in str(caught[0].message)
+
+
+def test_leave_one_source_out_is_advised_only_where_it_does_not_raise():
+    """It refuses images of unknown source, and a class of one source."""
+    sources = APART.copy()
+    sources[:5], sources[30:35], sources[5:8], sources[35:38] = "b", "a", "", ""
+    with pytest.warns(ConfoundingWarning):
+        step = SourceAssociation().fit(X, Y, sources=sources)
+    expected = "test with LeaveOneSourceOut on the images whose source is known, or balance"
+    assert expected in step.message_
+    with pytest.raises(ValueError, match="is not known"):
+        LeaveOneSourceOut().split(X, Y, sources)
+    known = sources != ""
+    assert len(list(LeaveOneSourceOut().split(X[known], Y[known], sources[known]))) == 2
 
 
 def test_patients_are_what_is_permuted():

@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
 
+from . import __version__
 from ._files import replace_file
 from ._images import XRayLoader, all_unreadable
 from .datasets import MeanRadiograph, SourceAssociation
@@ -23,6 +24,9 @@ from .exceptions import ConfoundingWarning, UnreadableImageWarning
 
 STEPS = ("loader", "guard", "sources", "model")
 READ_AT_ONCE = 256
+# Increment when saved pipelines of earlier versions cannot predict any more: a step is added or
+# removed, or a step needs attributes that it did not have. Older files are then refused.
+_FORMAT = 1
 
 
 def split_patients(bunch: Bunch, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +148,8 @@ def fit_pipeline(
     Returns
     -------
     pipeline : sklearn.pipeline.Pipeline
-        Takes a column of paths.
+        Takes a column of paths. The attributes ``cxr_sklearn_format_`` and
+        ``cxr_sklearn_version_`` state by which version it was fitted.
     """
     X = X[rows]
     with warnings.catch_warnings():
@@ -152,7 +157,10 @@ def fit_pipeline(
         sources = fit_sources(bunch, rows, X)
     guard = MeanRadiograph().fit(X)
     model.fit(X, bunch.target[rows], groups=bunch.groups[rows])
-    return Pipeline(list(zip(STEPS, (loader, guard, sources, model), strict=True)))
+    pipeline = Pipeline(list(zip(STEPS, (loader, guard, sources, model), strict=True)))
+    pipeline.cxr_sklearn_format_ = _FORMAT
+    pipeline.cxr_sklearn_version_ = __version__
+    return pipeline
 
 
 def save_pipeline(pipeline: Pipeline, path: str | os.PathLike) -> None:
@@ -167,7 +175,7 @@ def load_pipeline(path: str) -> Pipeline:
     Raises
     ------
     ValueError
-        If the file contains anything else.
+        If the file contains anything else, or a pipeline of a version that differs in its format.
     """
     try:
         pipeline = joblib.load(path)
@@ -176,13 +184,20 @@ def load_pipeline(path: str) -> Pipeline:
     except Exception as error:
         raise ValueError(
             f"MODEL={path!r} could not be loaded ({type(error).__name__}); expected a file that "
-            "cxr-sklearn train wrote"
+            "cxr-sklearn train wrote: train a model of another version again"
         ) from error
-    is_ours = isinstance(pipeline, Pipeline) and tuple(pipeline.named_steps) == STEPS
+    # the steps that every version has
+    is_ours = isinstance(pipeline, Pipeline) and {"loader", "model"} <= set(pipeline.named_steps)
     if not is_ours or not hasattr(pipeline.named_steps["model"], "classes_"):
         raise ValueError(
             f"MODEL={path!r} holds a {type(pipeline).__name__}; expected a file that cxr-sklearn "
             "train wrote"
+        )
+    if getattr(pipeline, "cxr_sklearn_format_", None) != _FORMAT:
+        version = getattr(pipeline, "cxr_sklearn_version_", "unknown")
+        raise ValueError(
+            f"MODEL={path!r} was trained by another version of cxr-sklearn ({version}); expected a "
+            f"model of a version with the same format as {__version__}: train it again"
         )
     return pipeline
 

@@ -49,9 +49,11 @@ def select(options: dict[str, Any]) -> pd.DataFrame:
     form = options["form"] or (default if is_named else "images")
     _check_options(form, PREDICTION_FORMS)
     if form == "images":
-        files, n_left_out = _selection.from_paths(given)
+        files, n_left_out, skipped = _selection.from_paths(given)
         if n_left_out:
             echo(f"files that are not images, left out: {n_left_out}", err=True)
+        if skipped:
+            echo(f"folders written by curate, skipped: {', '.join(skipped)}", err=True)
         return files
     if len(given) > 1:
         raise click.UsageError(f"--form {form}: DATA has {len(given)} values; expected one")
@@ -86,14 +88,26 @@ def _bunch(form: str, data: Path, options: dict[str, Any]) -> Any:
         return datasets.load_dicom_folder(data, **names)
     if form == "covidx":
         return datasets.load_covidx(data, root, on_missing=on_missing)
-    columns = {name: options[name] for name in ("path", "label", "patient", "source")}
+    columns = {"preset": "nih"} if form == "nih" else _table_columns(data, options)
     return datasets.load_xray_table(
         data,
         root=root,
-        **({"preset": "nih"} if form == "nih" else columns),
+        **columns,
         label_map=options["label_map"] or None,
         on_missing=on_missing,
     )
+
+
+def _table_columns(data: Path, options: dict[str, Any]) -> dict[str, str | None]:
+    """Return the columns of a table; patient and source only if they are given or exist."""
+    from ..datasets._columns import read_table
+
+    columns = {name: options[name] for name in ("path", "label", "patient", "source")}
+    headings = read_table(data, "DATA").columns
+    for name in ("patient", "source"):
+        if not _is_given(name) and columns[name] not in headings:
+            columns[name] = None
+    return columns
 
 
 def _check_kind(form: str, data: Path) -> None:

@@ -20,8 +20,8 @@ class _Jobs(click.ParamType):
 
     def convert(self, value: Any, parameter: Any, context: Any) -> int:
         n = click.INT.convert(value, parameter, context)
-        if n == 0:
-            self.fail("0; expected 1 or more, or -1 for all cores", parameter, context)
+        if n == 0 or n < -1:
+            self.fail(f"{n}; expected 1 or more, or -1 for all cores", parameter, context)
         if n > cpu_count():
             echo(f"--jobs {n}: {cpu_count()} are used, one per core", err=True)
             return cpu_count()
@@ -50,6 +50,12 @@ _FILES = (
     ),
     click.option("--path", default="filename", show_default=True, help="Column of a CSV."),
     click.option("--label", default="label", show_default=True, help="Column of a CSV."),
+)
+_PATIENT_AND_SOURCE = tuple(
+    click.option(
+        f"--{name}", help=f"Column of a CSV.  [default: {name}, if the table has it]", default=name
+    )
+    for name in ("patient", "source")
 )
 _LABEL_MAP = click.option(
     "--label-map",
@@ -94,8 +100,7 @@ _DATA = (
         "or a folder of DICOM files described by their headers.  [default: folder or table]",
     ),
     *_FILES,
-    click.option("--patient", help="Column of a CSV."),
-    click.option("--source", help="Column of a CSV."),
+    *_PATIENT_AND_SOURCE,
     _LABEL_MAP,
     *_REST,
 )
@@ -108,8 +113,7 @@ _PREDICTION_DATA = (
         "another file that is not an image]",
     ),
     *_FILES,
-    click.option("--patient", default="patient", show_default=True, help="Column of a CSV."),
-    click.option("--source", default="source", show_default=True, help="Column of a CSV."),
+    *_PATIENT_AND_SOURCE,
     *_REST,
 )
 

@@ -41,6 +41,8 @@ def source_figures(sources: Any) -> dict[str, Any]:
             "cramers_v": sources.cramers_v_,
             "p": sources.p_value_,
             "single_source_classes": sources.single_source_classes_,
+            "unknown_cramers_v": sources.unknown_cramers_v_,
+            "unknown_p": sources.unknown_p_value_,
             "warning": sources.message_ or None,
         }
     }

@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from .. import _preflight
+from .._files import user_path
 from .._images import XRayLoader
 from ..datasets._target import check_not_read, check_target
 from ._forms import load
@@ -95,8 +96,9 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     from .._pipeline import fit_pipeline, fit_sources, read_rows, save_pipeline, split_patients
     from ..metrics import classification_table
 
-    inputs = [options[name] for name in ("data", "labels", "root", "weights")]
-    check_target(out, "--out", inputs)
+    weights = user_path("weights", options["weights"], "file")  # as the model reads it
+    inputs = [options[name] for name in ("data", "labels", "root")]
+    check_target(out, "--out", [*inputs, weights])
     model = _model(options)
     bunch = load(options)
     check_not_read(out, "--out", bunch.data[:, 0])

@@ -19,8 +19,8 @@ from ._films import Films, measure_films
 from ._keypoints import MIN_SIDE
 from ._patients import age_in_years
 from ._shortcuts import judged, name_families, out_of_fold, shortcuts
-from ._source_association import single_source_classes
-from ._sources import check_sources, similar_sources
+from ._source_association import single_source_classes, unknown_shares
+from ._sources import remedy_for_sources, similar_sources
 from ._template import TURNED, equalised, mean_radiograph
 
 SEVERITIES = ("serious", "warning", "note")
@@ -78,7 +78,8 @@ class Audit:
         By column (``"source"``, ``"view"``): Cramér's V with the class, and its permutation
         p-value, patients being permuted. NaN where a column has one value.
     single_source_classes : dict of str to str
-        Classes all of whose images come from one source, and the source.
+        Classes all of whose images come from one source, and the source, where there are several
+        sources. Classes of fewer than 10 patients count only if source and class are associated.
     baselines : DataFrame
         ``baseline``, ``metric``, ``classes`` ("" for all, a class against the rest, or a pair),
         ``value``, 95 % patient-bootstrap interval ``low``, ``high``, ``chance``, and ``p``, of a
@@ -148,7 +149,8 @@ class Audit:
         Parameters
         ----------
         path : str or path
-            Replaced if it exists, but never if it is an image; half a page is never left behind.
+            File of the page. An existing file is replaced as a whole, but never if it is an image,
+            one of the files that were audited, or a ``metadata.csv``.
         thumbnails : bool, default=True
             Whether the page shows small copies of these images, up to 200. The files are read
             again.
@@ -160,7 +162,7 @@ class Audit:
         Raises
         ------
         OSError
-            If the page cannot be written, or would replace an image.
+            If the page cannot be written, or would replace one of these files.
         """
         from ._audit_report import write_page
 
@@ -286,6 +288,7 @@ class _Auditor:
         self.findings.append(Finding(check, severity, found, meaning, remedy))
 
     def result(self) -> Audit:
+        associations = self._associations()
         values: dict[str, Any] = {
             "n_images": len(self.y),
             "n_patients": len(set(self.groups)),
@@ -294,8 +297,8 @@ class _Auditor:
             "classes": self._classes(),
             "sources": pd.crosstab(self.sources, self.y, rownames=["source"], colnames=["class"]),
             "sources_are_inferred": self.sources_are_inferred,
-            "cramers_v": self._associations(),
-            "single_source_classes": self._single_sources(),
+            "cramers_v": associations,
+            "single_source_classes": self._single_sources(associations["source"][1]),
             "baselines": self._baselines(),
             "duplicates": self._duplicates(),
             "patients_in_several_classes": self._shared_patients(),
@@ -315,7 +318,7 @@ class _Auditor:
                 "warning",
                 f"{_count(len(self.unreadable), 'file')} could not be read",
                 "They are left out of everything below.",
-                "See the attribute unreadable for the reason of each; replace or remove them.",
+                "The list of unreadable files has the reason of each: replace or remove them.",
             )
         return self.unreadable.reset_index(drop=True)
 
@@ -349,16 +352,11 @@ class _Auditor:
             )
         return table
 
-    def _single_sources(self) -> dict[str, str]:
+    def _single_sources(self, p: float) -> dict[str, str]:
+        """Check the sources; `p` is that of their association with the class."""
         known = self.sources != ""
         if not known.all():
-            self.add(
-                "sources",
-                "note",
-                f"the source of {_count(int((~known).sum()), 'image')} is not known",
-                "They are left out of what is said of sources.",
-                "Give the source of every image.",
-            )
+            self._unknown_sources(known)
         if self.sources_are_inferred or len(set(self.sources[known])) < 2:
             return {}
         if pairs := similar_sources(set(self.sources[known])):
@@ -369,31 +367,46 @@ class _Auditor:
                 "They count as different sources.",
                 "Correct the spelling, if these are the same.",
             )
-        single = single_source_classes(self.y[known], self.sources[known])
+        y, sources, groups = (values[known] for values in (self.y, self.sources, self.groups))
+        single = single_source_classes(y, sources, groups, p)
         if single:
             named = ", ".join(f"{label} from {source}" for label, source in single.items())
             self.add(
                 "single-source classes",
-                "serious",
+                "serious" if p <= ALPHA else "warning",
                 f"classes from one source only: {named}",
-                "Whatever marks that source marks the class. No split of these images tells "
-                "whether a model knows the disease or the hospital.",
+                "Whatever marks that source marks the class. No split of these images shows "
+                "whether a model recognises the disease or the hospital.",
                 "Add images of these classes from other sources. Then test with LeaveOneSourceOut, "
                 "which refuses classes of one source.",
             )
         return single
 
+    def _unknown_sources(self, known: np.ndarray) -> None:
+        self.add(
+            "sources",
+            "note",
+            f"the source of {_count(int((~known).sum()), 'image')} is not known",
+            "The checks of sources leave these images out.",
+            "Give the source of every image.",
+        )
+        v, p = cramers_v(known, self.y, self.groups)
+        if p <= ALPHA and not self.sources_are_inferred:
+            self.add(
+                "unknown sources and class",
+                "serious" if v >= 0.5 else "warning",
+                f"source known or unknown and class are associated (Cramér's V {v:.2f}, p {p:.3f}; "
+                f"unknown: {unknown_shares(self.y, self.sources)})",
+                "Images without a source may come from a source of their own. A network that "
+                "recognises it has the class.",
+                "Give the source of every image.",
+            )
+
     def _remedy_for_sources(self) -> str:
-        """Advise LeaveOneSourceOut only where it does not raise."""
         if self.sources_are_inferred:
             return "Give the source of every image (a column source); balance them in each class."
-        known = self.sources != ""
-        try:
-            check_sources(self.y[known], self.sources[known])
-        except ValueError:
-            return "Add images, so that each class has images of the same sources."
-        which = "" if known.all() else " on the images whose source is known"
-        return f"Test with LeaveOneSourceOut{which}, or balance the sources within each class."
+        remedy = remedy_for_sources(self.y, self.sources)
+        return f"{remedy[0].upper()}{remedy[1:]}."
 
     def _shared_patients(self) -> list[str]:
         frame = pd.DataFrame({"class": self.y, "patient": self.groups})
@@ -406,7 +419,7 @@ class _Auditor:
                 f"images in two classes or more: {_count(len(shared), 'patient')}",
                 "That may be a course of disease, or labels that contradict each other. Split by "
                 "patient, or a model is tested on those it knows.",
-                "Split by patient (groups=bunch.groups); look at these images.",
+                "Split by patient (groups=bunch.groups), and check the labels of these images.",
             )
         return shared
 
@@ -418,9 +431,9 @@ class _Auditor:
             self.add(
                 "orientation",
                 "note",
-                f"{_count(len(turned), 'film')} upside down or inverted, as it seems",
+                f"{_count(len(turned), 'image')} upside down or inverted, as it seems",
                 "They correlate negatively with the mean radiograph of the set.",
-                "See the attribute turned; turn them, or leave them out (curate rejects them).",
+                "The list of these images has their paths: turn them, or leave them out.",
             )
         return turned
 
@@ -587,7 +600,7 @@ class _Auditor:
                 "serious",
                 f"one image in two classes: {_count(crossing, 'pair')}",
                 "One of the two labels is wrong, and the model is tested on images it has seen.",
-                "See the attribute duplicates; leave both out, as curate does.",
+                "The list of duplicates has their paths: leave both out, as curate does.",
             )
         if strangers:
             self.add(
@@ -595,7 +608,7 @@ class _Auditor:
                 "warning",
                 f"one image under two patients: {_count(strangers, 'pair')}",
                 "A split by patient does not keep them on one side.",
-                "See the attribute duplicates; keep one of each, as curate does.",
+                "The list of duplicates has their paths: keep one of each, as curate does.",
             )
         return table
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -33,15 +32,21 @@ class Listing:
     attribute : str
         Name of the attribute of :class:`Audit`, and key in JSON.
     frame : DataFrame
-        A row per entry, its paths in the columns ``path``, ``first`` and ``second``.
-    line : callable
-        From a row, as a named tuple, to a line of text.
+        A row per file or pair, its paths in the columns ``path``, ``first`` and ``second``, and
+        its class in the column ``class``. Of a list of patients, a row per image.
+    lines : list of str
+        A line of text per entry.
     """
 
     title: str
     attribute: str
     frame: pd.DataFrame
-    line: Callable[[Any], str]
+    lines: list[str]
+
+    @property
+    def heading(self) -> str:
+        """Title with the number of entries."""
+        return f"{self.title}: {len(self.lines)}"
 
 
 def listings(result: Audit) -> list[Listing]:
@@ -50,22 +55,34 @@ def listings(result: Audit) -> list[Listing]:
     turned = images[images["path"].isin(result.turned)]
     shared = images[images["patient"].isin(result.patients_in_several_classes)]
     shared = shared.sort_values(["patient", "class", "path"], kind="stable")
+    shared = shared[["patient", "class", "path"]]
     found = [
-        Listing("Unreadable files", "unreadable", result.unreadable, _unreadable_line),
-        Listing("Images upside down or inverted", "turned", turned, lambda row: row.path),
-        Listing("Duplicates", "duplicates", result.duplicates, _duplicate_line),
+        Listing(
+            "Unreadable files",
+            "unreadable",
+            result.unreadable,
+            [f"{row.path}: {row.reason}" for row in result.unreadable.itertuples()],
+        ),
+        Listing("Images upside down or inverted", "turned", turned, turned["path"].tolist()),
+        Listing(
+            "Duplicates",
+            "duplicates",
+            result.duplicates,
+            [_duplicate_line(row) for row in result.duplicates.itertuples()],
+        ),
         Listing(
             "Patients in several classes",
             "patients_in_several_classes",
-            shared.rename(columns={"class": "label"})[["patient", "label", "path"]],
-            lambda row: f"{row.patient}: {row.label}: {row.path}",
+            shared,
+            [_patient_line(str(name), part) for name, part in shared.groupby("patient")],
         ),
     ]
-    return [listing for listing in found if len(listing.frame)]
+    return [listing for listing in found if listing.lines]
 
 
-def _unreadable_line(row: Any) -> str:
-    return f"{row.path}: {row.reason}"
+def _patient_line(patient: str, images: pd.DataFrame) -> str:
+    classes = [f"{name}: {', '.join(part['path'])}" for name, part in images.groupby("class")]
+    return f"{patient}: {'; '.join(classes)}"
 
 
 def _duplicate_line(row: Any) -> str:
@@ -78,10 +95,9 @@ def as_lines(result: Audit) -> list[str]:
     """Return the lists as lines of text, the first 20 entries of each."""
     lines = []
     for listing in listings(result):
-        lines += ["", f"{listing.title}: {len(listing.frame)}"]
-        rows = listing.frame.iloc[:N_LISTED].itertuples(index=False)
-        lines += [f"  {one_line(listing.line(row))}" for row in rows]
-        if (more := len(listing.frame) - N_LISTED) > 0:
+        lines += ["", listing.heading]
+        lines += [f"  {one_line(line)}" for line in listing.lines[:N_LISTED]]
+        if (more := len(listing.lines) - N_LISTED) > 0:
             lines.append(f"  and {more} more: in the page, in JSON and in {listing.attribute}")
     return lines
 
@@ -123,7 +139,7 @@ def as_sections(
                 texts = cells[name]
                 cells[name] = [f"{i}{text}" for i, text in zip(images, texts, strict=True)]
         table = cells.to_html(index=False, escape=False, border=0, max_rows=max_rows)
-        parts.append(f"<h3>{listing.title}: {len(listing.frame)}</h3>\n{table}")
+        parts.append(f"<h3>{listing.heading}</h3>\n{table}")
     if parts:
         what = "file names and patients"
         if has_thumbnails:

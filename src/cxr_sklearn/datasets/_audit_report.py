@@ -100,7 +100,7 @@ def _table(frame: pd.DataFrame, index: bool = True) -> str:
 
 def write_page(result: Audit, path: Any, has_thumbnails: bool) -> Path:
     """Write a page that needs no other file."""
-    check_target(path, "path")
+    check_target(path, "path", [*result.images["path"], *result.unreadable["path"]])
     image = io.BytesIO()
     figure = draw(result)
     figure.savefig(image, format="png", dpi=110)

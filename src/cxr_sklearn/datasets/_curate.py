@@ -16,11 +16,10 @@ from sklearn.utils import Bunch
 from ..exceptions import CurationWarning
 from ._association import cramers_v
 from ._bunch import select_rows
-from ._curate_files import check_out, contact_sheet, write_folders
+from ._curate_files import check_out, check_sheet, contact_sheet, write_folders
 from ._curation_rules import CurationRules, by_measure, label_suspects
 from ._duplicates import duplicate_groups, find_duplicates
 from ._films import Films, measure_films
-from ._target import check_not_read
 
 TIERS = ("reject", "review", "keep")
 _UNEVEN_P = 0.01
@@ -74,14 +73,20 @@ class Curation:
         Parameters
         ----------
         path : str or path
-            PNG file, replaced if it exists; not one of the images.
+            PNG file. An existing file is replaced only if it is a contact sheet, so that no
+            radiograph is lost.
         tier : {"reject", "review", "keep"}, default="reject"
 
         Returns
         -------
         path : Path
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written, or exists and is not a contact sheet.
         """
-        check_not_read(path, "path", self.manifest["path"])
+        check_sheet(path, self.manifest["path"])
         return contact_sheet(self.manifest[self.manifest["tier"] == tier], path)
 
     def __str__(self) -> str:
@@ -119,7 +124,7 @@ def curate(
         As a loader returns it. Its files are read, never changed.
     out : str or path, default=None
         Folder for the result: ``kept/<class>/`` with ``kept/metadata.csv``, which
-        :func:`load_xray_folder` reads, ``review/<class>/``, ``manifest.csv``, and
+        :func:`load_xray_folder` reads, the same in ``review/``, ``manifest.csv``, and
         ``rejected.png`` and ``review.png`` with what was sorted out. Made if missing. If a run was
         stopped, the same call completes it; a folder of other content is refused.
     rules : CurationRules, default=None

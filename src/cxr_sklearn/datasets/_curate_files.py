@@ -10,16 +10,19 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from .._decode import read_film
 from .._files import replace_file
 from ._files import CURATION_MARKER
+from ._target import check_target
 
 # held while a process writes; the empty file may stay behind
 _LOCK = ".cxr-curation.lock"
@@ -27,6 +30,8 @@ FOLDERS = {"keep": "kept", "review": "review"}
 _LONGEST = 120  # characters of a name; with what is added, file systems allow 255 bytes
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.I)  # on Windows
 _CELL, _COLUMNS, _MAX_CELLS = 160, 8, 400
+# Text in the first bytes of each contact sheet: other existing images are never replaced.
+_SHEET_SOFTWARE = "cxr-sklearn contact sheet"
 # reserved on one system or another
 _ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|^\.|[. ]+$')
 
@@ -118,7 +123,10 @@ def _write(
         if name:
             folder, _, rest = name.partition("/")
             _place(Path(path), staging[folder] / rest, mode)
-    _write_csv(_metadata(manifest, columns), staging["kept"] / "metadata.csv")
+    for tier, folder in FOLDERS.items():
+        if tier == "keep" or (manifest["tier"] == tier).any():
+            metadata = _metadata(manifest, columns, tier)
+            _write_csv(metadata, staging[folder] / "metadata.csv")
     for folder, path in staging.items():
         if path.exists() and path.name != folder:
             os.replace(path, out / folder)
@@ -213,9 +221,9 @@ def _place(source: Path, target: Path, mode: str) -> None:
             shutil.copyfileobj(original, copy)
 
 
-def _metadata(manifest: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
-    """Return what load_xray_folder reads beside the kept files."""
-    kept = manifest["tier"] == "keep"
+def _metadata(manifest: pd.DataFrame, columns: pd.DataFrame, tier: str) -> pd.DataFrame:
+    """Return what load_xray_folder reads together with the files of a tier."""
+    kept = manifest["tier"] == tier
     outputs = [PurePosixPath(name) for name in manifest.loc[kept, "output"]]
     known = pd.DataFrame(
         {
@@ -239,6 +247,31 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 
 # -- the contact sheet --------------------------------------------------------------------------
+
+
+def check_sheet(path: Any, inputs: Iterable[str]) -> None:
+    """Raise if a contact sheet cannot be written to a file, or must not replace it.
+
+    Parameters
+    ----------
+    path : str or path
+        File of the contact sheet, which may exist.
+    inputs : iterable of str
+        Images that were curated.
+
+    Raises
+    ------
+    OSError
+    """
+    check_target(path, "path", inputs, may_be_image=True)
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            is_sheet = _SHEET_SOFTWARE.encode() in file.read(1024)
+        if not is_sheet:
+            raise FileExistsError(
+                f"path={os.fspath(path)!r} exists and is not a contact sheet; expected a new name, "
+                "or a contact sheet to replace: give another name, or delete the file"
+            )
 
 
 def contact_sheet(rows: pd.DataFrame, path: Any) -> Path:
@@ -266,8 +299,10 @@ def contact_sheet(rows: pd.DataFrame, path: Any) -> Path:
     for block in blocks:
         sheet.paste(block, (0, top))
         top += block.height
+    info = PngInfo()
+    info.add_text("Software", _SHEET_SOFTWARE)
     with replace_file(path) as stream:
-        sheet.save(stream, "PNG")
+        sheet.save(stream, "PNG", pnginfo=info)
     return path
 
 

@@ -46,6 +46,11 @@ def listing(folder: str | os.PathLike) -> list[Path]:
     return [Path(folder, name) for name in sorted(os.listdir(folder)) if name[0] != "."]
 
 
+def curated_in(folder: str | os.PathLike) -> list[Path]:
+    """Return the folders in a folder that :func:`curate` has written; nothing hidden."""
+    return [path for path in listing(folder) if os.path.isdir(path) and is_curated(path)]
+
+
 def folders_in(folder: str | os.PathLike) -> list[Path]:
     """Return the folders in a folder, in the order of code points; nothing hidden.
 
@@ -72,12 +77,12 @@ def is_curated(folder: str | os.PathLike) -> bool:
     return all(os.path.isfile(os.path.join(folder, name)) for name in written)
 
 
-def files_below(root: str | os.PathLike) -> list[Path]:
+def files_below(root: str | os.PathLike, skipped: list[str] | None = None) -> list[Path]:
     """Return every file below a folder, in the order of paths; nothing hidden, no pipe.
 
     Linked folders are followed, each once and after those that are no links, so that neither a
     loop nor a second name doubles a file. Links to the root or above it are not, and neither are
-    folders below the root that :func:`curate` has written.
+    folders below the root that :func:`curate` has written; these are appended to `skipped`.
     """
     top = Path(os.path.realpath(root))
     seen: set[Path] = set()
@@ -95,7 +100,8 @@ def files_below(root: str | os.PathLike) -> list[Path]:
                 if os.path.isfile(path) or path.is_symlink():  # to open a pipe would hang
                     found.append(path)
             elif is_curated(path):
-                continue
+                if skipped is not None:
+                    skipped.append(str(path))
             elif path.is_symlink():
                 links.append(path)
             else:

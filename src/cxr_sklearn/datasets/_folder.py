@@ -16,7 +16,7 @@ from sklearn.utils import Bunch
 from .._decode import IMAGE_SUFFIXES, looks_like_image
 from ._bunch import make_bunch
 from ._columns import as_text, check_one_spelling, read_table, text_of, with_numbers
-from ._files import check_folder, folders_in, listing, relative, sha256
+from ._files import check_folder, curated_in, folders_in, listing, relative, sha256, some
 from ._patients import nih_patient
 
 LAYOUTS = ("auto", "class", "source/class")
@@ -132,6 +132,9 @@ def load_xray_folder(
         named or patient_of(str(film.path)) or relative(film.path, root)
         for named, film in zip(told["patient"], films, strict=True)
     ]
+    notes = [f"layout: {taken}{', as found' if layout == 'auto' else ''}"]
+    if skipped := _skipped(root, taken):
+        notes.append(f"folders written by curate, skipped: {some(skipped)}")
     return make_bunch(
         title=f"Chest X-rays from the folder {root.resolve().name!r}",
         paths=[str(film.path) for film in films],
@@ -141,7 +144,7 @@ def load_xray_folder(
         extra=extra,
         ignored=ignored,
         missing=missing,
-        notes=[f"layout: {taken}{', as found' if layout == 'auto' else ''}"],
+        notes=notes,
     )
 
 
@@ -195,6 +198,12 @@ def _detected(root: Path) -> str:
         return "class"
     within = (inner for folder in folders for inner in folders_in(folder))
     return "source/class" if any(map(_has_image, within)) else "class"
+
+
+def _skipped(root: Path, layout: str) -> list[str]:
+    """Return the folders that curate has written where a layout has class or source folders."""
+    outer = [root] if layout == "class" else [root, *folders_in(root)]
+    return [relative(path, root) for folder in outer for path in curated_in(folder)]
 
 
 def _scan(root: Path, layout: str) -> tuple[list[_Film], list[tuple[str, str]]]:

@@ -19,9 +19,11 @@ from ._table import NIH
 
 # columns of the result that describe a file, where they are known
 KNOWN = ("label", "patient", "source")
+# Suffixes of lists and tables, which are not images.
+_TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".list", ".gz", ".xlsx")
 
 
-def from_paths(paths: Sequence[str]) -> tuple[pd.DataFrame, int]:
+def from_paths(paths: Sequence[str]) -> tuple[pd.DataFrame, int, list[str]]:
     """Return images given one by one, and the images in folders, whatever their subfolders.
 
     Parameters
@@ -32,32 +34,59 @@ def from_paths(paths: Sequence[str]) -> tuple[pd.DataFrame, int]:
     Returns
     -------
     files : DataFrame
-        The column ``path``, each file once. Files that are given themselves need not look like
-        images.
+        The column ``path``, each file once, whatever the spellings of its path. Files that are
+        given themselves need not look like images.
     n_left_out : int
         Number of files in the folders that are not images.
+    skipped : list of str
+        Folders that ``curate`` has written, in the given folders. They are not read.
 
     Raises
     ------
     OSError
         If there is no image.
     ValueError
-        If a folder is the output of ``curate``.
+        If a folder is the output of ``curate``, or a file is a list or a table.
     """
     found: list[str] = []
+    skipped: list[str] = []
     n_left_out = 0
     for path in paths:
         if not os.path.isdir(path):
+            _check_not_text(path)
             found.append(path)
             continue
-        below = [str(file) for file in files_below(check_folder(path, "DATA", "images"))]
+        folder = check_folder(path, "DATA", "images")
+        below = [str(file) for file in files_below(folder, skipped)]
         images = [file for file in below if looks_like_image(file)]
         n_left_out += len(below) - len(images)
         found += images
     if not found:
         named = ", ".join(map(repr, paths))
         raise OSError(f"DATA={named} holds no image; expected files such as .png, .jpg or .dcm")
-    return pd.DataFrame({"path": list(dict.fromkeys(found))}, dtype=object), n_left_out
+    files = pd.DataFrame({"path": found}, dtype=object)
+    return _each_once(files), n_left_out, list(dict.fromkeys(skipped))
+
+
+def _check_not_text(path: str) -> None:
+    if path.lower().endswith(_TEXT_SUFFIXES) and not looks_like_image(path):
+        raise ValueError(
+            f"DATA={path!r} is a list or a table by its name; expected images and folders: predict "
+            "a list or a table in a call of its own, with --form list or --form table"
+        )
+
+
+def _each_once(files: pd.DataFrame) -> pd.DataFrame:
+    """Drop rows that repeat another row, if paths of one file under several spellings are equal."""
+    folders: dict[str, str] = {}
+    keys = []
+    for path in files["path"]:
+        folder, name = os.path.split(path)
+        # the name itself is not resolved: a link has a row of its own
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder or os.curdir)
+        keys.append(os.path.normcase(os.path.join(folders[folder], name)))
+    return files[~files.assign(path=keys).duplicated()].reset_index(drop=True)
 
 
 def from_list(
@@ -78,7 +107,7 @@ def from_list(
     Returns
     -------
     files : DataFrame
-        The column ``path``.
+        The column ``path``, each file once.
     """
     text = read_text(check_file(path, "DATA", "a text file with a path per line"))
     # not by splitlines: names may contain what it takes for the end of a line, such as U+0085
@@ -86,7 +115,7 @@ def from_list(
     if not names:
         raise ValueError(f"DATA={path!r} names no file; expected a path per line")
     files = pd.DataFrame({"path": names}, dtype=object)
-    return _existing(files, root or Path(path).parent, path, skip_missing)
+    return _existing(files, root, path, skip_missing)
 
 
 def from_table(
@@ -120,7 +149,8 @@ def from_table(
     -------
     files : DataFrame
         ``path``, and those of ``label``, ``patient`` and ``source`` that are known. Cells may be
-        empty: a file needs no label to be predicted.
+        empty: a file needs no label to be predicted. Rows that are equal in all of these are one;
+        a file has several rows where they differ.
     """
     columns = dict(NIH) if is_nih else columns
     table = read_table(path, "DATA", [name for name in columns.values() if name])
@@ -142,7 +172,7 @@ def from_table(
         )
     if is_nih:
         files["patient"] = list(map(nih_identifier, files["patient"]))
-    return _existing(files, root or Path(path).parent, path, skip_missing)
+    return _existing(files, root, path, skip_missing)
 
 
 def from_bunch(bunch: Bunch) -> pd.DataFrame:
@@ -164,13 +194,16 @@ def from_bunch(bunch: Bunch) -> pd.DataFrame:
 
 
 def _existing(
-    files: pd.DataFrame, root: str | os.PathLike, where: str, skip_missing: bool
+    files: pd.DataFrame, root: str | os.PathLike | None, where: str, skip_missing: bool
 ) -> pd.DataFrame:
     """Return the rows whose file exists, with its path; raise if others are not to be skipped."""
-    root = check_folder(root, "root", "a folder with the images")
+    if root is None:  # also in a folder that curate has written: its manifest names files elsewhere
+        root = Path(where).parent
+    else:
+        root = check_folder(root, "root", "a folder with the images")
     found = locate(root, files["path"])
     exists = np.array([found[name] is not None for name in files["path"]])
     missing_files(files["path"], found, root, where, skip_missing, "--skip-missing")
     files = files[exists].reset_index(drop=True)
     files["path"] = [str(found[name]) for name in files["path"]]
-    return files
+    return _each_once(files)

@@ -13,9 +13,16 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 
 from ..exceptions import ConfoundingWarning
 from ._association import cramers_v
+from ._sources import remedy_for_sources
 
 # significance level, as in the audit
 _ALPHA = 0.01
+# Of two equal sources, all patients of a class come from one by chance in 2 of 2**10 cases.
+_MIN_PATIENTS = 10
+_CONSEQUENCE = (
+    "so the model may recognise the source instead of the disease, and be wrong about images of "
+    "other sources"
+)
 _N_NAMED = 5
 
 
@@ -36,9 +43,16 @@ class SourceAssociation(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Its permutation p-value, 0 to 1, patients being permuted. 1 if `cramers_v_` is NaN.
     single_source_classes_ : dict of str to str
         Classes all of whose images come from one source, and the source, where there are several
-        sources.
+        sources. Classes of fewer than 10 patients count only if `p_value_` is 0.01 or below, since
+        few patients may come from one source by chance.
+    unknown_cramers_v_ : float
+        Cramér's V of the class and whether the source is known, 0 to 1. NaN if all sources are
+        known, or none is.
+    unknown_p_value_ : float
+        Its permutation p-value, 0 to 1. 1 if `unknown_cramers_v_` is NaN.
     message_ : str
-        Text of the warning; empty if `p_value_` is above 0.01 and each class has several sources.
+        Text of the warning; empty if `p_value_` and `unknown_p_value_` are above 0.01, and
+        `single_source_classes_` is empty.
     n_features_in_ : int
         Number of columns of X in ``fit``.
 
@@ -161,6 +175,7 @@ class SourceAssociation(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _fit(self, y: Any, sources: Any, groups: Any) -> None:
         self.cramers_v_, self.p_value_, self.message_ = float("nan"), 1.0, ""
         self.single_source_classes_: dict[str, str] = {}
+        self.unknown_cramers_v_, self.unknown_p_value_ = float("nan"), 1.0
         if y is None or sources is None:
             return
         lengths = {"y": len(y), "sources": len(sources)}
@@ -172,33 +187,44 @@ class SourceAssociation(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 "pass all of the same rows"
             )
         of = pd.Series(np.asarray(sources, dtype=object)).fillna("").to_numpy(dtype=str)
+        labels = np.asarray(y).astype(str)
+        patients = np.arange(len(of)) if groups is None else np.asarray(groups)
         known = of != ""
-        labels, of = np.asarray(y).astype(str)[known], of[known]
-        patients = np.arange(len(known))[known] if groups is None else np.asarray(groups)[known]
-        if len(set(of)) < 2 or len(set(labels)) < 2:
-            return
-        self.cramers_v_, self.p_value_ = cramers_v(of, labels, patients)
-        self.single_source_classes_ = single_source_classes(labels, of)
-        if self.p_value_ <= _ALPHA or self.single_source_classes_:
-            self.message_ = self._text()
+        self.unknown_cramers_v_, self.unknown_p_value_ = cramers_v(known, labels, patients)
+        if known.any():
+            self.cramers_v_, self.p_value_ = cramers_v(of[known], labels[known], patients[known])
+            self.single_source_classes_ = single_source_classes(
+                labels[known], of[known], patients[known], self.p_value_
+            )
+        self.message_ = "; ".join(self._texts(labels, of))
 
-    def _text(self) -> str:
+    def _texts(self, labels: np.ndarray, sources: np.ndarray) -> list[str]:
+        """Return a clause for each thing to warn of."""
         single = list(self.single_source_classes_.items())
-        figures = f"Cramér's V {self.cramers_v_:.2f}, p {self.p_value_:.3f}"
         named = ", ".join(f"{label} from {source}" for label, source in single[:_N_NAMED])
-        if single:
-            more = f" and {len(single) - _N_NAMED} more" if len(single) > _N_NAMED else ""
-            figures += f"; classes of one source: {named}{more}"
-        remedy = (
-            "add images of these classes from other sources"
-            if single
-            else "test with LeaveOneSourceOut, or balance the sources within each class"
-        )
-        return (
-            f"source and class are associated in the training set ({figures}), so the model may "
-            "recognise the source instead of the disease, and be wrong about images of other "
-            f"sources: {remedy}"
-        )
+        named += f" and {len(single) - _N_NAMED} more" if len(single) > _N_NAMED else ""
+        more_images = "add images of these classes from other sources"
+        texts = []
+        if self.p_value_ <= _ALPHA:
+            figures = _figures(self.cramers_v_, self.p_value_)
+            figures += f"; classes of one source: {named}" if single else ""
+            remedy = more_images if single else remedy_for_sources(labels, sources)
+            texts.append(
+                f"source and class are associated in the training set ({figures}), {_CONSEQUENCE}: "
+                f"{remedy}"
+            )
+        elif single:
+            texts.append(
+                f"classes of one source in the training set: {named}, {_CONSEQUENCE}: {more_images}"
+            )
+        if self.unknown_p_value_ <= _ALPHA:
+            figures = _figures(self.unknown_cramers_v_, self.unknown_p_value_)
+            texts.append(
+                f"source known or unknown and class are associated in the training set ({figures}; "
+                f"unknown: {unknown_shares(labels, sources)}), {_CONSEQUENCE}: give the source of "
+                "every image"
+            )
+        return texts
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -209,19 +235,42 @@ class SourceAssociation(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
-def single_source_classes(y: np.ndarray, sources: np.ndarray) -> dict[str, str]:
+def _figures(v: float, p: float) -> str:
+    return f"Cramér's V {v:.2f}, p {p:.3f}"
+
+
+def unknown_shares(y: np.ndarray, sources: np.ndarray) -> str:
+    """Return for the first classes the share of images without a source, as text."""
+    shares = pd.Series(sources == "").groupby(y).mean().sort_values(ascending=False)
+    return ", ".join(f"{label} {share:.0%}" for label, share in shares.iloc[:_N_NAMED].items())
+
+
+def single_source_classes(
+    y: np.ndarray, sources: np.ndarray, groups: np.ndarray, p: float
+) -> dict[str, str]:
     """Return the classes all of whose images come from one source, and the source.
 
     Parameters
     ----------
     y, sources : ndarray of shape (n,), of str
         Class and source of each image, both known.
+    groups : ndarray of shape (n,)
+        Patient of each image.
+    p : float
+        Of the association of source and class. Above 0.01, classes of fewer than 10 patients are
+        left out: they may come from one source by chance.
 
     Returns
     -------
     dict of str to str
+        Empty if there is one source only.
     """
     table = pd.crosstab(y, sources)
+    if table.shape[1] < 2:
+        return {}
+    n_patients = pd.Series(groups).groupby(y).nunique()
     return {
-        str(label): str(row.idxmax()) for label, row in table.iterrows() if (row > 0).sum() == 1
+        str(label): str(row.idxmax())
+        for label, row in table.iterrows()
+        if (row > 0).sum() == 1 and (p <= _ALPHA or n_patients[label] >= _MIN_PATIENTS)
     }

@@ -54,6 +54,30 @@ def check_sources(y: Any, sources: Any) -> None:
         )
 
 
+def remedy_for_sources(y: np.ndarray, sources: np.ndarray) -> str:
+    """Return what to do about associated sources: LeaveOneSourceOut only where it does not raise.
+
+    Parameters
+    ----------
+    y, sources : ndarray of shape (n_samples,), of str
+        Classes, and the source of each image; ``""`` where it is unknown.
+
+    Returns
+    -------
+    str
+        An imperative, without a capital letter and a full stop.
+    """
+    known = sources != ""
+    if set(y[known]) != set(y):
+        return "give the source of images of every class"
+    try:
+        check_sources(y[known], sources[known])
+    except ValueError:
+        return "add images, so that each class has images of the same sources"
+    which = "" if known.all() else " on the images whose source is known"
+    return f"test with LeaveOneSourceOut{which}, or balance the sources within each class"
+
+
 def similar_sources(names: Iterable[Any]) -> list[tuple[str, str]]:
     """Return pairs of names that may be two spellings of one source.
 
