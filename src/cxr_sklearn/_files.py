@@ -53,7 +53,8 @@ def replace_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         raise OSError(
-            f"{str(path)!r} is no regular file; expected one, or a name that is not taken"
+            f"{str(path)!r} is not a regular file; expected a regular file, or a new name: give "
+            "another name"
         )
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     try:

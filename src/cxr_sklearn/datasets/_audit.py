@@ -346,8 +346,8 @@ class _Auditor:
                 "patients",
                 "note",
                 "every image counts as a patient of its own",
-                "If patients have several images, they may stand on both sides of a split, and "
-                "figures come out too good.",
+                "If patients have several images, these may be in both the training and the test "
+                "set, and figures are then too good.",
                 "Give the patients: a column of metadata.csv, or patient_pattern.",
             )
         return table
@@ -491,8 +491,8 @@ class _Auditor:
                 "age and class",
                 "serious" if children else "warning",
                 f"ages differ between the classes (median years: {medians}; p {p:.2g})",
-                "A network may tell age instead of disease"
-                + (": one class holds children, another adults." if children else "."),
+                "A network may recognise age instead of disease"
+                + (": one class contains children, another adults." if children else "."),
                 "Match the ages of the classes, or leave the children out.",
             )
         return table
@@ -509,8 +509,8 @@ class _Auditor:
                 "children",
                 "serious" if shares.max() - shares.min() > 0.2 else "warning",
                 f"{named.sum()} files are named as those of a set of children ({listed})",
-                "The set of Kermany et al. (2018) holds children of one to five years. Beside "
-                "adults, a network tells age.",
+                "The set of Kermany et al. (2018) contains children of one to five years. A "
+                "network may recognise their age instead of disease.",
                 "Leave them out, or give the ages (a column age) to have them compared.",
             )
 
