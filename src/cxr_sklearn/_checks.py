@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.callbacks import Callback
 
@@ -101,56 +99,6 @@ def check_targets_are_labels(y: Any) -> None:
     raise ValueError(
         f"y has shape {shape}; expected one label per image, of shape ({shape[0]},): {remedy}"
     )
-
-
-def check_one_column(name: str, values: Any) -> np.ndarray:
-    """Return values as an array of shape (n,), or raise if they have several columns."""
-    shape = np.asarray(values).shape
-    if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
-        raise ValueError(
-            f"{name} has shape {shape}; expected one value per image, of shape ({shape[0]},): pass "
-            "one column"
-        )
-    return column_or_1d(values)
-
-
-def check_none_missing(name: str, values: Any, remedy: str) -> None:
-    """Raise if a value is None, NaN, NaT or pandas' NA.
-
-    Pass a list as it was given: in an array of strings, NaN has become the string ``"nan"``.
-    """
-    elements = elements_of(values)
-    if elements.dtype.kind in "biuSU":
-        return
-    for i, value in enumerate(elements):
-        if is_missing(value):
-            raise ValueError(f"{name}[{i}] is {value}; expected a value per image: {remedy}")
-
-
-def elements_of(values: Any) -> np.ndarray:
-    """Return values as an array of shape (n,), without converting the elements of a list."""
-    return np.ravel(np.asarray(values, dtype=None if hasattr(values, "dtype") else object))
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value is None, NaN, NaT or pandas' NA."""
-    return value is None or (np.ndim(value) == 0 and bool(pd.isna(value)))
-
-
-def is_blank(value: Any) -> bool:
-    """Whether a value is a string that is empty or has spaces only."""
-    return isinstance(value, str) and not value.strip()
-
-
-def check_none_blank(name: str, values: Any, remedy: str) -> None:
-    """Raise if a value is a string that is empty or has spaces only."""
-    elements = elements_of(values)
-    if elements.dtype.kind not in "OU":
-        return
-    for i, value in enumerate(elements):
-        if is_blank(value):
-            found = f"the blank string {value!r}" if value else "an empty string"
-            raise ValueError(f"{name}[{i}] is {found}; expected a value per image: {remedy}")
 
 
 def class_weights(given: dict, classes: np.ndarray) -> np.ndarray:

@@ -25,9 +25,6 @@ from ._checks import (
     PREDICTION_PARAMETERS,
     check_callbacks,
     check_layer_sizes,
-    check_none_blank,
-    check_none_missing,
-    check_one_column,
     check_prediction_parameters,
     check_targets_are_labels,
     class_weights,
@@ -38,6 +35,7 @@ from ._rows import Blueprint, TrainingRows
 from ._splits import patient_groups, validation_mask
 from ._tail import Tail, without_batches
 from ._trunk import TRUNK_CONSTRAINTS, ResNetFeatures
+from ._values import check_none_blank, check_none_missing, check_one_column
 from ._weights import existing_weights
 from .exceptions import NeverPredictedWarning, TrunkPassWarning
 

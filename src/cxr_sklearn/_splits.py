@@ -11,8 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
 
-from ._checks import is_blank, is_missing
 from ._inputs import Images
+from ._values import is_blank, is_missing
 
 # greedy splits by group depend on the order of the groups: so many orders are tried
 _TRIES = 10

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
 
-from ._checks import check_none_missing, check_one_column, elements_of
+from ._values import check_none_missing, check_one_column, elements_of
 
 
 def classification_table(y_true: Any, y_pred: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .._checks import is_blank, is_missing
+from .._values import is_blank, is_missing
 
 # letters of a word in which a difference of one letter counts as a typing error
 _LEAST_WORD = 4
