@@ -30,8 +30,9 @@ $(READY): pyproject.toml
 demo: $(READY)  ## Train ResNetOvO on synthetic X-rays; CXR_DATA=<folder of class folders> uses yours
 	$(BIN)/python -m cxr_sklearn demo $(if $(CXR_DATA),"$(CXR_DATA)")
 
+# a process per core runs tests: more threads in each would wait for one another
 test: $(READY)  ## Run the tests that take seconds, and the doctests
-	$(BIN)/python -m pytest -n auto --doctest-modules tests src $(if $(COVERAGE),--cov)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --doctest-modules tests src $(if $(COVERAGE),--cov)
 
 coverage:  ## Run the same, and fail where fewer than 95 % of lines and branches are run
 	$(MAKE) test COVERAGE=1
