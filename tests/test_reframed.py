@@ -141,9 +141,9 @@ def test_images_of_equal_coarse_look_are_not_duplicates(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n", "size"), [(3000, 64), (200, SIDE)])
+@pytest.mark.parametrize(("n", "size"), [(3000, 64), (60, SIDE)])
 def test_no_duplicates_among_many_phantoms(tmp_path, n, size):
-    """No pair is found, so no finding can be serious."""
+    """No pair is found, so no finding can be serious. Larger phantoms have many candidates."""
     bunch = make_chest_phantom_files(tmp_path, n, image_size=size, random_state=0)
     assert find_duplicates(measure_films(list(bunch.data[:, 0]))).empty
 
