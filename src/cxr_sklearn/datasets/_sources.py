@@ -91,8 +91,8 @@ def similar_sources(names: Iterable[Any]) -> list[tuple[str, str]]:
     pairs : list of (str, str)
         Names that differ only in case, spaces, hyphens and underscores, or by one letter within a
         word of 4 letters or more: inserted, left out, replaced (but not the last one) or swapped
-        with its neighbour. Names that count sources differ by a digit, by a letter that stands
-        alone or by the last letter ("site 1" and "site 2", "hospital-a" and "hospital-b"), and are
+        with its neighbour. Names that count sources differ by a digit, by a letter that is
+        a word or by the last letter ("site 1" and "site 2", "hospital-a" and "hospital-b"), and are
         not similar.
     """
     # Comparing every name with every other one takes a minute for some thousands of names. Two
