@@ -12,7 +12,7 @@ SLOW ?= tests
 # where the built wheel is unpacked to be tested, before the sources on the path
 WHEEL = $(CURDIR)/build/wheel
 # the tests of what a wheel could lack: modules, and what workers and pickles import
-WHEEL_TESTS = tests/test_demo.py tests/test_persistence.py tests/test_images.py
+WHEEL_TESTS = tests/_workflow tests/_models/test_persistence.py tests/_images/test_images.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-min coverage wheel docs lint format clean
@@ -66,10 +66,11 @@ docs: $(READY)  ## Build the pages into docs/_build/html, running the examples, 
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky docs docs/_build/html
 	$(BIN)/python docs/check_links.py docs/_build/html
 
-lint: $(READY)  ## Check style, formatting and types
+lint: $(READY)  ## Check style, formatting, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(READY)  ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix .

@@ -19,16 +19,11 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 
-from cxr_sklearn._decode import read_film
-from cxr_sklearn.datasets import (
-    CurationRules,
-    audit,
-    curate,
-    load_xray_folder,
-    make_chest_phantom_files,
-)
-from cxr_sklearn.datasets._films import measure_films
-from cxr_sklearn.datasets._template import TURNED, UNLIKE, equalised, mean_radiograph
+from cxr_sklearn._images.decode import read_film
+from cxr_sklearn.datasets import load_xray_folder, make_chest_phantom_files
+from cxr_sklearn.preprocessing._mean_radiograph import TURNED, UNLIKE, equalised, mean_radiograph
+from cxr_sklearn.quality import CurationRules, audit, curate
+from cxr_sklearn.quality._measurements import measure_films
 
 
 def checks(seed: int, n_images: int) -> list[tuple[str, str]]:

@@ -50,8 +50,8 @@ from cxr_sklearn import (
     ResNetStacking,
     XRayLoader,
 )
-from cxr_sklearn._bootstrap import interval, patient_draws, weighted_auc
 from cxr_sklearn.datasets import load_xray_folder
+from cxr_sklearn.metrics._patient_bootstrap import interval, patient_draws, weighted_auc
 
 SINGLE, BLANKED = "ResNetClassifier", "features, centre blanked"
 BLANKED_SINGLE = "ResNetClassifier, centre blanked"

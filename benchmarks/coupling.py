@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 from scipy.optimize import minimize
 
-from cxr_sklearn._coupling import couple_probabilities
+from cxr_sklearn._models.coupling import couple_probabilities
 
 N_ROWS, N_OPTIMISED, REPEATS = 10_000, 20, 5
 

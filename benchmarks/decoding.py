@@ -44,7 +44,8 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from torchvision.io import ImageReadMode
 from torchvision.transforms.v2 import functional
 
-from cxr_sklearn import ResNetFeatures, XRayLoader, _inputs, clear_cache
+from cxr_sklearn import ResNetFeatures, XRayLoader, clear_cache
+from cxr_sklearn._images import inputs
 from cxr_sklearn.datasets import make_chest_phantoms
 
 SIDE, N_DRAWN = 224, 8
@@ -185,7 +186,7 @@ def decoding(kind: str, size: int, paths: Sequence[str], repeats: int) -> None:
 def extract(features: ResNetFeatures, X: Sequence[str] | np.ndarray) -> np.ndarray:
     """Return features of images that nothing is known of."""
     clear_cache()
-    _inputs._FILE_DIGESTS.clear()
+    inputs._FILE_DIGESTS.clear()
     return features.transform(X)
 
 

@@ -23,10 +23,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from cxr_sklearn._decode import IMAGE_SUFFIXES, read_film
+from cxr_sklearn._images.decode import read_film
+from cxr_sklearn._images.formats import IMAGE_SUFFIXES
 from cxr_sklearn.datasets import load_xray_folder, make_chest_phantom_files
-from cxr_sklearn.datasets._duplicates import find_duplicates
-from cxr_sklearn.datasets._films import Films, measure_films
+from cxr_sklearn.quality._duplicates import find_duplicates
+from cxr_sklearn.quality._measurements import Films, measure_films
 
 
 def copies(image: Image.Image, rng: np.random.Generator) -> Iterator[tuple[str, Image.Image]]:

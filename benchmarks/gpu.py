@@ -22,8 +22,8 @@ from measuring import in_turns, machine
 from trunk import trunk_module
 
 from cxr_sklearn import ResNetFeatures, clear_cache
-from cxr_sklearn._device import autocast, autocast_dtype, to_device
-from cxr_sklearn._trunk import network_images, unit_images
+from cxr_sklearn._trunk.pixels import network_images, unit_images
+from cxr_sklearn._utils.device import autocast, autocast_dtype, to_device
 
 
 def loop(

@@ -18,8 +18,10 @@ from sklearn.model_selection import GroupKFold
 from sklearn.utils import Bunch
 
 from cxr_sklearn import XRayLoader
-from cxr_sklearn.datasets import CurationRules, MeanRadiograph, curate, load_xray_folder
-from cxr_sklearn.datasets._films import measure_films
+from cxr_sklearn.datasets import load_xray_folder
+from cxr_sklearn.preprocessing import MeanRadiograph
+from cxr_sklearn.quality import CurationRules, curate
+from cxr_sklearn.quality._measurements import measure_films
 
 KINDS = {"PA": "frontal", "AP": "frontal", "L": "lateral", "Axial": "CT", "Coronal": "CT"}
 LANDSCAPE = 1.1  # width / height from which a radiograph counts as landscape

@@ -57,7 +57,7 @@ import numpy as np
 from measuring import in_turns, machine, peak_mib, seconds_of
 
 from cxr_sklearn._cache import DiskCache
-from cxr_sklearn._cache._sqlite import PAGE_BYTES
+from cxr_sklearn._cache.sqlite import PAGE_BYTES
 from cxr_sklearn.exceptions import CacheWarning
 
 BATCH = 32

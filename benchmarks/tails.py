@@ -25,12 +25,12 @@ from measuring import in_turns, machine
 from torch import nn
 
 from cxr_sklearn import ResNetOvO, clear_cache
-from cxr_sklearn._backbones import build_network
-from cxr_sklearn._device import autocast, autocast_dtype, resolve_device
-from cxr_sklearn._engine import run_onnx
-from cxr_sklearn._rows import Blueprint, TrainingRows
-from cxr_sklearn._tail import Tail
-from cxr_sklearn._training import TailModule
+from cxr_sklearn._tail.module import TailModule
+from cxr_sklearn._tail.rows import Blueprint, TrainingRows
+from cxr_sklearn._tail.tail import Tail
+from cxr_sklearn._trunk.build import build_network
+from cxr_sklearn._trunk.engine import run_onnx
+from cxr_sklearn._utils.device import autocast, autocast_dtype, resolve_device
 from cxr_sklearn.datasets import make_chest_phantoms
 
 BATCH = 32

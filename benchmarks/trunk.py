@@ -26,9 +26,9 @@ from measuring import in_turns, machine
 from torch.fx.experimental.optimization import fuse
 
 from cxr_sklearn import ResNetFeatures, clear_cache
-from cxr_sklearn._backbones import build_network
-from cxr_sklearn._engine import has_onnxruntime, run_onnx
-from cxr_sklearn._trunk import network_images, unit_images
+from cxr_sklearn._trunk.build import build_network
+from cxr_sklearn._trunk.engine import has_onnxruntime, run_onnx
+from cxr_sklearn._trunk.pixels import network_images, unit_images
 
 BATCH, SIDE, FLOP = 32, 2048, 8.2e9
 

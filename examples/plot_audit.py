@@ -14,15 +14,10 @@ from tempfile import TemporaryDirectory
 import matplotlib.pyplot as plt
 import numpy as np
 
-from cxr_sklearn.datasets import (
-    Audit,
-    Finding,
-    LeaveOneSourceOut,
-    SourceAssociation,
-    audit,
-    make_chest_phantom_files,
-)
+from cxr_sklearn.datasets import make_chest_phantom_files
 from cxr_sklearn.exceptions import ConfoundingWarning
+from cxr_sklearn.model_selection import LeaveOneSourceOut
+from cxr_sklearn.quality import Audit, Finding, SourceAssociation, audit
 
 folder = TemporaryDirectory()
 flaws = {"fair": None, "flawed": ["source", "border", "format"]}

@@ -16,18 +16,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from sklearn.model_selection import StratifiedGroupKFold
 
-from cxr_sklearn.datasets import (
-    Curation,
-    CurationRules,
-    MeanRadiograph,
-    SplitReport,
-    check_split,
-    curate,
-    load_xray_folder,
-    make_chest_phantom_files,
-    select_rows,
-)
+from cxr_sklearn.datasets import load_xray_folder, make_chest_phantom_files, select_rows
 from cxr_sklearn.exceptions import CurationWarning, OutOfDistributionWarning
+from cxr_sklearn.model_selection import SplitReport, check_split
+from cxr_sklearn.preprocessing import MeanRadiograph
+from cxr_sklearn.quality import Curation, CurationRules, curate
 
 folder = TemporaryDirectory()
 root = Path(folder.name) / "films"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvO, ResNetOvR, ResNetStacking
-from cxr_sklearn._device import autocast_dtype, resolve_device, warn_shared_gpu
+from cxr_sklearn._utils.device import autocast_dtype, resolve_device, warn_shared_gpu
 from cxr_sklearn.exceptions import DeviceWarning
 
 from .toys import toy

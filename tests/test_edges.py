@@ -12,16 +12,10 @@ import torch
 import torchvision
 from PIL import Image
 
-from cxr_sklearn import (
-    ResNetClassifier,
-    ResNetFeatures,
-    ResNetOvO,
-    ResNetStacking,
-    _demo,
-    _inputs,
-    clear_cache,
-)
-from cxr_sklearn._splits import stacking_folds, validation_mask
+from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvO, ResNetStacking, clear_cache
+from cxr_sklearn._images import inputs
+from cxr_sklearn._models.splits import stacking_folds, validation_mask
+from cxr_sklearn._workflow import demo
 
 from .toys import ToyResNet, toy
 
@@ -46,7 +40,7 @@ def test_the_program_says_how_it_is_used():
 def test_the_demo_draws_nothing_without_matplotlib(monkeypatch, tmp_path, capsys):
     """Pictures are an extra: without matplotlib the demo says how to have them, and goes on."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    _demo._draw(None, np.empty(0), np.empty(0), np.empty(0), tmp_path)
+    demo._draw(None, np.empty(0), np.empty(0), np.empty(0), tmp_path)
     assert "pip install 'cxr-sklearn[plot]'" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
@@ -109,12 +103,12 @@ def test_films_beyond_the_bound_are_decoded_again(tmp_path, phantoms, monkeypatc
         read.extend(paths)
         return read_images(paths, *args, **kwargs)
 
-    read_images = _inputs.read_images
-    monkeypatch.setattr(_inputs, "read_images", count)
+    read_images = inputs.read_images
+    monkeypatch.setattr(inputs, "read_images", count)
     options = {**SMALL, "trainable": "all", "max_epochs": 1}
     kept = ResNetClassifier(**options).fit(paths, y).predict_proba(paths)
     once = len(read)
-    monkeypatch.setattr(_inputs, "_DECODED_BYTES", 0)
+    monkeypatch.setattr(inputs, "_DECODED_BYTES", 0)
     again = ResNetClassifier(**options).fit(paths, y).predict_proba(paths)
     np.testing.assert_array_equal(again, kept)
     assert len(read) - once >= once

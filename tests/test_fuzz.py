@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
-from cxr_sklearn._decode import looks_like_image, read_film, read_header
-from cxr_sklearn._images import read_image
+from cxr_sklearn._images.decode import read_film
+from cxr_sklearn._images.formats import looks_like_image
+from cxr_sklearn._images.headers import read_header
+from cxr_sklearn._images.reading import read_image
 
 from .films import dicom, save_bare, save_dicom, table, with_jpeg, with_lossless_jpeg
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxr_sklearn._probe import probe_images
+from cxr_sklearn._trunk.probe import probe_images
 
 
 class ToyResNet(nn.Module):

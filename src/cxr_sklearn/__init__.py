@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._cache import CacheFolder, clear_cache
-    from ._classifier import ResNetClassifier
-    from ._combined import ResNetOvO, ResNetOvR, ResNetStacking
-    from ._images import XRayLoader
-    from ._trunk import ResNetFeatures
+    from ._images.loader import XRayLoader
+    from ._models.combined import ResNetOvO, ResNetOvR, ResNetStacking
+    from ._models.single import ResNetClassifier
+    from ._trunk.features import ResNetFeatures
 
 __version__ = "0.1.0.dev0"
 
@@ -29,12 +29,12 @@ __all__ = [
 # imported when first asked for: auditing images, or asking for help, need not wait for PyTorch
 _HOMES = {
     "CacheFolder": "_cache",
-    "ResNetClassifier": "_classifier",
-    "ResNetFeatures": "_trunk",
-    "ResNetOvO": "_combined",
-    "ResNetOvR": "_combined",
-    "ResNetStacking": "_combined",
-    "XRayLoader": "_images",
+    "ResNetClassifier": "_models.single",
+    "ResNetFeatures": "_trunk.features",
+    "ResNetOvO": "_models.combined",
+    "ResNetOvR": "_models.combined",
+    "ResNetStacking": "_models.combined",
+    "XRayLoader": "_images.loader",
     "clear_cache": "_cache",
 }
 

@@ -3,6 +3,17 @@
 Errors are Python's own (``ValueError``, ``TypeError``, ``OSError``), as scikit-learn's are.
 """
 
+__all__ = [
+    "CacheWarning",
+    "ConfoundingWarning",
+    "CurationWarning",
+    "DeviceWarning",
+    "NeverPredictedWarning",
+    "OutOfDistributionWarning",
+    "TrunkPassWarning",
+    "UnreadableImageWarning",
+]
+
 
 class NeverPredictedWarning(UserWarning):
     """A fitted model predicts none of the rows it was judged on as one of its classes.

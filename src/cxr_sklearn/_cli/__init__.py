@@ -1,14 +1,14 @@
 """The command line: ``cxr-sklearn`` or ``python -m cxr_sklearn``."""
 
 # Importing a command registers it.
-from . import _audit_command, _curate_command, _demo_command, _predict_command, _train_command
-from ._program import main
+from . import audit_command, curate_command, demo_command, predict_command, train_command
+from .program import main
 
 __all__ = [
-    "_audit_command",
-    "_curate_command",
-    "_demo_command",
-    "_predict_command",
-    "_train_command",
+    "audit_command",
+    "curate_command",
+    "demo_command",
     "main",
+    "predict_command",
+    "train_command",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from ._files import check_file
+from ._file_search import check_file
 
 _DELIMITERS = (",", ";", "\t")
 _GZIP = b"\x1f\x8b"

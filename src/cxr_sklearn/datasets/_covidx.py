@@ -12,9 +12,9 @@ from typing import NamedTuple
 import pandas as pd
 from sklearn.utils import Bunch
 
-from .._decode import IMAGE_SUFFIXES
+from .._images.formats import IMAGE_SUFFIXES
 from ._columns import read_text
-from ._files import check_file, check_folder, locate
+from ._file_search import check_file, check_folder, locate
 from ._listed import Listing, check_on_missing, listed_bunch
 
 # of every version published

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 from sklearn.utils import Bunch
 
-from .._decode import IMAGE_SUFFIXES, looks_like_image
+from .._images.formats import IMAGE_SUFFIXES, looks_like_image
+from .._utils.files import sha256
+from .._utils.messages import some
 from ._bunch import make_bunch
 from ._columns import as_text, check_one_spelling, read_table, text_of, with_numbers
-from ._files import check_folder, curated_in, folders_in, listing, relative, sha256, some
+from ._file_search import check_folder, curated_in, folders_in, listing, relative
 from ._patients import nih_patient
 
 LAYOUTS = ("auto", "class", "source/class")

@@ -12,10 +12,11 @@ from pathlib import Path
 import pandas as pd
 from sklearn.utils import Bunch
 
-from .._decode import IMAGE_SUFFIXES
+from .._images.formats import IMAGE_SUFFIXES
+from .._utils.messages import some
 from ._bunch import make_bunch
 from ._columns import as_text
-from ._files import files_below, locate, relative, some
+from ._file_search import files_below, locate, relative
 from ._patients import patient_of_path
 
 ON_MISSING = ("raise", "list")
@@ -34,7 +35,7 @@ class Listing:
     Parameters
     ----------
     names : sequence of str
-        Files, see :func:`~cxr_sklearn.datasets._files.locate`.
+        Files, see :func:`~cxr_sklearn.datasets._file_search.locate`.
     labels, patients : sequence of str
         An empty patient is found by the path, else each file is its own.
     sources : sequence of str, or None
@@ -133,7 +134,7 @@ def missing_files(
     ----------
     names : sequence of str
     found : mapping of str to Path or None
-        From :func:`~cxr_sklearn.datasets._files.locate`.
+        From :func:`~cxr_sklearn.datasets._file_search.locate`.
     root : Path
     where : str
         The table or list, for messages.

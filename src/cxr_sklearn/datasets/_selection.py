@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
-from .._decode import looks_like_image
+from .._images.formats import looks_like_image
 from ._columns import read_table, read_text, rows_without, text_of
-from ._files import check_file, check_folder, files_below, locate
+from ._file_search import check_file, check_folder, files_below, locate
 from ._listed import missing_files
 from ._patients import nih_identifier
 from ._table import NIH

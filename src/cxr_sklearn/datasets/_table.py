@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
+from .._utils.messages import some
 from ._columns import (
     as_text,
     check_one_spelling,
@@ -21,7 +22,7 @@ from ._columns import (
     whole_number,
     with_numbers,
 )
-from ._files import check_folder, some
+from ._file_search import check_folder
 from ._listed import Listing, check_on_missing, listed_bunch
 from ._patients import age_in_years, nih_identifier
 

@@ -1,0 +1,75 @@
+"""``cxr-sklearn predict``."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import Any
+
+import click
+
+from .._workflow import estimates
+from ..datasets._output_files import check_not_read, check_target
+from ..exceptions import ConfoundingWarning, OutOfDistributionWarning, UnreadableImageWarning
+from .data_forms import select
+from .options import prediction_options
+from .output import echo, print_json, progress, source_figures
+from .program import main
+
+
+@main.command(
+    short_help="Write a model's probabilities for images.",
+    epilog="\b\nExamples:\n  cxr-sklearn predict model.joblib new_xrays/ --out predictions.csv"
+    "\n  cxr-sklearn predict model.joblib a.png b.dcm --out predictions.csv"
+    "\n  cxr-sklearn predict model.joblib labels.csv --root images/ --out predictions.csv",
+)
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@prediction_options
+@click.option("--out", type=click.Path(dir_okay=False), required=True, help="CSV file.")
+@click.option("--batch", type=click.IntRange(1), default=256, show_default=True, help="Files read.")
+def predict(model: str, out: str, batch: int, **options: Any) -> None:
+    """Write the probabilities that MODEL gives the images of DATA.
+
+    DATA is image files, folders of images at any depth, a list, a table, or what --form says.
+
+    A row per file: path; label, patient and source where DATA has them; probability of each class;
+    prediction; and likeness, which is below 0.3 for images unlike the training set. For a file that
+    could not be read there is an error instead.
+
+    A model file is a pickle and can run any code: load none that you do not trust.
+    """
+    from .._workflow.pipeline import load_pipeline, predict_files, write_predictions
+
+    check_target(out, "--out", [model, *options["data"], options["root"], options["labels"]])
+    files = select(options)
+    check_not_read(out, "--out", files["path"])
+    pipeline = load_pipeline(model)
+    pipeline.named_steps["loader"].set_params(on_error="mask", n_jobs=options["jobs"])
+    classifier, sources = (pipeline.named_steps[name] for name in ("model", "sources"))
+    predicted = partial(predict_files, pipeline)
+    paths = files["path"].tolist()
+    echo(estimates.predicting(paths, classifier, predicted, batch, out), err=True)
+    with progress(len(files), "predicting") as step:
+        failed, unlike = write_predictions(pipeline, files, out, batch, step)
+    if options["as_json"]:
+        counts = {"images": len(files), "unreadable": failed, "unlike": unlike}
+        print_json({"out": out, **counts, **source_figures(sources)})
+    else:
+        echo(f"{len(files) - failed} of {len(files)} images predicted; written to {out}")
+    _warn(pipeline, failed, unlike)
+
+
+def _warn(pipeline: Any, failed: int, unlike: int) -> None:
+    """Warn of files without a prediction, and of predictions that may be wrong."""
+    if failed:
+        text = f"{failed} files could not be read: see the column error"
+        warnings.warn(text, UnreadableImageWarning, stacklevel=2)
+    if unlike:
+        threshold = pipeline.named_steps["guard"].offset_
+        text = (
+            f"{unlike} images are unlike the training set (likeness below {threshold:g}), and "
+            "their predictions may be meaningless: see the column likeness"
+        )
+        warnings.warn(text, OutOfDistributionWarning, stacklevel=2)
+    if message := pipeline.named_steps["sources"].message_:
+        warnings.warn(message, ConfoundingWarning, stacklevel=2)

@@ -1,0 +1,168 @@
+"""``cxr-sklearn train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from .._images.loader import XRayLoader
+from .._utils.files import user_path
+from .._workflow import estimates
+from ..datasets._output_files import check_not_read, check_target
+from .data_forms import load
+from .options import data_options, literal
+from .output import echo, print_json, progress, source_figures
+from .program import main
+
+MODELS = {
+    "ovo": "ResNetOvO",
+    "ovr": "ResNetOvR",
+    "stacking": "ResNetStacking",
+    "single": "ResNetClassifier",
+}
+_WITH_OPTIONS = {
+    "backbone": "--backbone",
+    "weights": "--weights",
+    "trainable": "--trainable",
+    "image_size": "--image-size",
+    "max_epochs": "--max-epochs",
+    "memory": "--memory",
+    "random_state": "--seed",
+    "verbose": "--verbose",
+}
+
+
+def _setting(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
+    settings = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r}; expected NAME=VALUE")
+        if name in _WITH_OPTIONS:
+            raise click.BadParameter(
+                f"{text!r}; {name} has an option of its own, {_WITH_OPTIONS[name]}"
+            )
+        found = literal(value)
+        settings[name] = tuple(found) if isinstance(found, list) else found
+    return settings
+
+
+@main.command(
+    short_help="Train a model, judge it on held-out patients, and save it.",
+    epilog="\b\nExample:\n  cxr-sklearn train xrays/ --out model.joblib --model ovo --set lr=3e-4 "
+    '--set "hidden_layer_sizes=[128]"',
+)
+@data_options
+@click.option("--out", type=click.Path(dir_okay=False), required=True, help="File of the model.")
+@click.option("--model", type=click.Choice(list(MODELS)), default="ovo", show_default=True)
+@click.option("--backbone", default="resnet50", show_default=True)
+@click.option(
+    "--weights", default="imagenet", show_default=True, help="imagenet, none, or a state dict."
+)
+@click.option("--trainable", default="head", show_default=True, help="First trained stage.")
+@click.option("--image-size", type=click.IntRange(8), default=224, show_default=True)
+@click.option("--max-epochs", type=click.IntRange(1), help="[default: the model's]")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=_setting,
+    metavar="NAME=VALUE",
+    help="Any other parameter of the model, as JSON. May be repeated.",
+)
+@click.option(
+    "--test-fraction",
+    type=click.FloatRange(0, 0.5),
+    default=0.2,
+    show_default=True,
+    help="Share of patients to judge the model by, to the nearest 1/2, 1/3, 1/4, …; 0 for none.",
+)
+@click.option("--memory", type=click.Path(file_okay=False), help="Folder that keeps activations.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--verbose", "-v", is_flag=True, help="Print the loss of every epoch.")
+def train(out: str, test_fraction: float, **options: Any) -> None:
+    """Train a model on DATA, judge it on held-out patients, and save it.
+
+    The file is a pipeline: a loader of files, a guard that warns of images unlike the training set
+    (MeanRadiograph), the association of source and class (SourceAssociation), and the model. Where
+    source and class of the training images go together, a warning states it, and predict repeats
+    it.
+    """
+    from .._workflow.pipeline import (
+        fit_pipeline,
+        fit_sources,
+        read_rows,
+        save_pipeline,
+        split_patients,
+    )
+    from ..metrics import classification_table
+
+    weights = user_path("weights", options["weights"], "file")  # as the model reads it
+    inputs = [options[name] for name in ("data", "labels", "root")]
+    check_target(out, "--out", [*inputs, weights])
+    model = _model(options)
+    bunch = load(options)
+    check_not_read(out, "--out", bunch.data[:, 0])
+    training, held_out = split_patients(bunch, test_fraction, options["seed"])
+    sources = fit_sources(bunch, training)  # warns before the work
+    loader = XRayLoader(image_size=options["image_size"], n_jobs=options["jobs"])
+    echo(estimates.training(bunch, training, model, loader, out), err=True)
+    with progress(len(bunch.data), "reading") as step:
+        X = read_rows(loader, bunch.data, step)
+    pipeline = fit_pipeline(loader, model, X, bunch, training)
+    predicted = model.predict(X[held_out]) if len(held_out) else None
+    save_pipeline(pipeline, out)
+    if options["as_json"]:
+        summary = _summary(out, len(training), bunch.target[held_out], predicted)
+        print_json(summary | source_figures(sources))
+        return
+    if predicted is not None:
+        n_patients = len(set(bunch.groups[held_out]))
+        table = classification_table(bunch.target[held_out], predicted)
+        echo(f"\n{len(held_out)} held-out images of {n_patients} patients:\n{table}")
+    echo(f"\nsaved {out} ({Path(out).stat().st_size / 2**20:.0f} MiB)")
+
+
+def _summary(out: str, n_training: int, y: Any, predicted: Any) -> dict[str, Any]:
+    """Return what ``--json`` prints."""
+    from sklearn.metrics import classification_report
+
+    summary: dict[str, Any] = {"model": str(out), "train_images": n_training}
+    if predicted is None:
+        return summary
+    figures = classification_report(y, predicted, output_dict=True, zero_division=np.nan)
+    return summary | {"test_images": len(y), "figures": figures}
+
+
+def _model(options: dict[str, Any]) -> Any:
+    import cxr_sklearn
+
+    kind = getattr(cxr_sklearn, MODELS[options["model"]])
+    known = kind().get_params()
+    settings = dict(options["settings"])
+    for name in settings:
+        if name not in known:
+            raise ValueError(
+                f"--set {name}: no parameter of {kind.__name__}; see its documentation"
+            )
+    if options["max_epochs"] is not None:
+        settings["max_epochs"] = options["max_epochs"]
+    model = kind(
+        **{
+            "backbone": options["backbone"],
+            "weights": None if options["weights"].lower() == "none" else options["weights"],
+            "trainable": options["trainable"],
+            "image_size": options["image_size"],
+            "memory": options["memory"],
+            "random_state": options["seed"],
+            "verbose": int(options["verbose"]),
+            **settings,
+        }
+    )
+    model._validate_params()  # now, rather than when all files have been read
+    return model

@@ -1,0 +1,1 @@
+"""Image files to rows of pixels, and the forms that X may have."""

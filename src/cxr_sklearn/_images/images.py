@@ -1,0 +1,150 @@
+"""Images: the validated X of a fit or a prediction."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+import numpy as np
+
+from .._utils.files import file_version
+from .._utils.messages import one_line
+from .file_digests import _FILE_DIGESTS
+from .reading import read_images
+
+# pixels decoded from files are kept for the length of one fit up to this size, then decoded again
+_DECODED_BYTES = 2**30
+
+# A file that was changed less than this before it was read may change once more without another
+# time stamp: file systems count time in steps of up to 2 seconds.
+_SETTLED_NS = 2 * 10**9
+
+
+class Images:
+    """Canonical X: one image per row, decoded when needed, known by its content.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, height * width), dtype uint8 or float32, or None
+        Pixel rows; None for files.
+    paths : ndarray of shape (n,) of str, or None
+        Files; None for rows.
+    image_shape : (int, int)
+        Height and width, pixels.
+    standardised : bool
+        Whether float values are standardised rather than in [0, 1].
+    n_jobs : int or None
+        Threads that decode.
+    """
+
+    def __init__(
+        self,
+        values: np.ndarray | None,
+        paths: np.ndarray | None,
+        image_shape: tuple[int, int],
+        standardised: bool = False,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.values = values
+        self.paths = paths
+        self.image_shape = image_shape
+        self.standardised = standardised
+        self.n_jobs = n_jobs
+        self._decoded: np.ndarray | None = None
+        self._is_decoded = np.zeros(len(self), dtype=bool)
+        # the digest of each file as it was first read, shared with the parts that `take` returns:
+        # a file of other content must not be used under it
+        self._first_digests: dict[str, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self.values if self.values is not None else self.paths)  # type: ignore[arg-type]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the pixels: uint8 or float32."""
+        return np.dtype(np.uint8) if self.values is None else self.values.dtype
+
+    def take(self, index: np.ndarray) -> Images:
+        """Return some of the images."""
+        values = None if self.values is None else self.values[index]
+        paths = None if self.paths is None else self.paths[index]
+        some = Images(values, paths, self.image_shape, self.standardised, self.n_jobs)
+        if self._decoded is not None:
+            some._decoded, some._is_decoded = self._decoded[index], self._is_decoded[index]
+        some._first_digests = self._first_digests
+        return some
+
+    def pixels(self, index: np.ndarray) -> np.ndarray:
+        """Return rows of pixels, shape (n, height, width)."""
+        if self.values is not None:
+            return self.values[index].reshape(len(index), *self.image_shape)
+        todo = np.asarray(index)[~self._is_decoded[index]]
+        side = self.image_shape[0]
+        new = self._read(self.paths[todo])  # type: ignore[index]
+        if len(self) * side * side > _DECODED_BYTES:
+            return new.reshape(-1, side, side)  # nothing is kept, so `todo` was all of `index`
+        if self._decoded is None:
+            self._decoded = np.empty((len(self), side * side), np.uint8)
+        self._decoded[todo] = new
+        self._is_decoded[todo] = True
+        return self._decoded[index].reshape(-1, side, side)
+
+    def decode(self, index: np.ndarray) -> None:
+        """Read files now that are wanted soon."""
+        if self.values is None and len(index):
+            self.pixels(index)
+
+    def digests(self) -> list[bytes]:
+        """Return one digest per image, equal exactly where the pixels are."""
+        if self.values is not None:
+            return [self._digest(row) for row in self.values]
+        unknown = [i for i in range(len(self)) if not self._is_known(i)]
+        for start in range(0, len(unknown), 256):
+            self.pixels(np.array(unknown[start : start + 256]))
+        return [self._first_digests[path] for path in self.paths]  # type: ignore[union-attr]
+
+    def _is_known(self, i: int) -> bool:
+        """Whether the digest of a file is known without decoding it now."""
+        path = self.paths[i]  # type: ignore[index]
+        if path not in self._first_digests:
+            digest = _FILE_DIGESTS.get(file_version(path), self.image_shape)
+            if digest is None:
+                return False
+            self._first_digests.setdefault(path, digest)
+        return True
+
+    def _read(self, paths: np.ndarray) -> np.ndarray:
+        """Decode files, and check that they are as they were when they were first read.
+
+        Raises
+        ------
+        OSError
+            If files cannot be read, or have changed since their digest was given.
+        """
+        started = time.time_ns()
+        before = [file_version(path) for path in paths]
+        rows = read_images(list(paths), self.image_shape[0], n_jobs=self.n_jobs)
+        changed = []
+        for path, version, row in zip(paths, before, rows, strict=True):
+            digest = self._digest(row)
+            if self._first_digests.setdefault(path, digest) != digest:
+                _FILE_DIGESTS.forget(version, self.image_shape)
+                changed.append(path)
+                continue
+            is_same = version == file_version(path)  # it may have changed while it was decoded
+            if version and is_same and version.changed < started - _SETTLED_NS:
+                _FILE_DIGESTS.put(version, self.image_shape, digest)
+        if changed:
+            named = ", ".join(map(one_line, changed[:10])) + (", ..." if len(changed) > 10 else "")
+            raise OSError(
+                f"{len(changed)} image files have changed since they were first read: {named}; "
+                "expected files that stay the same during fit and predict: run it again when "
+                "nothing writes to them"
+            )
+        return rows
+
+    def _digest(self, row: np.ndarray) -> bytes:
+        header = f"{self.image_shape} {row.dtype} {self.standardised}".encode()
+        digest = hashlib.blake2b(header, digest_size=16)
+        digest.update(np.ascontiguousarray(row).data)
+        return digest.digest()

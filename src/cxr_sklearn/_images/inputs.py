@@ -1,0 +1,196 @@
+"""Check X and bring it to its canonical form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from joblib.parallel import get_active_backend
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_feature_names, validate_data
+
+from .images import Images
+from .paths import as_paths
+from .refusals import refuse_flat, refuse_label_column, refuse_single_image
+
+# ITU-R 601-2 luma, the weights that Pillow's convert("L") uses too
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+# how far outside [0, 1] pixels of an image may lie: at fit, and later beside fitted images
+_ROUNDING, _OVERSHOOT = 0.05, 0.5
+
+
+def check_images(estimator: BaseEstimator, X: Any, *, reset: bool) -> Images:
+    """Check X and bring it to its canonical form.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With the parameters `image_size`, `image_shape` and `n_jobs`. With `reset` its
+        ``n_features_in_``, ``feature_names_in_``, ``_image_shape`` and ``_standardised`` are set;
+        without, X must agree with them.
+    X : array-like
+        Rows of pixels (n, h * w), arrays (n, h, w) or (n, h, w, 3), or a column of paths.
+    reset : bool
+        Whether this is ``fit``.
+
+    Returns
+    -------
+    Images
+
+    Raises
+    ------
+    ValueError, TypeError
+        In one line, saying what was found and what was expected.
+    """
+    paths = as_paths(X)
+    if paths is not None:
+        _check_width(estimator, 1, "a column of file paths", reset)
+        _check_feature_names(estimator, X, reset=reset)
+        side = int(estimator.image_size) if reset else estimator._image_shape[0]
+        if reset:
+            estimator._image_shape, estimator._standardised = (side, side), False
+            estimator._takes_paths = True
+        elif not estimator._takes_paths:
+            raise _other_form(estimator, "a column of file paths", "pixels")
+        # threads of ours know nothing of joblib's configuration
+        n_jobs = estimator.n_jobs or get_active_backend(require="sharedmem")[1]
+        return Images(None, paths, (side, side), n_jobs=n_jobs)
+    refuse_label_column(X)
+    refuse_flat(X)
+    if not reset and not estimator._takes_paths:
+        name, width = type(estimator).__name__, estimator.n_features_in_
+        refuse_single_image(X, name, width, estimator._image_shape)
+    X, stacked_shape = _flatten_stack(X)
+    if not reset and estimator._takes_paths and len(shape := np.shape(X)) == 2:
+        if shape[1] == 1:
+            raise _other_form(estimator, "a column of numbers", "a column of file paths")
+        _check_width(estimator, shape[1], f"rows of {shape[1]} values", reset)
+    rows = validate_data(estimator, X, reset=reset)
+    if reset:
+        estimator._takes_paths = False
+        estimator._image_shape = _image_shape(estimator, rows.shape[1], stacked_shape)
+    elif stacked_shape not in (None, estimator._image_shape):
+        raise ValueError(
+            f"X holds images of {_size(stacked_shape)} pixels, but {type(estimator).__name__} was "
+            f"fitted on {_size(estimator._image_shape)}; pass the same size"
+        )
+    values, is_unit = _as_pixels(rows)
+    if reset:
+        estimator._standardised = not is_unit
+    elif estimator._standardised and rows.dtype.kind == "u":
+        raise ValueError(
+            f"X is {rows.dtype}, but {type(estimator).__name__} was fitted on standardised floats; "
+            "pass images prepared as those were"
+        )
+    elif not estimator._standardised and not is_unit and _beyond_unit(values):
+        raise ValueError(
+            f"X holds values from {values.min():g} to {values.max():g}, but "
+            f"{type(estimator).__name__} was fitted on images in [0, 1] (or unsigned integers); "
+            "pass images prepared as those were"
+        )
+    return Images(values, None, estimator._image_shape, estimator._standardised)
+
+
+def _check_width(estimator: BaseEstimator, width: int, found: str, reset: bool) -> None:
+    if reset:
+        estimator.n_features_in_ = width
+    elif estimator.n_features_in_ != width:
+        fitted = estimator.n_features_in_
+        what = "a column of file paths" if fitted == 1 else f"rows of {fitted} pixels"
+        name = type(estimator).__name__
+        # the first sentence is scikit-learn's, which its common checks look for
+        raise ValueError(
+            f"X has {width} features, but {name} is expecting {fitted} features as input: X is "
+            f"{found}, fitted was {what}; pass images in the form given to fit"
+        )
+
+
+def _other_form(estimator: BaseEstimator, found: str, fitted: str) -> ValueError:
+    return ValueError(
+        f"X is {found}, but {type(estimator).__name__} was fitted on {fitted}; pass images in the "
+        "form given to fit"
+    )
+
+
+def _beyond_unit(values: np.ndarray) -> bool:
+    """Whether values lie further outside [0, 1] than resampling or noise takes an image."""
+    return bool(values.min() < -_OVERSHOOT or values.max() > 1 + _OVERSHOOT)
+
+
+def _flatten_stack(X: Any) -> tuple[Any, tuple[int, int] | None]:
+    """Turn (n, h, w) and (n, h, w, 3) arrays into greyscale rows, and tell their shape."""
+    if issparse(X):
+        return X, None
+    ndim = getattr(X, "ndim", None)
+    if ndim is None and isinstance(X, Sequence) and len(X) and np.ndim(X[0]) in (2, 3):
+        X = np.asarray(X)
+        ndim = X.ndim
+    if ndim not in (3, 4):
+        return X, None
+    X = np.asarray(X)
+    if ndim == 4:
+        if X.shape[-1] != 3:
+            raise ValueError(
+                f"X has shape {X.shape}; expected (n, h, w, 3) for colour images, (n, h, w) or "
+                "(n, h * w) for greyscale ones"
+            )
+        grey = X.astype(np.float32) @ _LUMA
+        X = np.rint(grey).astype(X.dtype) if X.dtype.kind == "u" else grey
+    return X.reshape(len(X), -1), (X.shape[1], X.shape[2])
+
+
+def _image_shape(
+    estimator: BaseEstimator, width: int, stacked_shape: tuple[int, int] | None
+) -> tuple[int, int]:
+    given = None if estimator.image_shape is None else tuple(estimator.image_shape)
+    if given is not None and not (
+        len(given) == 2 and all(isinstance(side, (int, np.integer)) and side >= 1 for side in given)
+    ):
+        raise ValueError(
+            f"image_shape={estimator.image_shape!r}; expected two integers (height, width), or None"
+        )
+    if stacked_shape is not None:
+        if given not in (None, stacked_shape):
+            raise ValueError(
+                f"image_shape={given}, but X holds images of {_size(stacked_shape)} pixels; leave "
+                "image_shape=None for arrays of images"
+            )
+        return stacked_shape
+    if given is not None:
+        if given[0] * given[1] != width:
+            raise ValueError(
+                f"image_shape={given} makes {given[0] * given[1]} pixels, but the rows of X have "
+                f"{width}; pass the height and width of these images"
+            )
+        return given
+    side = round(width**0.5)
+    return (side, side) if side * side == width else (1, width)
+
+
+def _size(shape: tuple[int, int]) -> str:
+    return f"{shape[0]}x{shape[1]}"
+
+
+def _as_pixels(rows: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return uint8 or float32 rows, and whether their values lie in [0, 1] once scaled."""
+    kind = rows.dtype.kind
+    if rows.dtype == np.uint8:
+        return rows, True
+    if kind == "u":
+        return (rows / np.float32(np.iinfo(rows.dtype).max)).astype(np.float32), True
+    if kind == "b":
+        return rows.astype(np.float32), True
+    low, high = float(rows.min()), float(rows.max())
+    # data standardised to unit variance stays within a few units; pixel values do not
+    if max(-low, high) > 127 or (high > 32 and bool(np.all(rows == np.rint(rows)))):
+        kind_of = "Hounsfield units" if low < -127 else "raw pixel values"
+        raise ValueError(
+            f"X holds {rows.dtype} values from {low:g} to {high:g}, which look like {kind_of}; "
+            "expected floats in [0, 1], standardised floats or unsigned integers: scale X, or "
+            "pass the pixels as np.uint8 or np.uint16"
+        )
+    # resampling and noise take an image a little beyond its range
+    return rows.astype(np.float32), low >= -_ROUNDING and high <= 1 + _ROUNDING

@@ -1,0 +1,123 @@
+"""Read image files as square greyscale images, or as rows of pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed
+from PIL import Image, ImageOps
+
+from .._utils.messages import one_line
+from .._utils.quiet import quiet
+from .decode import read_plane, to_bytes
+from .row_file import Put
+
+RESIZE_MODES = ("pad", "crop", "stretch")
+
+
+def read_image(path: str | os.PathLike, image_size: int, resize: str = "pad") -> np.ndarray:
+    """Read one file as a square greyscale image.
+
+    Parameters
+    ----------
+    path : str or path
+        A PNG, JPEG, TIFF, BMP, WebP or DICOM file.
+    image_size : int
+        Side of the result, pixels.
+    resize : {"pad", "crop", "stretch"}
+        How an image that is not square becomes so.
+
+    Returns
+    -------
+    ndarray of shape (image_size, image_size), dtype uint8
+
+    Raises
+    ------
+    OSError
+        If the file is missing, unreadable, or no image. The message has no path in it: callers
+        name every bad file at once.
+    """
+    plane = read_plane(path)
+    try:
+        return np.asarray(to_bytes(_to_square(plane, image_size, resize)))
+    except MemoryError:
+        raise OSError("needs more memory than there is") from None
+
+
+def _to_square(image: Image.Image, side: int, resize: str) -> Image.Image:
+    if image.size == (side, side):
+        return image
+    if resize == "stretch":
+        return image.resize((side, side), Image.Resampling.BILINEAR)
+    if resize == "crop":
+        return ImageOps.fit(image, (side, side), method=Image.Resampling.BILINEAR)
+    scale = side / max(image.size)
+    width, height = (max(1, round(scale * length)) for length in image.size)
+    square = Image.new(image.mode, (side, side))
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    square.paste(resized, ((side - width) // 2, (side - height) // 2))
+    return square
+
+
+class Failure(NamedTuple):
+    """A file that could not be read."""
+
+    row: int
+    path: str
+    reason: str
+
+
+def read_images(
+    paths: Sequence[str], image_size: int, resize: str = "pad", n_jobs: int | None = None
+) -> np.ndarray:
+    """Read files as rows of pixels.
+
+    Returns
+    -------
+    ndarray of shape (n_files, image_size * image_size), dtype uint8
+
+    Raises
+    ------
+    OSError
+        Naming every file that could not be read, with its reason.
+    """
+    rows = np.zeros((len(paths), image_size * image_size), np.uint8)
+    failures = _read_into(rows.__setitem__, paths, range(len(paths)), image_size, resize, n_jobs)
+    if failures:
+        raise all_unreadable(failures, len(paths))
+    return rows
+
+
+def _read_into(
+    put: Put,
+    paths: Sequence[str],
+    rows: Iterable[int],
+    image_size: int,
+    resize: str,
+    n_jobs: int | None,
+) -> list[Failure]:
+    """Read the files of some rows, hand each row to `put`, and return what could not be read."""
+
+    def attempt(row: int) -> Failure | None:
+        try:
+            pixels = read_image(paths[row], image_size, resize)
+        except OSError as error:
+            return Failure(row, paths[row], str(error))
+        put(row, pixels.reshape(-1))
+        return None
+
+    # decoders release the interpreter's lock; `put` writes to memory that threads share
+    parallel = Parallel(n_jobs=n_jobs, require="sharedmem")
+    with quiet():  # once for all: a log that is switched off for each file takes longer than many
+        return [failure for failure in parallel(delayed(attempt)(i) for i in rows) if failure]
+
+
+def all_unreadable(failures: list[Failure], n_files: int) -> OSError:
+    named = ", ".join(f"{one_line(f.path)} ({f.reason})" for f in failures)
+    return OSError(
+        f"{len(failures)} of {n_files} image files could not be read: {named}; "
+        "expected PNG, JPEG, TIFF, BMP, WebP or DICOM files: remove or replace these"
+    )

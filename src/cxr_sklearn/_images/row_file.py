@@ -1,0 +1,131 @@
+"""Rows of pixels in a file of numpy's format, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from .._utils.files import file_version, user_path
+
+# increment when the same file and parameters give other pixels: older files are then ignored
+_VERSION = 1
+Put = Callable[[int, np.ndarray], None]
+
+
+class RowFile:
+    """A ``.npy`` file in a folder, named by the files that its rows come from.
+
+    Parameters
+    ----------
+    folder : str or path
+        Made where there is none.
+    paths : sequence of str
+        The files, one per row.
+    preprocessing : tuple
+        What else decides about the pixels; its repr names the file too.
+    n_columns : int
+        Length of a row.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike, paths: Sequence[str], preprocessing: tuple, n_columns: int
+    ) -> None:
+        digest = hashlib.blake2b(repr((_VERSION, preprocessing)).encode(), digest_size=16)
+        for path in paths:
+            # a file that is missing has a path only
+            digest.update(repr(file_version(path) or os.path.abspath(path)).encode())
+        self.folder = user_path("memmap", folder, "folder")
+        self.path = self.folder / f"xrays-{digest.hexdigest()}.npy"
+        self.shape = (len(paths), n_columns)
+
+    def load(self) -> np.memmap:
+        """Return the rows, mapped copy-on-write: what is written to them stays in memory."""
+        return cast(np.memmap, np.load(self.path, mmap_mode="c"))
+
+    def find(self) -> list[int] | None:
+        """Return the rows that could not be read when the file was made, None without a file."""
+        try:
+            rows = self.load()
+            if rows.shape != self.shape or rows.dtype != np.uint8:
+                return None
+            with open(self.path, "rb") as file:
+                file.seek(rows.offset + rows.nbytes)
+                return [int(row) for row in json.loads(file.read() or b"null")]
+        except (OSError, ValueError, TypeError, EOFError):  # none, or not one of these
+            return None
+
+    @contextmanager
+    def write(self) -> Iterator[tuple[Put, list[int]]]:
+        """Give a function that takes rows, and a list for the numbers of those not to be had.
+
+        Rows may come in any order, from any thread; a row that does not come is black. The file
+        appears under its name when the block ends; if it ends by an error no file is left.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot hold the file.
+        """
+        temporary = self.folder / f".{self.path.stem}.{uuid.uuid4().hex}.tmp"
+        file = None
+        try:
+            with self._cannot_hold():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                file = open(temporary, "xb")  # noqa: SIM115 - closed below, before it is renamed
+                start = self._begin(file)
+            failed: list[int] = []
+            yield self._put(file, start), failed
+            with self._cannot_hold():
+                file.seek(0, os.SEEK_END)
+                file.write(json.dumps(failed).encode())  # numpy does not look behind its rows
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
+                os.replace(temporary, self.path)
+        finally:  # KeyboardInterrupt too; after the renaming there is nothing left to remove
+            if file is not None:
+                with contextlib.suppress(OSError):
+                    file.close()
+                temporary.unlink(missing_ok=True)
+
+    def _begin(self, file: BinaryIO) -> int:
+        """Write the head, and return where the rows begin."""
+        head = {"descr": "|u1", "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(file, head)
+        file.truncate(file.tell() + self.shape[0] * self.shape[1])
+        return file.tell()
+
+    def _put(self, file: BinaryIO, start: int) -> Put:
+        """Return the function that writes a row.
+
+        Rows are written, not mapped: on a full disk writing is an error, where a page of a mapped
+        file that finds no room ends the process.
+        """
+        lock = threading.Lock()
+
+        def put(row: int, values: np.ndarray) -> None:
+            with lock, self._cannot_hold():
+                file.seek(start + row * self.shape[1])
+                file.write(np.ascontiguousarray(values).data)
+
+        return put
+
+    @contextmanager
+    def _cannot_hold(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OSError(
+                f"memmap={str(self.folder)!r} cannot hold the rows ({reason}); expected a folder "
+                "that can be written to"
+            ) from error

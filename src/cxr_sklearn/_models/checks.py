@@ -1,0 +1,116 @@
+"""What arguments must be, where scikit-learn's constraints cannot say it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from skorch.callbacks import Callback
+
+from .._utils.messages import one_line
+
+
+def check_layer_sizes(name: str, sizes: Any) -> None:
+    """Raise unless a parameter holds the widths of dense layers."""
+    integers = (int, np.integer)  # and bool, which is an int in Python
+    if not all(isinstance(n, integers) and not isinstance(n, bool) and n >= 1 for n in sizes):
+        raise ValueError(
+            f"{name}={sizes!r}; expected integers of 1 or more, one per dense layer: () has none"
+        )
+
+
+# names of the callbacks that every tail has, skorch's among them
+_OWN_CALLBACKS = {
+    *("best_epoch", "epoch_line", "schedule", "stopping"),
+    *("epoch_timer", "print_log", "train_loss", "valid_acc", "valid_loss"),
+}
+
+
+def check_callbacks(callbacks: Sequence[Any] | None) -> None:
+    """Raise unless each callback is one that skorch takes, and can be copied."""
+    for i, item in enumerate(callbacks or ()):
+        named = isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], str)
+        callback = item[1] if named else item
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise ValueError(
+                f"callbacks[{i}] is {item!r}; expected a skorch callback, its class, or a pair "
+                "(name, callback): derive your own from skorch.callbacks.Callback"
+            )
+        if named and item[0] in _OWN_CALLBACKS:
+            raise ValueError(
+                f"callbacks[{i}] is named {item[0]!r}, as one that every network has; expected "
+                "another name: rename it"
+            )
+        try:
+            copy.deepcopy(callback)
+        except Exception as error:  # whatever the callback holds decides what it raises
+            reason = one_line(str(error))
+            raise ValueError(
+                f"callbacks[{i}] is a {kind.__name__} that cannot be copied ({reason}); "
+                "expected one that can, because each network trains with a copy of its own: open "
+                "files and connections in on_train_begin, and close them in on_train_end"
+            ) from error
+
+
+def check_targets_are_labels(y: Any) -> None:
+    """Raise if y has several columns: one-hot codes, or several labels per image."""
+    values = np.asarray(y)
+    shape = values.shape
+    if len(shape) != 2 or shape[1] < 2:
+        return
+    is_one_hot = values.dtype.kind in "biuf" and bool(
+        np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all()
+    )
+    if is_one_hot:
+        labels = "y.idxmax(axis=1)" if hasattr(y, "idxmax") else "np.argmax(y, axis=1)"
+        remedy = f"y is one-hot encoded: pass {labels}, or the labels that it was made from"
+    else:
+        remedy = "for several labels per image fit one model per column"
+    raise ValueError(
+        f"y has shape {shape}; expected one label per image, of shape ({shape[0]},): {remedy}"
+    )
+
+
+def class_weights(given: dict, classes: np.ndarray) -> np.ndarray:
+    """Return the weight of each class from a dict by label.
+
+    Parameters
+    ----------
+    given : dict
+        The parameter ``class_weight``.
+    classes : ndarray of shape (n_classes,)
+        The labels of the rows that are trained on.
+
+    Returns
+    -------
+    ndarray of shape (n_classes,), dtype float64
+    """
+    labels = classes.tolist()
+    for label in given:
+        if label not in labels:
+            raise ValueError(
+                f"class_weight names {label!r}, which is no label of y ({_shown(labels)}); "
+                "expected a weight per label: correct or drop it"
+            )
+    for label in labels:
+        if label not in given:
+            raise ValueError(
+                f"class_weight has no weight for {label!r}, which is a label of y; expected a "
+                "weight per label: give it one, such as 1"
+            )
+        weight = given[label]
+        numbers = (int, float, np.integer, np.floating)
+        if not isinstance(weight, numbers) or not 0 < weight < np.inf:
+            raise ValueError(
+                f"class_weight gives {label!r} the weight {weight!r}; expected positive weights: "
+                "to leave a class out, drop its images"
+            )
+    return np.array([given[label] for label in labels], dtype=np.float64)
+
+
+def _shown(labels: list) -> str:
+    """Return labels for a message, the first ten of many."""
+    return ", ".join(map(repr, labels[:10])) + (", ..." if len(labels) > 10 else "")

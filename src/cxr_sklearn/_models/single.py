@@ -1,0 +1,88 @@
+"""ResNetClassifier: one network for all classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+
+from .._tail.rows import TrainingRows
+from .._tail.tail import Tail
+from .base import BaseResNet, training_record
+from .documentation import documented
+
+
+@documented
+@dataclass(kw_only=True, eq=False, repr=False)
+class ResNetClassifier(BaseResNet):
+    """One multi-class ResNet50 (paper, section V).
+
+    A frozen trunk, which every image passes once, and one trained tail with a softmax over all
+    classes.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+    net_ : skorch.NeuralNetClassifier
+        The trained tail; takes ``trunk_.transform(X)``.
+    n_iter_ : int
+        Epochs trained.
+    loss_curve_ : list of float
+        Training loss by epoch.
+    validation_scores_ : list of float, or None
+        Validation loss by epoch, negated; None without early stopping.
+    best_validation_score_ : float or None
+        The highest of these.
+    history_ : skorch.history.History
+        Everything skorch recorded. A pickle of the model has the epochs, not their batches.
+
+    See Also
+    --------
+    ResNetOvO : One network per pair of classes.
+    ResNetOvR : One network per class, against the rest.
+    ResNetStacking : The latter with a trained dense chain.
+
+    References
+    ----------
+    Kim, Kang and Kim, "COVID-19 and Pneumonia Classification with X-ray Images Using Combined
+    ResNet50 Model", 2020, section V.
+
+    Examples
+    --------
+    >>> from cxr_sklearn import ResNetClassifier
+    >>> from cxr_sklearn.datasets import make_chest_phantoms
+    >>> X, y = make_chest_phantoms(30, image_size=32, random_state=0)
+    >>> model = ResNetClassifier(
+    ...     backbone="resnet18", weights=None, image_size=32, random_state=0
+    ... ).fit(X, y)
+    >>> model.predict_proba(X[:2]).shape
+    (2, 3)
+    """
+
+    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: np.ndarray) -> None:
+        self._estimator = self._tail(rows, seeds[0])
+        self._estimator.fit(np.arange(rows.n_rows)[:, None], rows.codes)
+
+    @property
+    def net_(self) -> Any:
+        """The trained tail, a skorch net."""
+        if not hasattr(self, "_estimator"):
+            raise AttributeError("net_ is there after fit")
+        return self._estimator.net_
+
+    @property
+    def _tails(self) -> list[Tail]:
+        return [self._estimator]
+
+    def _log_probabilities(self, activations: np.ndarray) -> np.ndarray:
+        return log_softmax(self._estimator.logits(activations).astype(np.float64), axis=1)
+
+    def _record_training(self) -> None:
+        for name, value in training_record(self._estimator).items():
+            setattr(self, name, value)

@@ -1,0 +1,1 @@
+"""The trained part of a network."""

@@ -1,0 +1,163 @@
+"""The PyTorch module of a tail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from .._utils.device import autocast, is_out_of_memory
+from .rows import Blueprint
+
+
+class Standardise(nn.Module):
+    """Shift and scale each channel; the identity until it is fitted.
+
+    Parameters
+    ----------
+    n_channels : int
+    """
+
+    # a channel that is constant in training would turn the least change into a huge value
+    _FLOOR = 1e-4
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_channels))
+        self.register_buffer("scale", torch.ones(n_channels))
+
+    def set_moments(self, mean: np.ndarray, variance: np.ndarray) -> None:
+        """Take the mean and variance of each channel over the training rows."""
+        floor = self._FLOOR * variance.mean()
+        scale = np.sqrt(variance + (floor if floor > 0 else 1.0))
+        self.mean = torch.as_tensor(mean, dtype=torch.float32)
+        self.scale = torch.as_tensor(scale, dtype=torch.float32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        return (x - self.mean.view(shape)) / self.scale.view(shape)
+
+
+class TailModule(nn.Module):
+    """The network above the cut, with a head of its own.
+
+    Parameters
+    ----------
+    blueprint : Blueprint
+        Its body must be a copy of this tail's own.
+    shape : tuple of int
+        Shape of one row of activations, or of one image.
+    priors : ndarray of shape (n_classes,)
+        Share of each class in the weights of the training rows.
+    hidden_layer_sizes : sequence of int
+        The dense chain between body and output.
+    dropout : float
+        Probability, before each dense layer.
+    augment : callable or None
+        Applied to images while training.
+    device, dtype : torch.device, torch.dtype or None
+        Of the mixed precision.
+    mixup : float
+        Parameter of the beta distribution of shares; 0 mixes nothing.
+    skip : ndarray of shape (n_classes, width), default=None
+        What a class's logit has of each value before anything is learned.
+
+    Attributes
+    ----------
+    mixture : (Tensor of shape (batch_size,), float) or None
+        Whom the last forward pass of training mixed each row with, and the row's own share.
+    """
+
+    skip: torch.Tensor | None
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        shape: tuple[int, ...],
+        priors: np.ndarray,
+        *,
+        hidden_layer_sizes: tuple[int, ...],
+        dropout: float,
+        augment: Callable[[torch.Tensor], torch.Tensor] | None,
+        mixup: float,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        skip: np.ndarray | None = None,
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.channels = blueprint.channels
+        self.augment = augment
+        self.mixup = mixup
+        self.mixture: tuple[torch.Tensor, float] | None = None
+        self.autocast_type = device.type
+        self.autocast_dtype = dtype
+        self.standardise = Standardise(shape[0])
+        self.body = blueprint.body
+        layers: list[nn.Module] = []
+        width = blueprint.width
+        for size in hidden_layer_sizes:
+            # beside a skip what is learned stays bounded, so that it cannot outvote clear values
+            activation = nn.ReLU() if skip is None else nn.Tanh()
+            layers += [nn.Dropout(dropout), nn.Linear(width, size), activation]
+            width = size
+        output = nn.Linear(width, len(priors))
+        # before the first step every image has the probabilities of the (weighted) classes
+        nn.init.zeros_(output.weight)
+        output.bias.data = torch.as_tensor(np.log(priors), dtype=torch.float32)
+        self.head = nn.Sequential(*layers, nn.Dropout(dropout), output)
+        self.register_buffer("skip", None if skip is None else torch.from_numpy(skip).float())
+
+    def unit(self, x: torch.Tensor) -> torch.Tensor:
+        """Give rows their shape, and uint8 images their scale."""
+        x = x.reshape(len(x), *self.shape)
+        return x.float() / 255 if x.dtype == torch.uint8 else x
+
+    def _mixed(self, x: torch.Tensor) -> torch.Tensor:
+        share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
+        order = torch.randperm(len(x), device=x.device)
+        self.mixture = order, share
+        return share * x + (1 - share) * x[order]
+
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what reaches the head; the body is the user's code, and trains otherwise."""
+        mode = "training" if self.training else "eval"
+        try:
+            values = self.body(x)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            reason = str(error).split("\n")[0]
+            raise ValueError(
+                f"backbone: its stages above the cut fail in {mode} mode on rows of shape "
+                f"{tuple(x.shape[1:])} ({type(error).__name__}: {reason}); expected stages that "
+                "take them: switch off auxiliary outputs, cut higher (trainable), or use larger "
+                "images"
+            ) from error
+        if not isinstance(values, torch.Tensor):
+            raise ValueError(
+                f"backbone: in {mode} mode its forward() returns {type(values).__name__}; expected "
+                "one tensor: switch off auxiliary outputs, or wrap the network"
+            )
+        return values.flatten(1)
+
+    def forward(self, x: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """Return logits; weights come with each batch for the loss, and change nothing here."""
+        x = self.unit(x)
+        if self.training and self.augment is not None:
+            x = self.augment(x)
+        if self.training and self.mixup:
+            x = self._mixed(x)
+        x = self.standardise(x)
+        if self.channels:
+            x = x.expand(-1, self.channels, -1, -1)
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        with autocast(torch.device(self.autocast_type), self.autocast_dtype):
+            values = self._features(x)
+            logits = self.head(values)
+            if self.skip is not None:
+                logits = logits + values @ self.skip.T
+        return logits.float()

@@ -1,0 +1,39 @@
+"""Reduce a trained skorch net to what predictions need."""
+
+from __future__ import annotations
+
+from skorch.history import History
+from torch.utils.data import DataLoader
+
+from .._utils.device import (
+    on_cpu,
+)
+from .net import TailNet
+
+
+def _without_training_state(net: TailNet) -> TailNet:
+    """Drop what only training needs: optimizer, schedulers, data."""
+    del net.optimizer_
+    net.callbacks_ = []
+    net.callbacks = None
+    net.scaler = None
+    net.train_split = None
+    net.iterator_train = net.iterator_valid = DataLoader
+    net.module_.mixture = None
+    for parameter in net.module_.parameters():
+        parameter.grad = None
+    net.module_.eval()
+    return net
+
+
+def without_batches(history: History) -> History:
+    """Return a history of epochs alone: that of batches grows with the training set."""
+    return History({**epoch, "batches": []} for epoch in history)
+
+
+def _net_on_cpu(net: TailNet) -> TailNet:
+    """Return a fitted net that a machine without this one's device can load."""
+    twin = object.__new__(type(net))  # copy.copy would go through skorch's own pickling
+    module = on_cpu(net.module_)
+    twin.__dict__.update(net.__dict__, module=module, module_=module, device="cpu")
+    return twin

@@ -1,0 +1,5 @@
+"""Scores: arrays in, figures out."""
+
+from ._classification_table import classification_table
+
+__all__ = ["classification_table"]

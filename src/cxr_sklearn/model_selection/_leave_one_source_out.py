@@ -1,0 +1,102 @@
+"""Cross-validation that leaves out one source at a time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import BaseCrossValidator, LeaveOneGroupOut
+
+from ..quality._sources import check_sources, similar_sources
+
+
+class LeaveOneSourceOut(BaseCrossValidator):
+    """Split so that each source is the test set once, and the others the training set.
+
+    The one estimate of how a model does at a hospital that it has not seen. It refuses data in
+    which a class has one source only: without that source no model can know the class, and with
+    it none can be tested on it. Pass the sources as `groups`.
+
+    See Also
+    --------
+    sklearn.model_selection.LeaveOneGroupOut : The same without the refusal.
+
+    Notes
+    -----
+    A test set may lack classes: judge it class by class, as
+    :func:`~cxr_sklearn.metrics.classification_table` does. Images of one patient in two sources
+    stand on both sides; :func:`check_split` names them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cxr_sklearn.model_selection import LeaveOneSourceOut
+    >>> y = np.array(["Normal", "COVID-19", "Normal", "COVID-19", "Normal"])
+    >>> sources = np.array(["a", "a", "b", "b", "c"])
+    >>> [test.tolist() for _, test in LeaveOneSourceOut().split(y, y, sources)]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def split(
+        self, X: Any, y: Any = None, groups: Any = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the training and test rows of each source left out.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+        y : array-like of shape (n_samples,)
+            Classes.
+        groups : array-like of shape (n_samples,)
+            Sources.
+
+        Yields
+        ------
+        train, test : ndarray of int
+
+        Raises
+        ------
+        ValueError
+            If `y` or `groups` is missing, a source is unknown, there is one source only, or a class
+            has one only.
+
+        Warns
+        -----
+        UserWarning
+            If the names of two sources differ only in case, spaces or one letter.
+        """
+        if y is None or groups is None:
+            missing = "y" if y is None else "groups"
+            raise ValueError(
+                f"{missing} is missing; expected the classes as y and the source of each image as "
+                "groups"
+            )
+        check_sources(y, groups)
+        if pairs := similar_sources(pd.unique(np.asarray(groups, dtype=object))):
+            named = [f"{a!r} and {b!r}" for a, b in pairs[:3]]
+            listed = "; ".join([*named, "..."] if len(pairs) > 3 else named)
+            warnings.warn(
+                f"groups: sources with similar names count as different hospitals ({listed})"
+                "; a model would be tested on a hospital that it has seen: correct the spelling, "
+                "if these are the same",
+                stacklevel=2,
+            )
+        return LeaveOneGroupOut().split(X, y, groups)
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Return the number of sources.
+
+        Parameters
+        ----------
+        X, y : ignored
+        groups : array-like of shape (n_samples,)
+            Sources.
+
+        Returns
+        -------
+        n_splits : int
+        """
+        return LeaveOneGroupOut().get_n_splits(groups=groups)

@@ -1,0 +1,5 @@
+"""Transformers of images."""
+
+from ._mean_radiograph import MeanRadiograph
+
+__all__ = ["MeanRadiograph"]

@@ -1,0 +1,303 @@
+"""Which images to learn from: reject, review, keep."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import Bunch
+
+from ..datasets._bunch import select_rows
+from ..exceptions import CurationWarning
+from ..metrics._association import cramers_v
+from ._curate_files import check_out, check_sheet, contact_sheet, write_folders
+from ._curation_rules import CurationRules, by_measure, label_suspects
+from ._duplicates import duplicate_groups, find_duplicates
+from ._measurements import Films, measure_films
+
+TIERS = ("reject", "review", "keep")
+_UNEVEN_P = 0.01
+
+
+@dataclass(frozen=True)
+class Curation:
+    """What :func:`curate` decided.
+
+    Attributes
+    ----------
+    manifest : DataFrame
+        A row per file in the order of the bunch: ``path``, ``label``, ``patient``, ``source``,
+        ``tier`` ("reject", "review" or "keep"), ``reasons`` (separated by "; "),
+        ``duplicate_of`` (path) and ``output`` (where it was put, relative to `out`; "" if
+        nowhere).
+    kept : sklearn.utils.Bunch or None
+        The bunch's rows of tier "keep"; None if there are none.
+    out : Path or None
+        Folder that was written; None for a dry run.
+    """
+
+    manifest: pd.DataFrame
+    kept: Bunch | None
+    out: Path | None
+
+    def costs(self, by: str = "label") -> pd.DataFrame:
+        """Return how many images each tier has, and the share rejected.
+
+        Parameters
+        ----------
+        by : {"label", "source", "reason"}, default="label"
+
+        Returns
+        -------
+        table : DataFrame
+        """
+        frame = self.manifest
+        if by == "reason":
+            reasons = frame[["tier", "label"]].assign(reason=frame["reasons"].str.split("; "))
+            reasons = reasons.explode("reason")
+            reasons = reasons[reasons["reason"] != ""]
+            return pd.crosstab(reasons["reason"], reasons["label"])
+        table = pd.crosstab(frame[by], frame["tier"]).reindex(columns=list(TIERS), fill_value=0)
+        table["rejected"] = (table["reject"] / table.sum(axis=1)).round(3)
+        return table
+
+    def contact_sheet(self, path: Any, tier: str = "reject") -> Path:
+        """Draw the images of a tier, by reason.
+
+        Parameters
+        ----------
+        path : str or path
+            PNG file. An existing file is replaced only if it is a contact sheet, so that no
+            radiograph is lost.
+        tier : {"reject", "review", "keep"}, default="reject"
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written, or exists and is not a contact sheet.
+        """
+        check_sheet(path, self.manifest["path"])
+        return contact_sheet(self.manifest[self.manifest["tier"] == tier], path)
+
+    def __str__(self) -> str:
+        parts = [self.costs("label").to_string()]
+        if self.manifest["source"].nunique() > 1:
+            parts.append(self.costs("source").to_string())
+        reasons = self.costs("reason")
+        parts.append(reasons.to_string() if len(reasons) else "Nothing rejected or to be reviewed.")
+        return "\n\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def curate(
+    bunch: Bunch,
+    out: Any = None,
+    *,
+    rules: CurationRules | None = None,
+    mode: str = "copy",
+    proba: Any = None,
+    dry_run: bool = False,
+    n_jobs: int | None = None,
+    progress: Callable[[], Any] | None = None,
+) -> Curation:
+    """Sort images into those to reject, to review by eye, and to keep.
+
+    The paper's authors filtered images of poor quality by eye (section III). This does it by
+    stated rules, and says what they cost each class: a rule that falls on one class more than on
+    others is a shortcut of its own.
+
+    Parameters
+    ----------
+    bunch : sklearn.utils.Bunch
+        As a loader returns it. Its files are read, never changed.
+    out : str or path, default=None
+        Folder for the result: ``kept/<class>/`` with ``kept/metadata.csv``, which
+        :func:`load_xray_folder` reads, the same in ``review/``, ``manifest.csv``, and
+        ``rejected.png`` and ``review.png`` with what was sorted out. Made if missing. If a run was
+        stopped, the same call completes it; a folder of other content is refused.
+    rules : CurationRules, default=None
+        Limits; by default those of :class:`CurationRules`.
+    mode : {"copy", "link"}, default="copy"
+        Copies, or symbolic links.
+    proba : array-like of shape (n_samples, n_classes), default=None
+        Out-of-fold probabilities, columns in the order of ``bunch.target_names``. Images whose
+        label they contradict go to review: those that are most probably of another class, with a
+        probability as great as is usual for images of it, and for their own class below what is
+        usual (confident learning).
+    dry_run : bool, default=False
+        Decide, and write nothing. The same as ``out=None``.
+    n_jobs : int, default=None
+        Threads that read and compare files.
+    progress : callable, default=None
+        Called after each file read.
+
+    Returns
+    -------
+    result : Curation
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+    OSError
+        If `out` cannot be written, or holds something else.
+
+    Warns
+    -----
+    CurationWarning
+        If the rules sort out (reject, or send to review) one class or source more than others.
+
+    Notes
+    -----
+    Of exact, near and reframed duplicates (see :func:`check_split`) in one class the one with most
+    pixels is kept, then the larger file, then the first by path. Duplicates in several classes are
+    all rejected, since one of their labels is wrong. Patients are of no concern here: see
+    :func:`check_split`.
+
+    Files are copied as they are, DICOM headers with all that they say of the patient included.
+    A class whose name no file system takes stands in a folder of another name, and in the column
+    ``original_label`` of ``metadata.csv``.
+
+    References
+    ----------
+    .. [1] Kim, Kang and Kim (2020). COVID-19 and Pneumonia Classification with X-ray Images Using
+       Combined ResNet50 Model. Section III.
+    .. [2] Northcutt, Jiang and Chuang (2021). Confident learning: Estimating uncertainty in dataset
+       labels. Journal of Artificial Intelligence Research 70, 1373-1411.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from cxr_sklearn.datasets import make_chest_phantom_files
+    >>> from cxr_sklearn.quality import CurationRules, curate
+    >>> with TemporaryDirectory() as root:
+    ...     bunch = make_chest_phantom_files(root, 40, confound="duplicates", random_state=0)
+    ...     result = curate(bunch, rules=CurationRules(min_side=64))
+    >>> print(result.costs("label")["reject"].sum() >= 2)
+    True
+    """
+    rules = CurationRules() if rules is None else rules
+    if mode not in ("copy", "link"):
+        raise ValueError(f"mode={mode!r}; expected 'copy' or 'link'")
+    suspects = np.zeros(len(bunch.data), dtype=bool)
+    if proba is not None:
+        suspects = label_suspects(proba, bunch.target, bunch.target_names)
+    paths = [str(p) for p in bunch.data[:, 0]]
+    folder = None if out is None or dry_run else check_out(out, paths)
+    films = measure_films(paths, n_jobs, progress)
+    manifest = _decide(bunch, films, rules, suspects, n_jobs)
+    _warn_uneven(manifest, "label", "class")
+    _warn_uneven(manifest, "source", "source")
+    if folder is not None:
+        core = ["path", "label", "patient", "source"]
+        columns = bunch.frame.drop(columns=[name for name in core if name in bunch.frame])
+        aside = _set_aside(bunch, manifest.columns)
+        manifest["output"] = write_folders(manifest, columns, aside, folder, mode)
+    keep = (manifest["tier"] == "keep").to_numpy()
+    kept = select_rows(bunch, keep) if keep.any() else None
+    return Curation(manifest=manifest, kept=kept, out=folder)
+
+
+def _set_aside(bunch: Bunch, columns: pd.Index) -> pd.DataFrame:
+    """Return rows of the manifest for files that the loader did not load."""
+    rows = [
+        {"path": path, "reasons": f"set aside in loading: {reason}"}
+        for path, reason in zip(bunch.ignored, bunch.ignored_reasons, strict=True)
+    ]
+    rows += [{"path": path, "reasons": "missing"} for path in bunch.missing]
+    empty = dict.fromkeys(columns, "")
+    return pd.DataFrame([empty | row | {"tier": "reject"} for row in rows], columns=list(columns))
+
+
+def _decide(
+    bunch: Bunch, films: Films, rules: CurationRules, suspects: np.ndarray, n_jobs: int | None
+) -> pd.DataFrame:
+    n = len(films)
+    reject, review = by_measure(films, rules)
+    reject = {"unreadable": ~films.readable, **reject}
+    duplicate_of = np.full(n, "", dtype=object)
+    y = np.asarray(bunch.target)
+    if rules.duplicates:
+        crossing, spare, duplicate_of = _duplicates(films, y, n_jobs)
+        reject |= {"duplicate in another class": crossing, "duplicate": spare}
+    review |= {"label contradicted": suspects}
+    rejected = np.any(list(reject.values()), axis=0)
+    reviewed = np.any(list(review.values()), axis=0) & ~rejected
+    reasons = []
+    for row in range(n):
+        rules_hit = reject if rejected[row] else review
+        named = [name for name, hit in rules_hit.items() if hit[row]]
+        if "unreadable" in named:
+            named = [f"unreadable ({films.frame['error'].iloc[row]})".replace("; ", ", ")]
+        reasons.append("; ".join(named))
+    sources = bunch.get("sources")
+    return pd.DataFrame(
+        {
+            "path": films.frame["path"],
+            "label": y,
+            "patient": np.asarray(bunch.groups),
+            "source": "" if sources is None else np.asarray(sources),
+            "tier": np.where(rejected, "reject", np.where(reviewed, "review", "keep")),
+            "reasons": reasons,
+            "duplicate_of": duplicate_of,
+            "output": "",
+        }
+    )
+
+
+def _duplicates(
+    films: Films, y: np.ndarray, n_jobs: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return duplicates across classes, spare ones in a class, and what each is a duplicate of."""
+    n = len(films)
+    crossing, spare = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    of = np.full(n, "", dtype=object)
+    frame = films.frame
+    pairs = find_duplicates(films, n_jobs=n_jobs)
+    groups = duplicate_groups(pairs, n)
+    for group in np.unique(groups[pairs["first"].to_numpy(dtype=int)]):
+        rows = np.flatnonzero(groups == group)
+        members = frame.iloc[rows].assign(pixels=frame["width"] * frame["height"])
+        order = members.reset_index(drop=True).sort_values(
+            ["pixels", "n_bytes", "path"], ascending=[False, False, True]
+        )
+        best, *others = rows[order.index]
+        of[others] = frame["path"].iloc[best]
+        if len(set(y[rows])) > 1:
+            crossing[rows] = True
+            of[best] = frame["path"].iloc[others[0]]
+        else:
+            spare[others] = True
+    return crossing, spare, of
+
+
+def _warn_uneven(manifest: pd.DataFrame, column: str, what: str) -> None:
+    """Warn where the rules fall on one class more than on the others, as patients go."""
+    known = manifest[manifest[column] != ""]
+    table = pd.crosstab(known[column], known["tier"] != "keep")
+    if table.shape != (len(table), 2) or len(table) < 2:
+        return
+    _, p = cramers_v(known["tier"] != "keep", known[column], known["patient"])
+    if p > _UNEVEN_P:
+        return
+    share = (table[True] / table.sum(axis=1)).sort_values(ascending=False)
+    shares = ", ".join(f"{name} {value:.1%}" for name, value in share.items())
+    warnings.warn(
+        f"the rules sort out one {what} more than others: {shares}; what they leave is another "
+        f"selection of each {what}: look at the contact sheet, and loosen or switch off (None) the "
+        "rules of CurationRules that do it",
+        CurationWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,172 @@
+"""Rules of curation, and which images each of them concerns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from ..preprocessing._mean_radiograph import UNLIKE, equalised, mean_radiograph
+from ..preprocessing._novelty import MIN_IMAGES, spread, unexplained_out_of_fold
+from ._measurements import Films
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurationRules:
+    """Limits of :func:`curate`. ``None`` switches a rule off.
+
+    Parameters
+    ----------
+    min_sd : float or None, default=15
+        Reject: standard deviation of the grey levels (0 to 255) below this.
+    min_contrast : float or None, default=50
+        Reject: 99th less 1st percentile of the grey levels below this.
+    max_black_white : float or None, default=0.5
+        Reject: share of pixels that are black (to 5) or white (from 250) above this.
+    min_aspect, max_aspect : float or None, default=0.5 and 2
+        Reject: width / height below or above.
+    min_side : int or None, default=200
+        Reject: the shorter side below this many pixels.
+    max_saturated : float or None, default=0.002
+        Reject: share of pixels of saturated colour above this.
+    max_colour : float or None, default=8
+        Reject: mean difference between the greatest and least colour channel above this.
+    min_likeness : float or None, default=0.0
+        Reject: correlation with the mean radiograph of the set below this, as in radiographs that
+        are upside down or inverted.
+    review_likeness : float or None, default=0.3
+        Review: that correlation below this.
+    review_unexplained : float or None, default=2.5
+        Review: the share of the image that 15 principal components of the others leave
+        unexplained, in robust standard deviations above the median of the set, on a logarithmic
+        scale, is above this, as in CT slices. Only for sets of 100 images or more.
+    review_sharpness : float or None, default=4
+        Review: log sharpness this many robust standard deviations below the median of the set.
+    duplicates : bool, default=True
+        Reject: all but one of exact, near and reframed duplicates, and all of those that occur in
+        two classes.
+
+    Examples
+    --------
+    >>> from cxr_sklearn.quality import CurationRules
+    >>> CurationRules(min_side=None).min_sd
+    15
+    """
+
+    min_sd: float | None = 15
+    min_contrast: float | None = 50
+    max_black_white: float | None = 0.5
+    min_aspect: float | None = 0.5
+    max_aspect: float | None = 2
+    min_side: int | None = 200
+    max_saturated: float | None = 0.002
+    max_colour: float | None = 8
+    min_likeness: float | None = 0.0
+    review_likeness: float | None = 0.3
+    review_unexplained: float | None = 2.5
+    review_sharpness: float | None = 4
+    duplicates: bool = True
+
+    def __post_init__(self) -> None:
+        for name in (f.name for f in fields(self) if f.name != "duplicates"):
+            value = getattr(self, name)
+            is_number = isinstance(value, Real) and not isinstance(value, bool) and value == value
+            if value is not None and not is_number:
+                raise ValueError(f"{name}={value!r}; expected a number, or None for no such rule")
+        if not isinstance(self.duplicates, (bool, np.bool_)):
+            raise ValueError(f"duplicates={self.duplicates!r}; expected True or False")
+
+
+def by_measure(
+    films: Films, rules: CurationRules
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return which rows each rule rejects, and which it sends to review."""
+    frame, readable = films.frame, films.readable
+    column = {name: frame[name].to_numpy(dtype=float) for name in _MEASURED}
+    column["side"] = np.minimum(frame["width"], frame["height"]).to_numpy(dtype=float)
+    likeness, novelty = _likeness(films, readable)
+    blur = np.zeros(len(films))
+    sharp = np.log(np.maximum(column["sharpness"][readable], 1e-12))
+    if len(sharp):
+        spread = 1.4826 * np.median(np.abs(sharp - np.median(sharp)))
+        blur[readable] = (np.median(sharp) - sharp) / max(spread, 1e-12)
+    limits = (
+        ("little contrast (SD)", column["sd"], rules.min_sd, np.less),
+        ("little contrast (percentiles)", column["contrast"], rules.min_contrast, np.less),
+        ("black and white", column["black_white"], rules.max_black_white, np.greater),
+        ("too tall", column["aspect"], rules.min_aspect, np.less),
+        ("too wide", column["aspect"], rules.max_aspect, np.greater),
+        ("too small", column["side"], rules.min_side, np.less),
+        ("saturated colour", column["saturated"], rules.max_saturated, np.greater),
+        ("coloured", column["colour"], rules.max_colour, np.greater),
+        ("upside down, inverted or no radiograph", likeness, rules.min_likeness, np.less),
+    )
+    reviews = (
+        ("unlike the mean radiograph", likeness, rules.review_likeness, np.less),
+        ("unlike the other images", novelty, rules.review_unexplained, np.greater),
+        ("blurred", blur, rules.review_sharpness, np.greater),
+    )
+    nowhere = np.zeros(len(films), dtype=bool)
+
+    def hits(rows: tuple) -> dict[str, np.ndarray]:
+        return {
+            name: nowhere if limit is None else exceeds(values, limit) & readable
+            for name, values, limit, exceeds in rows
+        }
+
+    return hits(limits), hits(reviews)
+
+
+def _likeness(films: Films, readable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return correlations with the mean radiograph, and how far images are left unexplained.
+
+    Returns
+    -------
+    likeness, novelty : ndarray of shape (n,), dtype float64
+        1 and 0 for unreadable files. `novelty` is in robust standard deviations above the median.
+    """
+    likeness, novelty = np.ones(len(films)), np.zeros(len(films))
+    if not readable.any():
+        return likeness, novelty
+    ranks = equalised(films.thumbnails[readable])
+    likeness[readable] = ranks @ mean_radiograph(films.thumbnails[readable])
+    is_typical = likeness[readable] >= UNLIKE
+    if is_typical.sum() >= MIN_IMAGES:
+        shares = unexplained_out_of_fold(ranks, is_typical)
+        novelty[readable] = spread(shares[is_typical]).deviations(shares)
+    return likeness, novelty
+
+
+_MEASURED = ("sd", "contrast", "black_white", "aspect", "saturated", "colour", "sharpness")
+
+
+def label_suspects(proba: Any, y: Any, classes: Any) -> np.ndarray:
+    """Return which labels confident learning contradicts.
+
+    Parameters
+    ----------
+    proba : array-like of shape (n_samples, n_classes)
+        Out-of-fold probabilities.
+    y : array-like of shape (n_samples,)
+    classes : sequence of n_classes labels
+        Of the columns.
+
+    Returns
+    -------
+    suspects : ndarray of shape (n_samples,), dtype bool
+    """
+    proba, y, classes = np.asarray(proba, dtype=float), np.asarray(y), np.asarray(classes)
+    if proba.shape != (len(y), len(classes)) or not np.isfinite(proba).all():
+        raise ValueError(
+            f"proba has shape {proba.shape}; expected {(len(y), len(classes))}, finite, a column "
+            f"per class ({', '.join(map(str, classes))}): see cross_val_predict"
+        )
+    code = np.searchsorted(classes, y)
+    labelled = np.eye(len(classes), dtype=bool)[code]
+    with np.errstate(invalid="ignore"):  # of a class without images nothing is usual
+        usual = (proba * labelled).sum(axis=0) / labelled.sum(axis=0)
+    best = proba.argmax(axis=1)
+    rows = np.arange(len(y))
+    return (best != code) & (proba[rows, best] >= usual[best]) & (proba[rows, code] < usual[code])

@@ -1,0 +1,216 @@
+"""Classifiers that see everything but the lungs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import effective_n_jobs
+from scipy.stats import norm
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ..metrics._patient_bootstrap import balanced_accuracy, interval, patient_draws, weighted_auc
+from ._measurements import RING_SIDE, RING_WIDTHS, Films
+
+N_RESAMPLES = 1000
+_MAX_FOLDS = 5
+_N_TREES = 50
+_MOST_SAMPLES = 2000  # that a tree sees: a shortcut is plain, or it is none
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A baseline, and what it is given.
+
+    Attributes
+    ----------
+    name : str
+    features : ndarray of shape (n, n_features)
+    is_linear : bool
+        Logistic regression instead of a random forest.
+    """
+
+    name: str
+    features: np.ndarray
+    is_linear: bool = False
+
+
+def shortcuts(films: Films, names: Sequence[str]) -> Iterator[Shortcut]:
+    """Yield the baselines for readable films.
+
+    Parameters
+    ----------
+    films : Films
+    names : sequence of str
+        File names, without folders.
+    """
+    frame = films.frame
+    header = pd.get_dummies(frame[["format", "mode"]].astype(str))
+    numbers = frame[["width", "height", "aspect", "bit_depth"]].astype(float)
+    yield Shortcut("header", np.hstack([header.to_numpy(float), numbers.to_numpy()]))
+    size = frame["n_bytes"].to_numpy(float)
+    pixels = (frame["width"].astype(float) * frame["height"].astype(float)).to_numpy()
+    yield Shortcut("file size", np.column_stack([np.log(size), np.log(size / pixels)]))
+    yield Shortcut("file name", _name_features(names))
+    for width in RING_WIDTHS:
+        yield Shortcut(f"border {width}/{RING_SIDE}", films.rings[width])
+    yield Shortcut("thumbnail 8×8", films.tiny.astype(float), is_linear=True)
+    yield Shortcut("grey histogram", films.histograms)
+
+
+def out_of_fold(
+    shortcut: Shortcut, y: np.ndarray, groups: np.ndarray, n_jobs: int | None
+) -> np.ndarray:
+    """Return what a baseline says of each image, trained on other patients.
+
+    Parameters
+    ----------
+    shortcut : Shortcut
+    y : ndarray of shape (n,), dtype int
+    groups : ndarray of shape (n,)
+    n_jobs : int or None
+        Processes, at most one per fold.
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes), dtype float64
+    """
+    n_folds = folds_for(y, groups)
+    cv = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
+    splits = list(cv.split(y, y, groups))
+    scarcest = min(int(np.bincount(y[train]).min()) for train, _ in splits)
+    n_processes = worker_processes(n_jobs, n_folds) or 1
+    model = _logistic(scarcest) if shortcut.is_linear else _forest(len(y))
+    return cross_val_predict(
+        model, shortcut.features, y, cv=splits, method="predict_proba", n_jobs=n_processes
+    )
+
+
+def worker_processes(n_jobs: int | None, n_folds: int = _MAX_FOLDS) -> int:
+    """Return how many processes fit baselines besides the calling one; 0 if it does so itself."""
+    n = min(effective_n_jobs(n_jobs), n_folds)
+    return n if n > 1 else 0
+
+
+def folds_for(y: np.ndarray, groups: np.ndarray) -> int:
+    """Return how many folds the scarcest class has patients for, at most 5."""
+    pairs = pd.DataFrame({"y": y, "group": groups}).drop_duplicates()
+    return int(min(_MAX_FOLDS, pairs["y"].value_counts().min()))
+
+
+def _forest(n: int) -> ClassifierMixin:
+    return RandomForestClassifier(
+        _N_TREES,
+        min_samples_leaf=3,
+        class_weight="balanced",
+        max_samples=min(1.0, _MOST_SAMPLES / n),
+        random_state=0,
+    )
+
+
+def _logistic(scarcest: int) -> ClassifierMixin:
+    """Return a logistic regression whose penalty is searched, if each class has rows for it."""
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(C=1e-2, class_weight="balanced", max_iter=2000)
+    )
+    if scarcest < 2:
+        return model
+    grid = {"logisticregression__C": [1e-4, 1e-3, 1e-2, 1e-1]}
+    return GridSearchCV(model, grid, scoring="neg_log_loss", cv=min(3, scarcest))
+
+
+def judged(
+    proba: np.ndarray, y: np.ndarray, classes: Sequence[str], groups: np.ndarray
+) -> list[dict[str, Any]]:
+    """Return a row per figure: metric, classes, value, low, high, chance and p.
+
+    Intervals are of 95 %, from 1,000 resamples of the patients. The p-value is one-sided, from the
+    resamples' standard error. That knows of the patients judged, not of those trained on, which the
+    folds have in common: it is widened as Nadeau and Bengio (2003, Machine Learning 52) correct
+    the variance of cross-validation.
+    """
+    n_folds = folds_for(y, groups)
+    widening = np.sqrt(1 + n_folds / (n_folds - 1))
+    draws = patient_draws(groups, N_RESAMPLES)
+    k = len(classes)
+    aucs = [weighted_auc(y == c, proba[:, c], draws) for c in range(k)]
+    accuracy = balanced_accuracy(y, proba.argmax(axis=1), draws)
+    rows = [
+        _row("balanced accuracy", "", accuracy, 1 / k, widening),
+        _row("AUC", "", np.mean(aucs, axis=0), 0.5, widening),
+    ]
+    rows += [_row("AUC", name, auc, 0.5, widening) for name, auc in zip(classes, aucs, strict=True)]
+    for a, b in itertools.combinations(range(k), 2) if k > 2 else ():
+        pair = np.isin(y, [a, b])
+        total = proba[pair, a] + proba[pair, b]
+        share = np.divide(proba[pair, b], total, out=np.full(len(total), 0.5), where=total > 0)
+        auc = weighted_auc(y[pair] == b, share, draws[:, pair])
+        rows.append(_row("AUC", f"{classes[a]} / {classes[b]}", auc, 0.5, widening))
+    return rows
+
+
+def _row(
+    metric: str, of: str, values: np.ndarray, chance: float, widening: float
+) -> dict[str, Any]:
+    value, low, high = interval(values)
+    error = widening * np.nanstd(values[1:])
+    p = norm.sf((value - chance) / error) if error > 0 else float(value <= chance)
+    return {
+        "metric": metric,
+        "classes": of,
+        "value": value,
+        "low": low,
+        "high": high,
+        "chance": chance,
+        "p": float(p),
+    }
+
+
+# -- file names ---------------------------------------------------------------------------------
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
+
+
+def name_family(name: str) -> str:
+    """Return what a file's name looks like, its numbers left out.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    family : str
+        ``"00001299_003.png"`` gives ``"########_###"``; a UUID gives ``"uuid"``.
+    """
+    stem = _UUID.sub("uuid", Path(name).stem)
+    return re.sub(r"\d", "#", stem).lower()
+
+
+def name_families(names: Sequence[str], least: int) -> np.ndarray:
+    """Return the family of each name; those of fewer than `least` files are pooled as "other".
+
+    A family with its own number of digits is joined to the same one with others.
+    """
+    families = [re.sub("#+", "#", name_family(name)) for name in names]
+    counts = Counter(families)
+    return np.array([name if counts[name] >= least else "other" for name in families])
+
+
+def _name_features(names: Sequence[str]) -> np.ndarray:
+    """Return the family of each name, its first number and its length."""
+    families = pd.get_dummies(pd.Series(name_families(names, least=3)))
+    numbers = [re.search(r"\d+", Path(name).stem) for name in names]
+    first = [float(found.group()[:15]) if found else -1.0 for found in numbers]
+    return np.column_stack([families.to_numpy(float), first, [len(name) for name in names]])
