@@ -19,7 +19,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 
-from cxr_sklearn._images.decode import read_film
+from cxr_sklearn._images.decode import decode_image
 from cxr_sklearn.datasets import load_xray_folder, make_chest_phantom_files
 from cxr_sklearn.preprocessing._mean_radiograph import TURNED, UNLIKE, equalised, mean_radiograph
 from cxr_sklearn.quality import CurationRules, audit, curate
@@ -63,7 +63,7 @@ def speed(options: argparse.Namespace) -> None:
         )
         decode = timed(
             lambda: Parallel(n_jobs=options.jobs, prefer="threads")(
-                delayed(lambda p: read_film(p).grey.size)(p) for p in paths
+                delayed(lambda p: decode_image(p).grey.size)(p) for p in paths
             )
         )
         steps = {

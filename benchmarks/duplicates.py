@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from cxr_sklearn._images.decode import read_film
+from cxr_sklearn._images.decode import decode_image
 from cxr_sklearn._images.formats import IMAGE_SUFFIXES
 from cxr_sklearn.datasets import load_xray_folder, make_chest_phantom_files
 from cxr_sklearn.quality._duplicates import find_duplicates
@@ -82,7 +82,7 @@ def planted(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = []
         for row in rows:
-            for kind, image in copies(read_film(paths[row]).grey, rng):
+            for kind, image in copies(decode_image(paths[row]).grey, rng):
                 path = Path(folder) / f"{len(made):05d}.png"
                 image.save(path)
                 made.append((str(path), row, kind))

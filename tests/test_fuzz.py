@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
-from cxr_sklearn._images.decode import read_film
+from cxr_sklearn._images.decode import decode_image
 from cxr_sklearn._images.formats import looks_like_image
 from cxr_sklearn._images.headers import read_header
 from cxr_sklearn._images.reading import read_image
 
-from .films import dicom, save_bare, save_dicom, table, with_jpeg, with_lossless_jpeg
+from .dicom_files import dicom, save_bare, save_dicom, table, with_jpeg, with_lossless_jpeg
 
 SIDE = 48
 _RANDOM = np.random.RandomState(0)
@@ -113,7 +113,7 @@ def damage(data: bytes, draw: random.Random) -> bytes:
 def read_all_ways(path: Path) -> None:
     """Read a file; an OSError in one line, without the path, is all that it may raise."""
     looks_like_image(path)
-    for read in (read_header, read_film, lambda path: read_image(path, 16, "crop")):
+    for read in (read_header, decode_image, lambda path: read_image(path, 16, "crop")):
         try:
             read(path)
         except OSError as error:
@@ -129,9 +129,9 @@ def test_the_files_to_be_damaged_are_whole(tmp_path, name):
     (tmp_path / name).write_bytes(whole_files()[name])
     if name.startswith(("frames", "pages")):
         with pytest.raises(OSError, match="holds 2 images"):
-            read_film(tmp_path / name)
+            decode_image(tmp_path / name)
     else:
-        film = read_film(tmp_path / name)
+        film = decode_image(tmp_path / name)
         assert film.header.width == SIDE
         assert np.ptp(np.asarray(film.grey)) > 40
 

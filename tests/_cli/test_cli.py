@@ -29,7 +29,7 @@ from cxr_sklearn.datasets import make_chest_phantom_files
 from cxr_sklearn.exceptions import ConfoundingWarning, OutOfDistributionWarning
 from cxr_sklearn.quality import _shortcuts
 
-from ..films import dicom, save_dicom
+from ..dicom_files import dicom, save_dicom
 
 SMALL = ["--backbone", "resnet18", "--weights", "none", "--image-size", "32", "--max-epochs", "2"]
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 from cxr_sklearn import XRayLoader
 from cxr_sklearn._images import dicom as dicom_module
 from cxr_sklearn._images import formats
-from cxr_sklearn._images.decode import Film, read_film, read_plane
+from cxr_sklearn._images.decode import DecodedImage, decode_grey, decode_image
 from cxr_sklearn._images.formats import IMAGE_SUFFIXES, MAX_PIXELS, looks_like_image
 from cxr_sklearn._images.headers import Header, read_header
 from cxr_sklearn._images.reading import read_image
@@ -26,7 +26,7 @@ from cxr_sklearn._utils import quiet as quiet_module
 from cxr_sklearn._utils.messages import one_line
 from cxr_sklearn._utils.quiet import quiet
 
-from ..films import dicom, save_dicom
+from ..dicom_files import dicom, save_dicom
 
 # every grey level once, of an image that no rotation leaves as it is
 GREY = np.arange(256, dtype=np.uint8).reshape(8, 32)
@@ -38,7 +38,7 @@ def save(image: Image.Image, path: Path, **options: object) -> Path:
 
 
 def grey(path: Path) -> np.ndarray:
-    return np.asarray(read_film(path).grey)
+    return np.asarray(decode_image(path).grey)
 
 
 # -- formats and modes ------------------------------------------------------------------------
@@ -74,10 +74,10 @@ def test_every_format_and_mode_keeps_its_grey_levels(tmp_path, suffix, mode):
     path = save(source, tmp_path / f"x.{suffix}", **OPTIONS.get(suffix, {}))
     if mode == "YCbCr" and int(PIL.__version__.split(".")[0]) < 13 and not _pillow_reads(path):
         with pytest.raises(OSError, match="truncated"):  # said, rather than read wrongly
-            read_film(path)
+            decode_image(path)
         return
-    film = read_film(path)
-    assert isinstance(film, Film)
+    film = decode_image(path)
+    assert isinstance(film, DecodedImage)
     assert film.header.format == FORMATS[suffix]
     assert film.grey.mode == "L"
     tolerance = 3 if suffix == "jpg" else 0
@@ -101,7 +101,7 @@ def test_colours_come_upright_and_whole(tmp_path):
     colours = np.random.RandomState(0).randint(256, size=(8, 32, 3)).astype(np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
-    film = read_film(save(Image.fromarray(colours), tmp_path / "x.png", exif=exif))
+    film = decode_image(save(Image.fromarray(colours), tmp_path / "x.png", exif=exif))
     np.testing.assert_array_equal(np.asarray(film.rgb), np.rot90(colours, -1))
     assert film.grey.size == film.rgb.size == (8, 32)
 
@@ -111,7 +111,7 @@ def test_transparency_is_black_in_colours_too(tmp_path):
     rgba = np.full((4, 4, 4), 200, np.uint8)
     rgba[:2, :, 3] = 0
     rgba[2:, :, 3] = 255
-    film = read_film(save(Image.fromarray(rgba), tmp_path / "x.tif"))
+    film = decode_image(save(Image.fromarray(rgba), tmp_path / "x.tif"))
     np.testing.assert_array_equal(np.asarray(film.rgb)[:, 0, 0], [0, 0, 200, 200])
     np.testing.assert_array_equal(np.asarray(film.grey)[:, 0], [0, 0, 200, 200])
 
@@ -185,7 +185,7 @@ def test_deep_images_are_scaled_by_the_bits_that_they_use(tmp_path, suffix, top,
     """A film of 12 or 14 bits in a file of 16 is as bright as one of 8, and none is clipped."""
     values = np.linspace(0, top, 256).astype(np.uint16).reshape(GREY.shape)
     path = deep_file(values, tmp_path / f"x.{suffix}")
-    film = read_film(path)
+    film = decode_image(path)
     np.testing.assert_array_equal(np.asarray(film.grey), np.rint(values * (255 / full)))
     assert film.rgb is None
     assert film.header.bit_depth == 16
@@ -210,7 +210,7 @@ def test_white_is_zero_in_deep_tiff(tmp_path):
 def test_floats_are_scaled_by_the_range_that_holds_them(tmp_path, top):
     """Floats up to 1, up to 255 or of the range of 12, 14 or 16 bits all read alike."""
     values = (GREY / 255 * top).astype(np.float32)
-    film = read_film(deep_file(values, tmp_path / "x.tif"))
+    film = decode_image(deep_file(values, tmp_path / "x.tif"))
     assert film.header.mode == "F"
     assert film.header.bit_depth == 32
     assert np.abs(np.asarray(film.grey).astype(int) - GREY).max() <= (top > 255)
@@ -222,7 +222,7 @@ def test_nan_is_an_error(tmp_path, hole):
     values = np.full((4, 4), 0.5, np.float32)
     values[1, 2] = hole
     with pytest.raises(OSError, match=r"^holds NaN or infinite values$"):
-        read_film(deep_file(values, tmp_path / "x.tif"))
+        decode_image(deep_file(values, tmp_path / "x.tif"))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_nan_is_an_error(tmp_path, hole):
 def test_values_outside_of_16_bits_are_an_error(tmp_path, values, found):
     """Hounsfield units and wider integers are not guessed at."""
     with pytest.raises(OSError, match=found + "; expected 0 to 1, to 255 or to 65535"):
-        read_film(deep_file(values, tmp_path / "x.tif"))
+        decode_image(deep_file(values, tmp_path / "x.tif"))
 
 
 def test_deep_images_are_resized_before_they_are_rounded(tmp_path):
@@ -243,7 +243,7 @@ def test_deep_images_are_resized_before_they_are_rounded(tmp_path):
     values = np.full((8, 8), 0, np.uint16)
     values[:, ::2] = 65535 * 100.4 / 255
     values[:, 1::2] = 65535 * 101.4 / 255
-    plane = read_plane(deep_file(values, tmp_path / "x.png"))
+    plane = decode_grey(deep_file(values, tmp_path / "x.png"))
     assert plane.mode == "F"
     assert abs(np.asarray(plane)[0, 0] - 100.4) < 0.01
     # 100 and 101 have the mean 100.5, which is even at 100; 100.9 is nearest to 101
@@ -288,7 +288,7 @@ def test_header_tells_what_the_file_says(tmp_path, name, image, mode, bits):
         assert mode.startswith("I")
     kind = FORMATS[path.suffix[1:]]
     assert header == Header(kind, mode, 32, 8, bits, path.stat().st_size)
-    assert header == read_film(path).header
+    assert header == decode_image(path).header
 
 
 def test_few_bits_of_png_and_bmp(tmp_path):
@@ -315,7 +315,7 @@ def test_a_header_is_read_of_a_file_whose_pixels_are_damaged(tmp_path):
         if name != "x.tif":  # whose header stands at the end
             assert read_header(path).width == 64
         with pytest.raises(OSError, match=r"."):
-            read_film(path)
+            decode_image(path)
 
 
 # -- refusals ---------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ def test_several_images_in_a_file_are_refused(tmp_path, name):
     """Pages and animations are not silently cut to the first."""
     first, *rest = pages(3)
     save(first, tmp_path / name, save_all=True, append_images=rest)
-    for read in (read_header, read_film):
+    for read in (read_header, decode_image):
         with pytest.raises(OSError, match=r"^holds 3 images; expected one$"):
             read(tmp_path / name)
 
@@ -340,7 +340,7 @@ def test_other_formats_are_refused(tmp_path, kind):
     """What is not in the list is not read, under whatever name."""
     Image.fromarray(GREY).save(tmp_path / "x.png", kind)
     with pytest.raises(OSError, match=r"^not a PNG, JPEG, TIFF, BMP, WebP or DICOM image$"):
-        read_film(tmp_path / "x.png")
+        decode_image(tmp_path / "x.png")
 
 
 def png(width: int, height: int) -> bytes:
@@ -374,7 +374,7 @@ def test_huge_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch, 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     path = tmp_path / "x.png"
     path.write_bytes(png(20_000, 20_000) if name == "png" else BIG_WEBP[name])
-    for read in (read_header, read_film):
+    for read in (read_header, decode_image):
         with pytest.raises(OSError, match=r"pixels; expected 40 million or less: save a s"):
             read(path)
 
@@ -386,7 +386,7 @@ def test_a_limit_that_pillow_warns_at_is_not_ours(tmp_path, monkeypatch):
     np.testing.assert_array_equal(grey(path), GREY)
     monkeypatch.setattr(formats, "MAX_PIXELS", 100)
     with pytest.raises(OSError, match="an image of 32 x 8 pixels"):
-        read_film(path)
+        decode_image(path)
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0)])
@@ -394,7 +394,7 @@ def test_an_image_without_pixels_is_refused(tmp_path, size):
     """Width or height 0 is an error in one line."""
     (tmp_path / "x.png").write_bytes(png(*size))
     with pytest.raises(OSError, match=r"."):
-        read_film(tmp_path / "x.png")
+        decode_image(tmp_path / "x.png")
 
 
 def test_a_dicom_image_without_pixels_or_with_too_many_is_refused(tmp_path):
@@ -404,7 +404,7 @@ def test_a_dicom_image_without_pixels_or_with_too_many_is_refused(tmp_path):
         if rows:
             ds.Columns = 60_000
         save_dicom(ds, tmp_path / "x.dcm")
-        for read in (read_header, read_film):
+        for read in (read_header, decode_image):
             with pytest.raises(OSError, match=found):
                 read(tmp_path / "x.dcm")
 
@@ -425,7 +425,7 @@ def test_each_bad_file_has_one_clear_reason(tmp_path):
         "a\0b.png": "damaged: .*null byte",
     }
     for name, reason in reasons.items():
-        for read in (read_film, read_header) if name != "cut.png" else (read_film,):
+        for read in (decode_image, read_header) if name != "cut.png" else (decode_image,):
             with pytest.raises(OSError, match=reason) as caught:
                 read(f"{tmp_path}/{name}")
             assert str(tmp_path) not in str(caught.value)
@@ -437,7 +437,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     """Opening a named pipe would wait for a writer for ever."""
     os.mkfifo(tmp_path / "x.png")
     with pytest.raises(OSError, match=r"^a device or pipe, not a file$"):
-        read_film(tmp_path / "x.png")
+        decode_image(tmp_path / "x.png")
     os.mkfifo(tmp_path / "x")
     assert not looks_like_image(tmp_path / "x")
 
@@ -451,7 +451,7 @@ def test_a_file_without_permission_says_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(OSError, match=r"^Permission denied$"):
-        read_film(path)
+        decode_image(path)
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ def test_whatever_a_decoder_raises_is_an_oserror(tmp_path, monkeypatch, error, r
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
     with pytest.raises(OSError, match=reason) as caught:
-        read_film(path)
+        decode_image(path)
     assert caught.value.__cause__ is None
 
 
@@ -490,7 +490,7 @@ def test_an_interrupt_passes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        read_film(path)
+        decode_image(path)
 
 
 def test_memory_that_is_short_while_resizing_is_a_reason(tmp_path, monkeypatch):

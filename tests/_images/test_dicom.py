@@ -24,11 +24,11 @@ from pydicom.uid import (
 
 from cxr_sklearn import XRayLoader
 from cxr_sklearn._images import dicom as dicom_module
-from cxr_sklearn._images.decode import read_film, read_plane
+from cxr_sklearn._images.decode import decode_grey, decode_image
 from cxr_sklearn._images.formats import looks_like_image
 from cxr_sklearn._images.headers import Header, read_header
 
-from ..films import (
+from ..dicom_files import (
     PATIENT,
     PATIENT_ID,
     dicom,
@@ -61,7 +61,7 @@ def shown(tmp_path):
     """Return a function from a dataset to its levels from 0 to 255, before rounding."""
 
     def show(ds: Dataset) -> np.ndarray:
-        return np.asarray(read_plane(save_dicom(ds, tmp_path / "x.dcm")), dtype=float)
+        return np.asarray(decode_grey(save_dicom(ds, tmp_path / "x.dcm")), dtype=float)
 
     return show
 
@@ -145,12 +145,12 @@ def test_of_several_slopes_the_first_whole_one_is_taken(shown):
 @pytest.mark.parametrize("values", [FLAT, COLOURS], ids=["grey", "colour"])
 def test_an_empty_number_of_samples_is_implied(tmp_path, values):
     """The photometric interpretation says how many samples a pixel has."""
-    expected = read_film(save_dicom(dicom(values), tmp_path / "whole.dcm"))
+    expected = decode_image(save_dicom(dicom(values), tmp_path / "whole.dcm"))
     for name, ds in (("empty", dicom(values)), ("missing", dicom(values))):
         ds.SamplesPerPixel = None
         if name == "missing":
             del ds.SamplesPerPixel
-        film = read_film(save_dicom(ds, tmp_path / f"{name}.dcm"))
+        film = decode_image(save_dicom(ds, tmp_path / f"{name}.dcm"))
         np.testing.assert_array_equal(np.asarray(film.grey), np.asarray(expected.grey))
         assert (film.rgb is None) == (expected.rgb is None)
 
@@ -299,7 +299,7 @@ def test_deep_films_are_resized_before_they_are_rounded(tmp_path):
 def test_colours_become_grey(tmp_path):
     """RGB is read with its colours, and becomes luma."""
     path = save_dicom(dicom(COLOURS), tmp_path / "x.dcm")
-    film = read_film(path)
+    film = decode_image(path)
     np.testing.assert_array_equal(np.asarray(film.rgb), COLOURS)
     luma = Image.fromarray(COLOURS).convert("L")
     np.testing.assert_array_equal(np.asarray(film.grey), np.asarray(luma))
@@ -312,7 +312,7 @@ def test_colours_by_plane_and_of_16_bits(tmp_path):
     planes.PixelData = COLOURS.transpose(2, 0, 1).tobytes()
     deep = dicom(COLOURS.astype(np.uint16) * 257, PhotometricInterpretation="RGB")
     for ds in (planes, deep):
-        film = read_film(save_dicom(ds, tmp_path / "x.dcm"))
+        film = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
         np.testing.assert_array_equal(np.asarray(film.rgb), COLOURS)
 
 
@@ -320,7 +320,7 @@ def test_ybr_becomes_grey(tmp_path):
     """Of luma and chroma the grey is the luma."""
     ybr = np.stack([FLAT, np.full_like(FLAT, 128), np.full_like(FLAT, 128)], axis=-1)
     ds = dicom(ybr, PhotometricInterpretation="YBR_FULL")
-    film = read_film(save_dicom(ds, tmp_path / "x.dcm"))
+    film = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
     np.testing.assert_array_equal(np.asarray(film.grey), FLAT)
 
 
@@ -337,10 +337,10 @@ def test_lossless_compression_changes_nothing(tmp_path, syntax, kind):
         "signed": lambda: dicom((RAMP - 2048).astype(np.int16), bits=12),
         "colours": lambda: dicom(COLOURS),
     }[kind]
-    plain = read_film(save_dicom(make(), tmp_path / "plain.dcm"))
+    plain = decode_image(save_dicom(make(), tmp_path / "plain.dcm"))
     ds = make()
     ds.compress(syntax, generate_instance_uid=False)
-    film = read_film(save_dicom(ds, tmp_path / "x.dcm"))
+    film = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
     np.testing.assert_array_equal(np.asarray(film.grey), np.asarray(plain.grey))
 
 
@@ -364,11 +364,11 @@ def test_baseline_jpeg(tmp_path):
     """Baseline JPEG is read, grey and in colours."""
     smooth = np.add.outer(np.arange(SIDE), np.arange(SIDE)).astype(np.uint8)
     ds = with_jpeg(dicom(smooth), Image.fromarray(smooth))
-    film = read_film(save_dicom(ds, tmp_path / "x.dcm"))
+    film = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
     assert np.abs(np.asarray(film.grey).astype(int) - smooth).max() <= 3
     rgb = np.stack([smooth] * 3, axis=-1)
     ds = with_jpeg(dicom(rgb, PhotometricInterpretation="YBR_FULL_422"), Image.fromarray(rgb))
-    film = read_film(save_dicom(ds, tmp_path / "x.dcm"))
+    film = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
     assert np.abs(np.asarray(film.rgb).astype(int) - rgb).max() <= 3
 
 
@@ -376,12 +376,12 @@ def test_a_compressed_image_of_another_size_is_refused(tmp_path):
     """A stream that promises more than the header is not decoded."""
     ds = with_jpeg(dicom(FLAT), Image.fromarray(np.zeros((SIDE, 2 * SIDE), np.uint8)))
     with pytest.raises(OSError, match=r"compressed image has another size than its header says"):
-        read_film(save_dicom(ds, tmp_path / "x.dcm"))
+        decode_image(save_dicom(ds, tmp_path / "x.dcm"))
     ds = dicom(FLAT)
     ds.compress(JPEG2000Lossless, generate_instance_uid=False)
     ds.Rows = 32
     with pytest.raises(OSError, match="another size"):
-        read_film(save_dicom(ds, tmp_path / "x.dcm"))
+        decode_image(save_dicom(ds, tmp_path / "x.dcm"))
 
 
 def test_a_stream_without_an_image_is_refused(tmp_path):
@@ -389,7 +389,7 @@ def test_a_stream_without_an_image_is_refused(tmp_path):
     for stream in (b"\xff\xd8\xff\xff\xd9\0\2", b"no jpeg at all", b"\xff\xd8\0"):
         ds = with_stream(dicom(FLAT), stream, JPEGLSLossless)
         with pytest.raises(OSError, match=r"^damaged DICOM file \(\w+\)$"):
-            read_film(save_dicom(ds, tmp_path / "x.dcm"))
+            decode_image(save_dicom(ds, tmp_path / "x.dcm"))
 
 
 MR = [
@@ -416,15 +416,15 @@ def shipped(name: str) -> str:
 @pytest.mark.parametrize("name", MR)
 def test_files_of_devices_in_every_encoding(name):
     """One image that pydicom ships in many encodings reads the same from each."""
-    expected = np.asarray(read_film(shipped("MR_small")).grey)
+    expected = np.asarray(decode_image(shipped("MR_small")).grey)
     assert np.ptp(expected) > 200
-    np.testing.assert_array_equal(np.asarray(read_film(shipped(name)).grey), expected)
+    np.testing.assert_array_equal(np.asarray(decode_image(shipped(name)).grey), expected)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_files_of_devices(name):
     """What else pydicom ships of single images is read, with contrast."""
-    film = read_film(shipped(name))
+    film = decode_image(shipped(name))
     header = film.header
     assert (header.mode, header.bit_depth, header.width, header.height) == OTHERS[name]
     assert film.grey.size == (header.width, header.height)
@@ -439,7 +439,7 @@ def test_dicom_of_any_name(tmp_path, name):
     """A file with DICOM's mark is DICOM under every name."""
     path = save_dicom(dicom(FLAT), tmp_path / name)
     assert read_header(path) == Header("DICOM", "MONOCHROME2", SIDE, SIDE, 8, path.stat().st_size)
-    np.testing.assert_array_equal(np.asarray(read_film(path).grey), FLAT)
+    np.testing.assert_array_equal(np.asarray(decode_image(path).grey), FLAT)
     assert looks_like_image(path)
 
 
@@ -448,11 +448,11 @@ def test_dicom_without_preamble_is_known_by_its_suffix(tmp_path, implicit, littl
     """Old files have no mark; .dcm, .dicom and .ima say what they are."""
     ds = dicom(FLAT)
     path = save_bare(ds, tmp_path / "x.dcm", implicit=implicit, little=little)
-    np.testing.assert_array_equal(np.asarray(read_film(path).grey), FLAT)
+    np.testing.assert_array_equal(np.asarray(decode_image(path).grey), FLAT)
     path.rename(tmp_path / "x")
     assert not looks_like_image(tmp_path / "x")
     with pytest.raises(OSError, match="not a PNG"):
-        read_film(tmp_path / "x")
+        decode_image(tmp_path / "x")
 
 
 @pytest.mark.parametrize(
@@ -465,7 +465,7 @@ def test_uncompressed_syntaxes(tmp_path, syntax):
     if syntax == ExplicitVRBigEndian:
         ds.PixelData = DEEP.astype(">u2").tobytes()
     path = save_dicom(ds, tmp_path / "x.dcm")
-    found = np.asarray(read_plane(path))
+    found = np.asarray(decode_grey(path))
     np.testing.assert_allclose(found, DEEP * (255 / 4095), atol=1e-3)
 
 
@@ -475,10 +475,10 @@ def test_a_deflated_file_that_would_fill_the_memory_is_refused(tmp_path, monkeyp
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     path = save_dicom(ds, tmp_path / "x.dcm")
     assert path.stat().st_size < 10_000
-    assert read_film(path).grey.size == (1000, 1000)
+    assert decode_image(path).grey.size == (1000, 1000)
     monkeypatch.setattr(dicom_module, "_INFLATED_BYTES", 2**19)
     with pytest.raises(OSError, match="MiB when inflated"):
-        read_film(path)
+        decode_image(path)
 
 
 def test_a_damaged_deflated_file(tmp_path):
@@ -490,7 +490,7 @@ def test_a_damaged_deflated_file(tmp_path):
     data[-500:-400] = bytes(range(100))
     path.write_bytes(data)
     with pytest.raises(OSError, match=r"^damaged DICOM file \(error\)$"):
-        read_film(path)
+        decode_image(path)
     assert zlib.error.__name__ == "error"
 
 
@@ -515,7 +515,7 @@ def test_a_damaged_deflated_file(tmp_path):
 def test_what_cannot_be_shown_is_refused(tmp_path, ds, reason):
     """Each reason names what is wrong, and no value of a patient."""
     with pytest.raises(OSError, match=reason) as caught:
-        read_film(save_dicom(ds, tmp_path / "x.dcm"))
+        decode_image(save_dicom(ds, tmp_path / "x.dcm"))
     assert PATIENT not in str(caught.value)
 
 
@@ -524,10 +524,10 @@ def test_a_dicom_file_without_an_image(tmp_path):
     ds = dicom(FLAT)
     del ds.PixelData
     with pytest.raises(OSError, match=r"^a DICOM file without an image$"):
-        read_film(save_dicom(ds, tmp_path / "x.dcm"))
+        decode_image(save_dicom(ds, tmp_path / "x.dcm"))
     for name in ("Rows", "Columns", "PhotometricInterpretation"):
         delattr(ds, name)
-    for read in (read_film, read_header):
+    for read in (decode_image, read_header):
         with pytest.raises(OSError, match=r"^a DICOM file without an image$"):
             read(save_dicom(ds, tmp_path / "x.dcm"))
 
@@ -538,7 +538,7 @@ def test_text_named_dcm(tmp_path):
         "no image at all, but long enough to be taken for elements\n" * 9
     )
     with pytest.raises(OSError, match="DICOM file"):
-        read_film(tmp_path / "x.dcm")
+        decode_image(tmp_path / "x.dcm")
 
 
 def test_an_unknown_transfer_syntax(tmp_path):
@@ -548,7 +548,7 @@ def test_an_unknown_transfer_syntax(tmp_path):
     assert data.count(b"1.2.840.10008.1.2.1\0") == 1
     path.write_bytes(data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.7\0"))
     with pytest.raises(OSError, match=r"^a DICOM file of an unknown transfer syntax$"):
-        read_film(path)
+        decode_image(path)
 
 
 # -- privacy ----------------------------------------------------------------------------------
@@ -569,7 +569,7 @@ def test_no_message_warning_or_log_says_who_it_is(tmp_path, caplog, capfd):
             path.write_bytes(damaged)
             tried += 1
             try:
-                read_film(path)
+                decode_image(path)
             except OSError as error:
                 said = str(error) + repr(error.__cause__)
                 assert PATIENT not in said
@@ -594,14 +594,14 @@ def test_values_of_elements_are_not_quoted(tmp_path, name):
         ds.add_new(ds[name].tag, "LO", PATIENT)
         ds.save_as(path, implicit_vr=True, little_endian=True)
     with pytest.raises(OSError, match="DICOM") as caught:
-        read_film(path)
+        decode_image(path)
     assert PATIENT not in str(caught.value)
     assert "Lovelace" not in repr(caught.value.__cause__)
 
 
 def test_pydicom_keeps_its_own_log_after_reading(tmp_path, caplog):
     """Silence ends with the reading."""
-    read_film(save_dicom(dicom(FLAT), tmp_path / "x.dcm"))
+    decode_image(save_dicom(dicom(FLAT), tmp_path / "x.dcm"))
     logging.getLogger("pydicom").warning("heard")
     assert "heard" in caplog.text
 
@@ -614,10 +614,10 @@ def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
     path = save_dicom(dicom(FLAT), tmp_path / "x.dcm")
     Image.fromarray(FLAT).save(tmp_path / "x.png")
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    for read in (read_film, read_header):
+    for read in (decode_image, read_header):
         with pytest.raises(OSError, match=r"pip install 'cxr-sklearn\[dicom\]'$"):
             read(path)
-    assert read_film(tmp_path / "x.png").header.format == "PNG"
+    assert decode_image(tmp_path / "x.png").header.format == "PNG"
     assert looks_like_image(path)
 
 
@@ -630,7 +630,7 @@ def test_without_a_decoder_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(decoder, "is_available", False)
     assert read_header(path).format == "DICOM"
     with pytest.raises(OSError, match=r"its decoder is not installed: pip install"):
-        read_film(path)
+        decode_image(path)
 
 
 def test_memory_that_is_short_is_a_reason(tmp_path, monkeypatch):
@@ -642,7 +642,7 @@ def test_memory_that_is_short_is_a_reason(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pydicom.pixels, "pixel_array", fail)
     with pytest.raises(OSError, match=r"^needs more memory than there is$"):
-        read_film(path)
+        decode_image(path)
 
 
 def test_a_file_object_is_left_at_its_beginning(tmp_path):

@@ -501,8 +501,8 @@ def test_hundreds_of_bad_files_are_all_named(tmp_path):
 def decoded(monkeypatch):
     """Return the list of files that are decoded, growing as they are."""
     read = []
-    original = reading.read_plane
-    monkeypatch.setattr(reading, "read_plane", lambda path: read.append(path) or original(path))
+    original = reading.decode_grey
+    monkeypatch.setattr(reading, "decode_grey", lambda path: read.append(path) or original(path))
     return read
 
 
@@ -608,7 +608,7 @@ def test_a_map_remembers_what_could_not_be_read(files, bad_files, tmp_path, deco
 
 def test_a_file_that_has_become_readable_is_read(files, tmp_path, monkeypatch):
     """What failed for a reason outside of the file, such as a missing package, is made good."""
-    original, broken = reading.read_plane, files[3]
+    original, broken = reading.decode_grey, files[3]
 
     def fail(path):
         if path == broken:
@@ -616,10 +616,10 @@ def test_a_file_that_has_become_readable_is_read(files, tmp_path, monkeypatch):
         return original(path)
 
     loader = XRayLoader(image_size=4, on_error="mask", memmap=tmp_path / "rows").fit(files)
-    monkeypatch.setattr(reading, "read_plane", fail)
+    monkeypatch.setattr(reading, "decode_grey", fail)
     with pytest.warns(UnreadableImageWarning):
         assert loader.transform(files)[3].max() == 0
-    monkeypatch.setattr(reading, "read_plane", original)
+    monkeypatch.setattr(reading, "decode_grey", original)
     assert loader.transform(files)[3].min() == 60
     assert loader.readable_.all()
 
@@ -638,7 +638,7 @@ def test_no_file_is_left_after_an_interrupt(files, tmp_path, monkeypatch):
     def interrupt(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reading, "read_plane", interrupt)
+    monkeypatch.setattr(reading, "decode_grey", interrupt)
     with pytest.raises(KeyboardInterrupt):
         XRayLoader(image_size=4, memmap=tmp_path / "rows").fit_transform(files)
     assert list((tmp_path / "rows").iterdir()) == []

@@ -18,7 +18,7 @@ _WHOLE_BYTES = 2**26  # nearly all DICOM films have less
 
 
 @dataclass(frozen=True)
-class Film:
+class DecodedImage:
     """A decoded image.
 
     Parameters
@@ -36,7 +36,7 @@ class Film:
     rgb: Image.Image | None
 
 
-def read_film(path: str | os.PathLike) -> Film:
+def decode_image(path: str | os.PathLike) -> DecodedImage:
     """Read one file at full size.
 
     Parameters
@@ -46,7 +46,7 @@ def read_film(path: str | os.PathLike) -> Film:
 
     Returns
     -------
-    Film
+    DecodedImage
 
     Raises
     ------
@@ -54,16 +54,16 @@ def read_film(path: str | os.PathLike) -> Film:
         With the reason, and without the path: callers name every bad file at once.
     """
     header, plane, rgb = _decode(path, colour=True)
-    return Film(header, to_bytes(plane), rgb)
+    return DecodedImage(header, round_to_uint8(plane), rgb)
 
 
-def read_plane(path: str | os.PathLike) -> Image.Image:
+def decode_grey(path: str | os.PathLike) -> Image.Image:
     """Read one file in shades of grey.
 
     Parameters
     ----------
     path : str or path
-        As for `read_film`.
+        As for `decode_image`.
 
     Returns
     -------
@@ -74,12 +74,12 @@ def read_plane(path: str | os.PathLike) -> Image.Image:
     Raises
     ------
     OSError
-        As `read_film` does.
+        As `decode_image` does.
     """
     return _decode(path, colour=False)[1]
 
 
-def to_bytes(plane: Image.Image) -> Image.Image:
+def round_to_uint8(plane: Image.Image) -> Image.Image:
     """Round an image of mode "F" with values from 0 to 255 to one of mode "L"."""
     if plane.mode == "L":
         return plane

@@ -49,7 +49,7 @@ def read_header(path: str | os.PathLike) -> Header:
     Parameters
     ----------
     path : str or path
-        As for `read_film`.
+        As for `decode_image`.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def read_header(path: str | os.PathLike) -> Header:
     Raises
     ------
     OSError
-        If the file is no image that `read_film` takes, as far as its header tells.
+        If the file is no image that `decode_image` takes, as far as its header tells.
     """
     with _opened(path) as (file, kind, n_bytes):
         if kind == "DICOM":

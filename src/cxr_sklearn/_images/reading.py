@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from .._utils.messages import one_line
 from .._utils.quiet import quiet
-from .decode import read_plane, to_bytes
+from .decode import decode_grey, round_to_uint8
 from .row_file import Put
 
 RESIZE_MODES = ("pad", "crop", "stretch")
@@ -40,9 +40,9 @@ def read_image(path: str | os.PathLike, image_size: int, resize: str = "pad") ->
         If the file is missing, unreadable, or no image. The message has no path in it: callers
         name every bad file at once.
     """
-    plane = read_plane(path)
+    plane = decode_grey(path)
     try:
-        return np.asarray(to_bytes(_to_square(plane, image_size, resize)))
+        return np.asarray(round_to_uint8(_to_square(plane, image_size, resize)))
     except MemoryError:
         raise OSError("needs more memory than there is") from None
 

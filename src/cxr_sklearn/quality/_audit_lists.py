@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .._images.decode import read_film
+from .._images.decode import decode_image
 from .._utils.messages import one_line
 from .._utils.quiet import quiet
 
@@ -158,7 +158,7 @@ def _image(path: str) -> str:
     """Return a small copy of an image as an HTML element, empty if it cannot be read any more."""
     try:
         with quiet():
-            grey = read_film(path).grey
+            grey = decode_image(path).grey
     except OSError:
         return ""
     grey.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))

@@ -19,7 +19,7 @@ from filelock import FileLock
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from .._images.decode import read_film
+from .._images.decode import decode_image
 from .._utils.files import replace_file
 from ..datasets._file_search import CURATION_MARKER
 from ..datasets._output_files import check_target
@@ -318,7 +318,7 @@ def _block(reason: str, part: pd.DataFrame) -> Image.Image:
     for k, (file, label) in enumerate(zip(shown["path"], shown["label"], strict=True)):
         x, y = k % _COLUMNS * _CELL, title + k // _COLUMNS * (_CELL + caption)
         with contextlib.suppress(OSError):
-            grey = read_film(file).grey
+            grey = decode_image(file).grey
             grey.thumbnail((_CELL - 4, _CELL - 4))
             block.paste(grey, (x + 2, y))
         pen.text((x + 3, y + _CELL), _ascii(f"{label} {Path(file).name}")[:25], fill=0)

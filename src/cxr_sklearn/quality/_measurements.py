@@ -14,7 +14,7 @@ from joblib import Parallel, delayed
 from PIL import Image, ImageChops, ImageOps
 from scipy.ndimage import laplace
 
-from .._images.decode import Film, read_film
+from .._images.decode import DecodedImage, decode_image
 from .._utils.quiet import quiet
 from ..preprocessing._mean_radiograph import THUMBNAIL_SIDE
 from ._keypoints import MIN_SIDE, NO_KEYPOINTS, Keypoints, find_keypoints
@@ -130,7 +130,7 @@ def measure_films(
 
     def one(row: int) -> dict[str, Any]:
         try:
-            film = read_film(paths[row])
+            film = decode_image(paths[row])
         except OSError as error:
             found: dict[str, Any] = {"error": str(error) or type(error).__name__}
         else:
@@ -162,7 +162,7 @@ _SCALARS = (
 )
 
 
-def _scalars(film: Film) -> dict[str, Any]:
+def _scalars(film: DecodedImage) -> dict[str, Any]:
     header = {name: getattr(film.header, name) for name in (*HEADER, "n_bytes")}
     counts = np.array(film.grey.histogram()[:256], dtype=float)
     share = counts / counts.sum()

@@ -1,4 +1,4 @@
-"""Films as files: DICOM datasets made from arrays, and a writer of lossless JPEG."""
+"""Image files for tests: DICOM datasets made from arrays, and a writer of lossless JPEG."""
 
 from __future__ import annotations
 
