@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import multiprocessing
 import os
 import threading
 import warnings
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from ..exceptions import DeviceWarning
+from .processes import in_worker as in_worker
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _FEW_VALUES = 2**17
@@ -196,12 +196,6 @@ def threads_for(n_values: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def in_worker() -> bool:
-    """Whether this process is a worker of another, as joblib's are."""
-    name = multiprocessing.current_process().name
-    return multiprocessing.parent_process() is not None or name.startswith("LokyProcess")
 
 
 def warn_shared_gpu(n_jobs: int | None, device: torch.device) -> None:
