@@ -58,6 +58,9 @@ sphinx_gallery_conf = {
     "backreferences_dir": "auto_examples/backreferences",
     "doc_module": ("cxr_sklearn",),
     "reference_url": {"cxr_sklearn": None},
+    "subsection_order": [
+        f"../examples/{section}" for section in ("data", "models", "imbalance", "trust")
+    ],
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "show_signature": False,

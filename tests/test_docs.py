@@ -192,8 +192,8 @@ def test_public_names_are_documented(module, name):
     listed = [part for part in sections if part.startswith(f"{module}\n")]
     places = {
         "a page of docs/user_guide": [p.read_text(encoding="utf-8") for p in GUIDE],
-        "a script examples/plot_*.py": [
-            p.read_text(encoding="utf-8") for p in (ROOT / "examples").glob("plot_*.py")
+        "a script examples/**/plot_*.py": [
+            p.read_text(encoding="utf-8") for p in (ROOT / "examples").rglob("plot_*.py")
         ],
         f"docs/api.rst below {module}": listed,
     }

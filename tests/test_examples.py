@@ -17,7 +17,7 @@ from cxr_sklearn.datasets import make_chest_phantoms
 
 from .public_names import PUBLIC_NAMES
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("plot_*.py"))
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").rglob("plot_*.py"))
 PAPER = next(path for path in EXAMPLES if path.stem == "plot_paper_experiments")
 
 # a gallery is scripts that end in figures

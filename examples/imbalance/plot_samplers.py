@@ -102,7 +102,8 @@ for name, model in models.items():
 # On the left, recall of COVID-19 rises with each of the five measures, and that of the others
 # falls: the models call more images COVID-19. That shows in the middle, where the mean probability
 # of COVID-19 is far above its share of the images (dashed). Such probabilities are those for
-# classes equally frequent; :ref:`sphx_glr_auto_examples_plot_calibration.py` brings them back.
+# classes equally frequent; :ref:`sphx_glr_auto_examples_trust_plot_calibration.py` brings them
+# back.
 #
 # On the right, only images that are Normal or Pneumonia are asked which of the two they are. The
 # under-sampler before the model has thrown most of those images away, and tells them apart worst.

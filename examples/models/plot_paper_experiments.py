@@ -219,7 +219,7 @@ print("classes given up:", "; ".join(given_up) or "none")
 # On the phantoms each model finds each class. COVID-19, of which there are fewest images, is the
 # hardest, and the larger set has hardly more of it. No model is best throughout: with some forty
 # images of a class, differences of several hundredths of F1 are chance. What to do about scarce
-# classes is told in :ref:`sphx_glr_auto_examples_plot_samplers.py`.
+# classes is told in :ref:`sphx_glr_auto_examples_imbalance_plot_samplers.py`.
 reported = {"3,736 images": (0.93, 0.96), "11,506 images": (0.96, 0.98)}
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharey=True, layout="constrained")
 for axis, title in zip(axes, EXPERIMENTS, strict=True):
