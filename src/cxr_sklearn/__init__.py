@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._cache import CacheFolder, clear_cache
     from ._images.loader import XRayLoader
-    from ._models.combined import ResNetOvO, ResNetOvR, ResNetStacking
+    from ._models.one_vs_one import ResNetOvO
+    from ._models.one_vs_rest import ResNetOvR
     from ._models.single import ResNetClassifier
+    from ._models.stacking import ResNetStacking
     from ._trunk.features import ResNetFeatures
 
 __version__ = "0.1.0.dev0"
@@ -31,9 +33,9 @@ _HOMES = {
     "CacheFolder": "_cache",
     "ResNetClassifier": "_models.single",
     "ResNetFeatures": "_trunk.features",
-    "ResNetOvO": "_models.combined",
-    "ResNetOvR": "_models.combined",
-    "ResNetStacking": "_models.combined",
+    "ResNetOvO": "_models.one_vs_one",
+    "ResNetOvR": "_models.one_vs_rest",
+    "ResNetStacking": "_models.stacking",
     "XRayLoader": "_images.loader",
     "clear_cache": "_cache",
 }

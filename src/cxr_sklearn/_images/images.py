@@ -64,6 +64,12 @@ class Images:
         """Type of the pixels: uint8 or float32."""
         return np.dtype(np.uint8) if self.values is None else self.values.dtype
 
+    @property
+    def keeps_decoded(self) -> bool:
+        """Whether decoded pixels are few enough to be kept, so that a file is decoded once."""
+        height, width = self.image_shape
+        return len(self) * height * width <= _DECODED_BYTES
+
     def take(self, index: np.ndarray) -> Images:
         """Return some of the images."""
         values = None if self.values is None else self.values[index]
@@ -81,7 +87,7 @@ class Images:
         todo = np.asarray(index)[~self._is_decoded[index]]
         side = self.image_shape[0]
         new = self._read(self.paths[todo])  # type: ignore[index]
-        if len(self) * side * side > _DECODED_BYTES:
+        if not self.keeps_decoded:
             return new.reshape(-1, side, side)  # nothing is kept, so `todo` was all of `index`
         if self._decoded is None:
             self._decoded = np.empty((len(self), side * side), np.uint8)

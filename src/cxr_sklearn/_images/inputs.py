@@ -194,3 +194,11 @@ def _as_pixels(rows: np.ndarray) -> tuple[np.ndarray, bool]:
         )
     # resampling and noise take an image a little beyond its range
     return rows.astype(np.float32), low >= -_ROUNDING and high <= 1 + _ROUNDING
+
+
+def copy_input_form(source: BaseEstimator, target: BaseEstimator) -> None:
+    """Let an estimator accept the same X as another one, whose X has been checked."""
+    for name in ("n_features_in_", "_image_shape", "_standardised", "_takes_paths"):
+        setattr(target, name, getattr(source, name))
+    if hasattr(source, "feature_names_in_"):
+        target.feature_names_in_ = source.feature_names_in_

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 _SHARED_PARAMETERS = """\
 backbone : str or callable, default="resnet50"
@@ -129,7 +129,8 @@ n_iter_ : list of int
         Everything skorch recorded. A pickle of the model has the epochs, not their batches."""
 
 
-def _documented_combined(cls: Any) -> Any:
+def documented_combined(cls: _T) -> _T:
+    """Fill the attributes of combined models, too, into a docstring."""
     if cls.__doc__:
         cls.__doc__ = cls.__doc__.replace("{training}", _COMBINED_ATTRIBUTES)
     return documented(cls)

@@ -9,9 +9,10 @@ import numpy as np
 from scipy.special import log_softmax
 
 from .._tail.rows import TrainingRows
-from .._tail.tail import Tail
-from .base import BaseResNet, training_record
+from .._trunk.context import RunContext
+from .base import BaseResNet
 from .documentation import documented
+from .training_record import training_record
 
 
 @documented
@@ -65,7 +66,7 @@ class ResNetClassifier(BaseResNet):
     (2, 3)
     """
 
-    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: np.ndarray) -> None:
+    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: list[int]) -> None:
         self._estimator = self._tail(rows, seeds[0])
         self._estimator.fit(np.arange(rows.n_rows)[:, None], rows.codes)
 
@@ -73,15 +74,20 @@ class ResNetClassifier(BaseResNet):
     def net_(self) -> Any:
         """The trained tail, a skorch net."""
         if not hasattr(self, "_estimator"):
-            raise AttributeError("net_ is there after fit")
+            raise AttributeError("net_ is available after fit")
         return self._estimator.net_
 
-    @property
-    def _tails(self) -> list[Tail]:
-        return [self._estimator]
+    def _log_probabilities(
+        self, activations: np.ndarray, context: RunContext | None = None
+    ) -> np.ndarray:
+        logits = self._estimator.logits(activations, context)
+        return log_softmax(logits.astype(np.float64), axis=1)
 
-    def _log_probabilities(self, activations: np.ndarray) -> np.ndarray:
-        return log_softmax(self._estimator.logits(activations).astype(np.float64), axis=1)
+    def _n_tails(self, n_classes: int) -> int:
+        return 1
+
+    def _uses_per_epoch(self, n_classes: int) -> float:
+        return 1
 
     def _record_training(self) -> None:
         for name, value in training_record(self._estimator).items():

@@ -10,7 +10,7 @@ from .batches import RowDataset, batch_bounds
 from .module import TailModule
 
 
-def _settle_batch_norm(module: TailModule, dataset: RowDataset, batch_size: int, seed: int) -> None:
+def settle_batch_norm(module: TailModule, dataset: RowDataset, batch_size: int, seed: int) -> None:
     """Replace running statistics by those of the training rows under the final weights.
 
     Running means lag behind the weights by about ten batches, which is a whole training on a few

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .._images.pixel_scale import scale_to_unit
 from .._utils.device import autocast, is_out_of_memory
 from .rows import Blueprint
 
@@ -96,24 +97,15 @@ class TailModule(nn.Module):
         self.autocast_dtype = dtype
         self.standardise = Standardise(shape[0])
         self.body = blueprint.body
-        layers: list[nn.Module] = []
-        width = blueprint.width
-        for size in hidden_layer_sizes:
-            # beside a skip what is learned stays bounded, so that it cannot outvote clear values
-            activation = nn.ReLU() if skip is None else nn.Tanh()
-            layers += [nn.Dropout(dropout), nn.Linear(width, size), activation]
-            width = size
-        output = nn.Linear(width, len(priors))
-        # before the first step every image has the probabilities of the (weighted) classes
-        nn.init.zeros_(output.weight)
-        output.bias.data = torch.as_tensor(np.log(priors), dtype=torch.float32)
-        self.head = nn.Sequential(*layers, nn.Dropout(dropout), output)
+        # With a skip connection, what is learned must stay bounded: otherwise it could outvote
+        # clear values.
+        activation = nn.ReLU if skip is None else nn.Tanh
+        self.head = _head(blueprint.width, hidden_layer_sizes, dropout, priors, activation)
         self.register_buffer("skip", None if skip is None else torch.from_numpy(skip).float())
 
     def unit(self, x: torch.Tensor) -> torch.Tensor:
-        """Give rows their shape, and uint8 images their scale."""
-        x = x.reshape(len(x), *self.shape)
-        return x.float() / 255 if x.dtype == torch.uint8 else x
+        """Return rows in their shape, and uint8 images scaled to [0, 1]."""
+        return scale_to_unit(x.reshape(len(x), *self.shape))
 
     def _mixed(self, x: torch.Tensor) -> torch.Tensor:
         share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
@@ -144,20 +136,50 @@ class TailModule(nn.Module):
         return values.flatten(1)
 
     def forward(self, x: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-        """Return logits; weights come with each batch for the loss, and change nothing here."""
+        """Return logits, in training of augmented and mixed rows.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_values) or (n, *shape)
+        weight : ignored
+            It comes with each batch and is used by the loss.
+        """
         x = self.unit(x)
         if self.training and self.augment is not None:
             x = self.augment(x)
         if self.training and self.mixup:
             x = self._mixed(x)
+        with autocast(torch.device(self.autocast_type), self.autocast_dtype):
+            return self.logits(x)
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits of rows of shape (n, *shape), in the precision of the context."""
         x = self.standardise(x)
         if self.channels:
             x = x.expand(-1, self.channels, -1, -1)
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        with autocast(torch.device(self.autocast_type), self.autocast_dtype):
-            values = self._features(x)
-            logits = self.head(values)
-            if self.skip is not None:
-                logits = logits + values @ self.skip.T
+        values = self._features(x)
+        logits = self.head(values)
+        if self.skip is not None:
+            logits = logits + values @ self.skip.T
         return logits.float()
+
+
+def _head(
+    width: int,
+    hidden_layer_sizes: tuple[int, ...],
+    dropout: float,
+    priors: np.ndarray,
+    activation: type[nn.Module],
+) -> nn.Sequential:
+    """Return the hidden layers and the output layer."""
+    layers: list[nn.Module] = []
+    for size in hidden_layer_sizes:
+        layers += [nn.Dropout(dropout), nn.Linear(width, size), activation()]
+        width = size
+    output = nn.Linear(width, len(priors))
+    # Before the first step, every image has the probabilities of the (weighted) classes.
+    nn.init.zeros_(output.weight)
+    output.bias.data = torch.as_tensor(np.log(priors), dtype=torch.float32)
+    return nn.Sequential(*layers, nn.Dropout(dropout), output)

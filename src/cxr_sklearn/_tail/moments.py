@@ -16,7 +16,7 @@ from .rows import TrainingRows
 _TAKEN_VALUES, _SUMMED_VALUES = 2**24, 2**16
 
 
-def _fit_moments(module: TailModule, rows: TrainingRows, ids: np.ndarray) -> None:
+def fit_moments(module: TailModule, rows: TrainingRows, ids: np.ndarray) -> None:
     """Fit the first layer: mean and variance of each channel over the training rows."""
     total = torch.zeros(rows.shape[0], dtype=torch.float64)
     square = total.clone()

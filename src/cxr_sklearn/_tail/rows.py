@@ -1,10 +1,10 @@
-"""Activations by row id, for the length of one fit."""
+"""TrainingRows: what the binary problems of one fit share."""
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from .._utils.device import to_device
+from .activations import Activations, ArrayActivations
 
 # share of a CUDA device's free memory that activations may take for the length of a fit
 _RESIDENT_SHARE = 0.25
@@ -28,9 +29,9 @@ class Blueprint:
     body : torch.nn.Module
         The network from the cut to the classification layer, with the weights it starts from.
     width : int
-        Values per image that `body` returns, once flattened.
+        Number of values per image that `body` returns, once they are flattened.
     channels : int
-        Channels that images get before `body`; 0 where rows are activations, not images.
+        Number of channels that images get before `body`; 0 if rows are activations, not images.
     """
 
     body: nn.Module
@@ -39,21 +40,17 @@ class Blueprint:
 
 
 class TrainingRows:
-    """What the binary problems of one fit share: activations, weights and the untrained tail.
+    """What the binary problems of one fit share: activations, weights, labels, untrained tail.
 
     scikit-learn's meta-estimators slice and clone what they are given. They are given integer row
-    ids; the rows stand here, once. ``clone`` returns the same object, and the rows are let go when
-    the fit ends, so no fitted or pickled tail carries them.
+    numbers, and the rows are stored here, once. ``clone`` returns the same object. When the fit
+    ends, the rows are released, so that no fitted or pickled tail contains them.
 
     Parameters
     ----------
-    take : callable
-        Ids to float32 or uint8 activations (n, *shape). Id ``i + v * n_rows`` is view `v` of row
-        `i`; view 0 is the image as it is.
-    shape : tuple of int
-        Shape of one row of activations.
+    activations : ImageActivations or ArrayActivations
     sample_weight : ndarray of shape (n_rows,)
-        Weights, class weights given as a dict included.
+        Weights, including class weights that were given as a dict.
     is_validation : ndarray of shape (n_rows,), dtype bool
         Rows held out for early stopping.
     blueprint : Blueprint
@@ -62,46 +59,44 @@ class TrainingRows:
         Index of each row's class in `names`.
     names : sequence of str
         The classes, for messages.
-    n_views : int
-        Augmented views per training row.
-    whole : ndarray or None
-        All activations, where they stand in memory as one array.
 
     Attributes
     ----------
+    shape : tuple of int
+        Shape of one row of activations.
+    n_views : int
+        Number of augmented views per training row. Row ``i + v * n_rows`` is view `v` of row `i`.
     n_uses : int
-        How often tails of this process used a row, to train or to predict.
+        Number of times that tails of this process used a row, to train or to predict.
     """
 
-    # what rows without a fit still have
+    # Rows that were released still have these.
     shape: tuple[int, ...] = ()
     names: Sequence[str] = ()
-    n_views = n_uses = 0
-    _owner = _name = ""
+    n_views = 0
+    n_uses = 0
+    _owner = ""
+    _name = ""
     _made_of: TrainingRows | None = None
 
     def __init__(
         self,
-        take: Callable[[np.ndarray], np.ndarray],
-        shape: tuple[int, ...],
+        activations: Activations,
         *,
         sample_weight: np.ndarray,
         is_validation: np.ndarray,
         blueprint: Blueprint,
         codes: np.ndarray,
         names: Sequence[str],
-        n_views: int = 0,
-        whole: np.ndarray | None = None,
     ) -> None:
-        self._take: Callable[[np.ndarray], np.ndarray] | None = take
-        self.shape = shape
+        self._activations: Activations | None = activations
+        self.shape = activations.shape
+        self.n_views = activations.n_views
         self.sample_weight = sample_weight
         self.is_validation = is_validation
         self._blueprint: Blueprint | None = blueprint
         self.codes = codes
         self.names = names
-        self.n_views = n_views
-        self.whole = whole
         self._resident: torch.Tensor | None = None
         self._owner = _PROCESS
         self._name = uuid.uuid4().hex
@@ -109,13 +104,18 @@ class TrainingRows:
 
     @property
     def n_rows(self) -> int:
-        """Number of rows, views not counted."""
+        """Number of rows, without views."""
         return len(self.sample_weight)
 
     @property
     def width(self) -> int:
-        """Values per row."""
+        """Number of values per row."""
         return int(np.prod(self.shape))
+
+    @property
+    def whole(self) -> np.ndarray | None:
+        """All activations, views included, if they are in memory as one array."""
+        return None if self._activations is None else self._activations.whole
 
     @property
     def n_bytes(self) -> int:
@@ -124,8 +124,8 @@ class TrainingRows:
 
     @property
     def is_live(self) -> bool:
-        """Whether the fit that owns the rows is still under way."""
-        return self._take is not None
+        """Whether the fit that the rows belong to has not ended."""
+        return self._activations is not None
 
     @property
     def blueprint(self) -> Blueprint:
@@ -136,41 +136,53 @@ class TrainingRows:
 
     def take(self, ids: np.ndarray) -> np.ndarray:
         """Return the activations of some rows."""
-        if self._take is None:
+        if self._activations is None:
             raise RuntimeError("row ids mean nothing after fit: pass trunk_.transform(X)")
-        return self._take(ids)
+        return self._activations.take(ids)
 
-    def with_values(self, values: np.ndarray, *, made: bool) -> TrainingRows:
-        """Return rows of other values.
+    def replaced_by(self, values: np.ndarray) -> TrainingRows:
+        """Return rows with other values, and the same weights, classes and validation part.
 
         Parameters
         ----------
-        values : ndarray of shape (n, n_values)
-        made : bool
-            Whether they were made for training, and have weight 1. Otherwise row i of them is row
-            i of these, whose weights, classes and validation part stay.
+        values : ndarray of shape (n_rows, n_values)
+            The value of each of these rows.
         """
-        values = np.ascontiguousarray(values, dtype=np.float32)
+        return TrainingRows(
+            ArrayActivations(values),
+            sample_weight=self.sample_weight,
+            is_validation=self.is_validation,
+            blueprint=Blueprint(nn.Identity(), values.shape[1]),
+            codes=self.codes,
+            names=self.names,
+        )
+
+    def made_for_training(self, values: np.ndarray) -> TrainingRows:
+        """Return rows that no image has, such as those that SMOTE makes, of weight 1.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n, *shape)
+        """
         n = len(values)
         rows = TrainingRows(
-            values.__getitem__,
-            values.shape[1:],
-            sample_weight=np.ones(n) if made else self.sample_weight,
-            is_validation=np.zeros(n, dtype=bool) if made else self.is_validation,
+            ArrayActivations(values),
+            sample_weight=np.ones(n),
+            is_validation=np.zeros(n, dtype=bool),
             blueprint=Blueprint(nn.Identity(), values.shape[1]),
-            codes=np.zeros(n, dtype=int) if made else self.codes,
+            codes=np.zeros(n, dtype=int),
             names=self.names,
-            whole=values,
         )
-        rows._made_of = self if made else None
+        rows._made_of = self
         return rows
 
     def count_uses(self, n: int) -> None:
-        """Note that a tail has used so many rows; those made of others count as theirs."""
-        (self._made_of or self).n_uses += n
+        """Count `n` uses of rows. Uses of made rows count as uses of what they are made of."""
+        rows = self if self._made_of is None else self._made_of
+        rows.n_uses += n
 
     def resident(self, device: torch.device) -> torch.Tensor | None:
-        """Return all activations as one tensor on `device`, None where they do not fit there."""
+        """Return all activations as one tensor on `device`, or None if they do not fit there."""
         if self.whole is None:
             return None
         if self._resident is None or self._resident.device.type != device.type:
@@ -182,24 +194,24 @@ class TrainingRows:
         return self._resident
 
     def problem(self, ids: np.ndarray, y: np.ndarray) -> str:
-        """Return the name of a problem: its classes, in the order of `names`."""
-        sides = [sorted(set(self.codes[ids[y == side]])) for side in (1, 0)]
-        if len(set(y)) > 2 or not all(sides):
+        """Return the name of a classification problem: its classes, in the order of `names`."""
+        positive, negative = (sorted(set(self.codes[ids[y == side]])) for side in (1, 0))
+        if len(set(y)) > 2 or not positive or not negative:
             return ", ".join(self.names)
-        positive, negative = sides
         if len(negative) > 1:
             return f"{self.names[positive[0]]} against the rest"
         first, second = sorted(positive + negative)  # as in pairs_
         return f"{self.names[first]} against {self.names[second]}"
 
     def release(self) -> None:
-        """Let the rows go. Everything that shares this object lets go with it."""
-        self.__dict__.update(self._without_rows())
+        """Delete the rows, in everything that shares this object."""
+        for name in ("_activations", "_blueprint", "_resident", "_made_of"):
+            setattr(self, name, None)
+        self.sample_weight = np.empty(0)
+        self.is_validation = np.empty(0, bool)
+        self.codes = np.empty(0, int)
 
-    def _without_rows(self) -> dict[str, Any]:
-        none = dict.fromkeys(("_take", "_blueprint", "whole", "_resident", "_made_of"))
-        empty = {"sample_weight": np.empty(0), "is_validation": np.empty(0, bool)}
-        return {**none, **empty, "codes": np.empty(0, int)}
+    # -- clones and processes ---------------------------------------------------------------------
 
     def __sklearn_clone__(self) -> TrainingRows:
         return self
@@ -207,11 +219,12 @@ class TrainingRows:
     def for_fitted(self) -> TrainingRows | _RowsElsewhere:
         """Return what a fitted tail takes along when it is pickled.
 
-        On the way back from a worker that is their name: whoever waits for the tail has the rows.
-        Tails to be fitted take them, from one worker to another too, as Dask passes them on.
+        On the way back from a worker process that is the name of the rows, because the process
+        that waits for the tail has the rows. Tails that are yet to be fitted take the rows along,
+        also from one worker to another, as Dask passes them on.
         """
-        at_home = not self.is_live or self._owner == _PROCESS
-        return self if at_home else _RowsElsewhere(self._name)
+        is_at_home = not self.is_live or self._owner == _PROCESS
+        return self if is_at_home else _RowsElsewhere(self._name)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -222,7 +235,7 @@ class TrainingRows:
         return {**self.__dict__, "_resident": None}
 
 
-# names this process; on a cluster of containers many have one number
+# Name of this process. In a cluster of containers many processes have the same number.
 _PROCESS = uuid.uuid4().hex
 
 
@@ -234,13 +247,13 @@ def _new_name() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_name)
 
-# rows of the fits under way, those that came from other processes too
+# Rows of the fits that have not ended, including those that came from other processes.
 _LIVE: WeakValueDictionary[str, TrainingRows] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
 class _RowsElsewhere:
-    """Training rows by name, found again where they are."""
+    """Name of training rows, which are found again in the process that has them."""
 
     name: str
 
@@ -250,7 +263,7 @@ class _RowsElsewhere:
 
 def _found_again(name: str) -> TrainingRows:
     rows = _LIVE.get(name)
-    if rows is None:  # the fit is over
+    if rows is None:  # the fit has ended
         rows = object.__new__(TrainingRows)
         rows.release()
     return rows

@@ -11,7 +11,7 @@ from .._utils.device import (
 from .net import TailNet
 
 
-def _without_training_state(net: TailNet) -> TailNet:
+def without_training_state(net: TailNet) -> TailNet:
     """Drop what only training needs: optimizer, schedulers, data."""
     del net.optimizer_
     net.callbacks_ = []
@@ -31,7 +31,7 @@ def without_batches(history: History) -> History:
     return History({**epoch, "batches": []} for epoch in history)
 
 
-def _net_on_cpu(net: TailNet) -> TailNet:
+def net_on_cpu(net: TailNet) -> TailNet:
     """Return a fitted net that a machine without this one's device can load."""
     twin = object.__new__(type(net))  # copy.copy would go through skorch's own pickling
     module = on_cpu(net.module_)

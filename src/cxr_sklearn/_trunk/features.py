@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
+import math
 import os
-import time
-from collections.abc import Iterator
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -17,28 +14,17 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .._cache import ActivationCache, CacheFolder, DiskCache, activation_cache
-from .._images.augment import augmented_view
-from .._images.images import Images
-from .._images.inputs import check_images
+from .._cache import CacheFolder
+from .._images.inputs import check_images, copy_input_form
+from .._images.pixel_scale import scale_to_unit
 from .._utils.constraints import N_JOBS, check_prediction_parameters
-from .._utils.device import (
-    PRECISIONS,
-    autocast,
-    autocast_dtype,
-    in_worker,
-    on_cpu,
-    place,
-    resolve_device,
-    to_device,
-)
+from .._utils.device import PRECISIONS
 from ..backbones._named import ARCHITECTURES
-from .build import Backbone, build_network
-from .engine import ENGINES, resolve_engine, run_onnx
-from .network import Network
-from .pixels import network_images, unit_images
-from .probe import probe
-from .runner import _PATIENCE, _explained, _Found, _one_ahead, _Tally, _warn_worker
+from .build import Backbone
+from .context import RunContext, run_context
+from .counter import PassCounter
+from .engine import ENGINES
+from .runner import Runner, build_runner
 
 TRUNK_CONSTRAINTS: dict[str, list] = {
     "backbone": [StrOptions(set(ARCHITECTURES)), callable],
@@ -199,7 +185,11 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         self._validate_params()
         check_images(self, X, reset=True)
-        return self._load()
+        # An engine or a folder that this machine does not have is an error here, before the
+        # network is built.
+        context = run_context(self, fitted=False)
+        self._fit_runner(context.device)
+        return self
 
     def transform(self, X: Any) -> np.ndarray:
         """Run images through the trunk.
@@ -216,202 +206,77 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         check_prediction_parameters(self)
-        for name, value in (("trainable", self._cut), ("image_size", self._side)):
-            if getattr(self, name) != value:
+        runner = self._runner
+        for name in ("trainable", "image_size"):
+            fitted = getattr(runner, name)
+            if getattr(self, name) != fitted:
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r} was set after fit, which had {value!r}; "
+                    f"{name}={getattr(self, name)!r} was set after fit, which had {fitted!r}; "
                     "expected the value of fit: call fit again"
                 )
         images = check_images(self, X, reset=False)
-        blocks = [self._as_float(block) for _, block in self._blocks(images)]
+        context = run_context(self, fitted=True)
+        counter = PassCounter()
+        blocks = []
+        for _, _, block in runner.blocks(images, context, counter):
+            blocks.append(scale_to_unit(block))
+        if self.verbose > 1 and counter.n_images:
+            print(counter.report(f"{counter.n_images} images"))
         return np.concatenate(blocks).reshape(len(images), -1)
 
-    # -- what the classifiers use -------------------------------------------------------------
-
-    def _load(self) -> ResNetFeatures:
-        """Build, cut and place the network; X has been checked."""
+    def _fit_runner(self, device: torch.device) -> Runner:
+        """Build and cut the network; the parameters and X have been checked."""
         seed = 0
         if self.random_state is not None:
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        network = build_network(self.backbone, self.weights, seed)
-        trunk, _ = network.cut(self.trainable)
-        device = resolve_device(self.device)
-        dtype = autocast_dtype(self.precision, device)
-        resolve_engine(
-            self.engine, self.backbone, device, dtype
-        )  # one that is not there fails here
-        if device.type != "cpu":  # the network is shared by the process, on the CPU
-            trunk = copy.deepcopy(trunk)
-        self.module_ = place(trunk, device).eval()
-        self._network: Network | None = network
-        self._channels = network.in_channels
-        self._cut, self._side = self.trainable, self.image_size
-        self._fingerprint, shape = network.fingerprint, None
-        if callable(self.backbone):
-            digest, shape = probe(network, self.trainable, self.image_size)
-            self._fingerprint += digest
-        activation_cache(self.memory, create=True)  # a folder that cannot be had fails here
-        self._fit_tally: _Tally | None = None
-        self._row_shape: tuple[int, ...] | None = shape
-        if self.trainable == "head":
-            self._row_shape = (network.head_width,)
-        elif self.trainable == "all":
-            self._row_shape = (1, self.image_size, self.image_size)
-        return self
-
-    @contextlib.contextmanager
-    def _counting(self) -> Iterator[_Tally]:
-        """Count the images and passes of a fit."""
-        self._fit_tally = tally = _Tally(self)
-        try:
-            yield tally
-        finally:
-            self._fit_tally = None
+        self._runner = build_runner(
+            self.backbone, self.weights, self.trainable, self.image_size, seed, device
+        )
+        return self._runner
 
     @property
-    def _shape(self) -> tuple[int, ...]:
-        """Shape of one row of activations; a blank image tells it where none has passed yet."""
-        if self._row_shape is None:
-            blank = np.zeros((1, self.image_size, self.image_size), np.float32)
-            # by PyTorch: an export is to be compared with it on images
-            activations = self._forward(torch.from_numpy(blank)[:, None], engine="torch")
-            self._row_shape = tuple(activations.shape[1:])
-        return self._row_shape
+    def module_(self) -> torch.nn.Module:
+        """The frozen network below the cut."""
+        if not hasattr(self, "_runner"):
+            raise AttributeError("module_ is available after fit")
+        return self._runner.module
 
     @property
     def _n_features_out(self) -> int:
-        return int(np.prod(self._shape))
-
-    def _running(self) -> tuple[torch.device, torch.dtype | None, str]:
-        """Return the device, the type of the matrix products and the engine of this machine."""
-        device = resolve_device(self.device, fitted=True)
-        dtype = autocast_dtype(self.precision, device)
-        engine = resolve_engine(self.engine, self.backbone, device, dtype, fitted=True)
-        return device, dtype, engine
-
-    def _context(self) -> str:
-        """Name everything but the image that the activations depend on."""
-        device, dtype, engine = self._running()
-        # the cut as fitted: rows stored under another one would be returned to other models
-        parts = (self._fingerprint, self._cut, self.image_size, dtype, device.type, engine)
-        return "|".join(map(str, parts))
-
-    def _blocks(self, images: Images) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (index, activations) of all images, batch by batch."""
-        cache = activation_cache(self.memory, create=False)
-        tally = _Tally(self)
-        n = len(images)
-        batches = [
-            np.arange(start, min(start + self.batch_size, n))
-            for start in range(0, n, self.batch_size)
-        ]
-
-        def look_up(index: np.ndarray) -> tuple[Images, _Found | None]:
-            some = images.take(index)
-            if self.trainable != "all":
-                return some, self._look_up(some, cache)
-            some.decode(np.arange(len(some)))
-            return some, None
-
-        for index, (some, found) in zip(batches, _one_ahead(look_up, batches), strict=True):
-            yield index, self._rows(some, cache, tally=tally, found=found)
-        tally.report()
-
-    def _look_up(self, images: Images, cache: ActivationCache | DiskCache, view: int = 0) -> _Found:
-        """Find what the cache has of some images, and decode the others."""
-        keys = [digest + view.to_bytes(2, "little") for digest in images.digests()]
-        is_named = isinstance(cache, DiskCache) and isinstance(self.backbone, str)
-        # a file may hold rows of any shape; own networks are not run for this
-        shape = self._shape if is_named else self._row_shape
-        rows = cache.get(self._context(), keys, shape)
-        found = _Found(keys, rows)
-        images.decode(np.array(list(found.missing.values()), dtype=int))
-        return found
-
-    def _rows(
-        self,
-        images: Images,
-        cache: ActivationCache | DiskCache,
-        view: int = 0,
-        tally: _Tally | None = None,
-        found: _Found | None = None,
-    ) -> np.ndarray:
-        """Return the activations of a few images, from the cache where it has them.
-
-        What was found before may be less than there is by now.
-        """
-        index = np.arange(len(images))
-        if self.trainable == "all":
-            pixels = images.pixels(index)
-            if view == 0 and pixels.shape[1:] == (self.image_size, self.image_size):
-                return pixels[:, None]  # uint8 stays so until it is on the device
-            return self._prepared(images, index, view).cpu().numpy()
-        context = self._context()
-        if found is None:
-            found = self._look_up(images, cache, view)
-        new: dict[bytes, np.ndarray] = {}
-        n_passes, start = 0, time.monotonic()
-        while wanted := [key for key in found.missing if key not in new][: self.batch_size]:
-            patient = time.monotonic() - start < _PATIENCE
-            with cache.turn(context, wanted, patient) as (ready, mine):
-                new.update(ready)
-                if mine:
-                    part = np.array([found.missing[key] for key in mine])
-                    rows = self._forward(self._prepared(images, part, view)).float().cpu().numpy()
-                    new.update(zip(mine, rows, strict=True))
-                    cache.put(context, mine, rows)
-                    n_passes += len(mine)
-            if not ready and not mine:
-                time.sleep(0.05)  # another process is computing these
-        if tally is not None:
-            tally.images += len(images)
-        for counter in (tally, self._fit_tally):
-            if counter is not None:
-                counter.passes += n_passes
-        if n_passes and isinstance(cache, ActivationCache) and in_worker():
-            _warn_worker()
-        rows = np.stack(
-            [new[k] if row is None else row for k, row in zip(found.keys, found.rows, strict=True)]
-        )
-        self._row_shape = rows.shape[1:]
-        return rows
-
-    def _prepared(self, images: Images, index: np.ndarray, view: int) -> torch.Tensor:
-        device = resolve_device(self.device, fitted=True)
-        unit = unit_images(to_device(images.pixels(index), device), self.image_size)
-        if view:
-            digests = images.take(index).digests()
-            unit = augmented_view(unit, [int.from_bytes(d[:7], "little") for d in digests], view)
-        if self.trainable == "all":
-            return unit
-        return network_images(unit, self._channels, images.standardised)
-
-    def _forward(self, batch: torch.Tensor, engine: str | None = None) -> torch.Tensor:
-        device, dtype, usual = self._running()
-        engine = engine or usual
-        place(self.module_, device)
-        batch = batch.to(device)
-        if batch.shape[1] != self._channels and self.trainable != "all":
-            batch = batch.expand(-1, self._channels, -1, -1)
-        try:
-            with torch.inference_mode(), autocast(device, dtype):
-                if engine == "torch":
-                    return self.module_(batch.contiguous(memory_format=torch.channels_last))
-            return run_onnx(self.module_, (self._fingerprint, self.trainable), batch)
-        except RuntimeError as error:
-            raise _explained(error, self.image_size) from error
-
-    @staticmethod
-    def _as_float(rows: np.ndarray) -> np.ndarray:
-        return rows.astype(np.float32) / 255 if rows.dtype == np.uint8 else rows
+        return math.prod(self._runner.row_shape)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]  # whatever it is given
         return tags
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "module_" in state:
-            state.update(_network=None, module_=on_cpu(state["module_"]))
-        return state
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_runner")
+
+
+def fit_trunk(
+    estimator: Any, context: RunContext, random_state: Any
+) -> tuple[ResNetFeatures, Runner]:
+    """Build the trunk of a classifier.
+
+    Parameters
+    ----------
+    estimator : classifier
+        It has the parameters of :class:`ResNetFeatures`, and has checked them and X.
+    context : RunContext
+    random_state : int or None
+        Seed of a network without weights.
+
+    Returns
+    -------
+    trunk : ResNetFeatures
+        Fitted on the same X.
+    runner : Runner
+        The runner that `trunk` uses.
+    """
+    parameters = {}
+    for name in ResNetFeatures._get_param_names():
+        parameters[name] = getattr(estimator, name)
+    trunk = ResNetFeatures(**{**parameters, "random_state": random_state})
+    copy_input_form(estimator, trunk)
+    return trunk, trunk._fit_runner(context.device)

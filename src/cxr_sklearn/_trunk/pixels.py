@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from .._images.pixel_scale import scale_to_unit
 from ..backbones._named import _MEAN, _STD
 
 
@@ -24,13 +25,7 @@ def unit_images(pixels: torch.Tensor, image_size: int) -> torch.Tensor:
         uint8 is scaled to [0, 1]; floats keep their scale. Images of another size are resized,
         bilinear and antialiased; those that are not square are stretched.
     """
-    images = pixels.unsqueeze(1)
-    if pixels.dtype == torch.uint8 and pixels.device.type == "cpu":
-        # by numpy: after a step as short PyTorch's threads spin for milliseconds, and onnxruntime's
-        # wait for the cores
-        images = torch.from_numpy(np.divide(images.numpy(), 255, dtype=np.float32))
-    elif pixels.dtype == torch.uint8:
-        images = images.float() / 255
+    images = scale_to_unit(pixels).unsqueeze(1)
     if images.shape[-2:] != (image_size, image_size):
         size = (image_size, image_size)
         images = functional.interpolate(images, size, mode="bilinear", antialias=True)

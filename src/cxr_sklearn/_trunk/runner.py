@@ -1,69 +1,320 @@
-"""Run the trunk over images: look up stored activations, and compute the missing ones."""
+"""Runner: the frozen part of a network, and everything that is needed to run it over images."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
-from .._cache import CacheInfo
-from .._utils.device import (
-    is_out_of_memory,
-)
+from .._cache import ActivationCache
+from .._images.augment import augmented_view
+from .._images.images import Images
+from .._utils.device import autocast, in_worker, is_out_of_memory, on_cpu, place, to_device
 from ..exceptions import TrunkPassWarning
+from .build import Backbone, build_network
+from .context import RunContext
+from .counter import PassCounter
+from .engine import run_onnx
+from .network import Network
+from .pixels import network_images, unit_images
+from .probe import probe
 
-# seconds that a process which computes the same images is waited for, while it lives
-_PATIENCE = 600
-if TYPE_CHECKING:
-    from .features import ResNetFeatures
+# Another process may be computing the same images. This process waits for it at most so many
+# seconds, and then computes the images itself.
+_WAIT_SECONDS = 600
+_POLL_SECONDS = 0.05
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-def _explained(error: RuntimeError, image_size: int) -> Exception:
-    if is_out_of_memory(error):
-        return error
-    reason = str(error).split("\n")[0]
-    return ValueError(
-        f"backbone: its forward pass fails at image_size={image_size} ({reason}); expected a "
-        "network that takes float32 images of this size: it may need larger images (image_size)"
-    )
+class Runner:
+    """The frozen part of a network, with everything that is needed to run it over images.
+
+    A classifier has one runner, and its attribute ``trunk_`` uses the same one. Running it changes
+    nothing in it: the device, the engine and the cache are in the :class:`RunContext`.
+
+    Parameters
+    ----------
+    network : Network
+    backbone : str or callable
+    trainable : str
+        The first trained stage, in front of which the network is cut.
+    image_size : int
+        Side of the square that the network sees, in pixels.
+    device : torch.device
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        The network below the cut, in eval mode.
+    network : Network or None
+        The whole network, from which tails are built. None in a runner that was pickled.
+    channels : int
+        Number of channels that the network takes.
+    fingerprint : str
+        Digest of the architecture and the weights.
+    row_shape : tuple of int
+        Shape of the activations of one image.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        backbone: Backbone,
+        trainable: str,
+        image_size: int,
+        device: torch.device,
+    ) -> None:
+        trunk, _ = network.cut(trainable)
+        self.network: Network | None = network
+        self.trainable = trainable
+        self.image_size = image_size
+        self.channels = network.in_channels
+        self.fingerprint = network.fingerprint
+        self.row_shape = self._shape_at_cut(network, trunk, backbone)
+        if device.type != "cpu":
+            # Named networks are shared by all models of the process, on the CPU.
+            trunk = copy.deepcopy(trunk)
+        self.module = place(trunk, device).eval()
+
+    def _shape_at_cut(
+        self, network: Network, trunk: torch.nn.Module, backbone: Backbone
+    ) -> tuple[int, ...]:
+        """Return the shape of one row of activations; check and describe a user's own network."""
+        if callable(backbone):
+            digest, shape = probe(network, self.trainable, self.image_size)
+            self.fingerprint += digest
+        if self.trainable == "head":
+            return (network.head_width,)
+        side = self.image_size
+        if self.trainable == "all":
+            return (1, side, side)
+        if callable(backbone):
+            return shape
+        with torch.inference_mode(), _explained(side):
+            return tuple(trunk(torch.zeros(1, self.channels, side, side)).shape[1:])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is frozen, so that rows are images instead of activations."""
+        return self.trainable == "all"
+
+    def cache_key(self, context: RunContext) -> str:
+        """Return everything but the image that the activations depend on, as a string."""
+        parts = (
+            self.fingerprint,
+            self.trainable,
+            self.image_size,
+            context.dtype,
+            context.device.type,
+            context.engine,
+        )
+        return "|".join(map(str, parts))
+
+    # -- running ----------------------------------------------------------------------------------
+
+    def blocks(
+        self, images: Images, context: RunContext, counter: PassCounter
+    ) -> Iterator[tuple[np.ndarray, Images, np.ndarray]]:
+        """Yield row numbers, images and activations, batch by batch.
+
+        While a batch passes the trunk, a thread looks up and decodes the next one.
+
+        Parameters
+        ----------
+        images : Images
+        context : RunContext
+        counter : PassCounter
+            Counts these images too.
+        """
+        n = len(images)
+        size = context.batch_size
+        batches = [np.arange(start, min(start + size, n)) for start in range(0, n, size)]
+
+        def look_up(index: np.ndarray) -> tuple[Images, _Found | None]:
+            batch = images.take(index)
+            if self.is_empty:
+                batch.decode(np.arange(len(batch)))
+                return batch, None
+            return batch, self._look_up(batch, context, view=0)
+
+        looked_up = _one_ahead(look_up, batches)
+        for index, (batch, found) in zip(batches, looked_up, strict=True):
+            yield index, batch, self.activations(batch, context, counter, found=found)
+
+    def activations(
+        self,
+        images: Images,
+        context: RunContext,
+        counter: PassCounter,
+        *,
+        view: int = 0,
+        found: _Found | None = None,
+    ) -> np.ndarray:
+        """Return the activations of one batch of images, from the cache where it has them.
+
+        Parameters
+        ----------
+        images : Images
+        context : RunContext
+        counter : PassCounter
+            Counts these images too.
+        view : int, default=0
+            Number of the augmented view; 0 is the image itself.
+        found : _Found, default=None
+            What the cache contained when it was last looked at. It may contain more by now.
+
+        Returns
+        -------
+        ndarray of shape (n, *row_shape), dtype float32
+            Without a trunk, the images as rows of pixels, which may be uint8.
+        """
+        if self.is_empty:
+            return self._pixels(images, context, view)
+        if found is None:
+            found = self._look_up(images, context, view)
+        computed, n_passes = self._compute(images, context, view, found)
+        counter.n_images += len(images)
+        counter.n_passes += n_passes
+        if n_passes and isinstance(context.cache, ActivationCache) and in_worker():
+            _warn_worker()
+        rows = []
+        for key, row in zip(found.keys, found.rows, strict=True):
+            rows.append(computed[key] if row is None else row)
+        return np.stack(rows)
+
+    def _pixels(self, images: Images, context: RunContext, view: int) -> np.ndarray:
+        """Return the images themselves, resized to what the network sees."""
+        index = np.arange(len(images))
+        pixels = images.pixels(index)
+        if view == 0 and pixels.shape[1:] == (self.image_size, self.image_size):
+            # They stay uint8, a quarter of the size, until they are on the device.
+            return pixels[:, None]
+        return self._prepared(images, index, context, view).cpu().numpy()
+
+    def _look_up(self, images: Images, context: RunContext, view: int) -> _Found:
+        """Find which rows the cache has, and decode the images of the others."""
+        assert context.cache is not None
+        suffix = view.to_bytes(2, "little")
+        keys = [digest + suffix for digest in images.digests()]
+        found = _Found(keys, context.cache.get(self.cache_key(context), keys, self.row_shape))
+        images.decode(np.array(list(found.missing.values()), dtype=int))
+        return found
+
+    def _compute(
+        self, images: Images, context: RunContext, view: int, found: _Found
+    ) -> tuple[dict[bytes, np.ndarray], int]:
+        """Return the rows that were not found, and how many of them passed the trunk here."""
+        assert context.cache is not None
+        name = self.cache_key(context)
+        new: dict[bytes, np.ndarray] = {}
+        n_passes = 0
+        start = time.monotonic()
+        while missing := [key for key in found.missing if key not in new]:
+            wanted = missing[: context.batch_size]
+            # Of several processes that miss the same rows, one computes them.
+            wait = time.monotonic() - start < _WAIT_SECONDS
+            with context.cache.turn(name, wanted, wait) as (ready, mine):
+                new.update(ready)
+                if mine:
+                    index = np.array([found.missing[key] for key in mine])
+                    batch = self._prepared(images, index, context, view)
+                    rows = self._forward(batch, context).float().cpu().numpy()
+                    new.update(zip(mine, rows, strict=True))
+                    context.cache.put(name, mine, rows)
+                    n_passes += len(mine)
+            if not ready and not mine:
+                time.sleep(_POLL_SECONDS)
+        return new, n_passes
+
+    def _prepared(
+        self, images: Images, index: np.ndarray, context: RunContext, view: int
+    ) -> torch.Tensor:
+        """Return images as the network takes them, on the device."""
+        pixels = to_device(images.pixels(index), context.device)
+        unit = unit_images(pixels, self.image_size)
+        if view:
+            seeds = [int.from_bytes(d[:7], "little") for d in images.take(index).digests()]
+            unit = augmented_view(unit, seeds, view)
+        if self.is_empty:
+            return unit
+        return network_images(unit, self.channels, images.standardised)
+
+    def _forward(self, batch: torch.Tensor, context: RunContext) -> torch.Tensor:
+        place(self.module, context.device)
+        with _explained(self.image_size):
+            if context.engine == "onnxruntime":
+                return run_onnx(self.module, (self.fingerprint, self.trainable), batch)
+            with torch.inference_mode(), autocast(context.device, context.dtype):
+                return self.module(batch.contiguous(memory_format=torch.channels_last))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The whole network is only needed to build tails, and a machine without this one's device
+        # must be able to load the rest.
+        return {**self.__dict__, "network": None, "module": on_cpu(self.module)}
 
 
-def _warn_worker() -> None:
-    # Python's own filter shows it once per worker
-    warnings.warn(
-        "every joblib worker runs the trunk over its images again: memory=<folder> shares the "
-        "activations between them",
-        TrunkPassWarning,
-        stacklevel=3,
-    )
+def build_runner(
+    backbone: Backbone,
+    weights: str | os.PathLike | None,
+    trainable: str,
+    image_size: int,
+    seed: int,
+    device: torch.device,
+) -> Runner:
+    """Build a network, load its weights, and cut it.
+
+    Parameters
+    ----------
+    backbone : str or callable
+    weights : "imagenet", path or None
+    trainable : str
+        The first trained stage.
+    image_size : int
+    seed : int
+        Seed of the weights of a network without weights.
+    device : torch.device
+
+    Returns
+    -------
+    Runner
+    """
+    network = build_network(backbone, weights, seed)
+    return Runner(network, backbone, trainable, image_size, device)
 
 
 class _Found:
-    """What the cache has of some images.
+    """What the cache contains of some images.
 
     Attributes
     ----------
     keys : list of bytes
     rows : list of ndarray or None
+        None for rows that are not in the cache.
     missing : dict of bytes to int
-        One place of each image that is not there: the same image twice passes once.
+        Position of each image that is not in the cache. An image that occurs twice is there once.
     """
 
     def __init__(self, keys: list[bytes], rows: list[np.ndarray | None]) -> None:
         self.keys = keys
         self.rows = rows
-        self.missing = {key: i for i, key in enumerate(keys) if rows[i] is None}
+        self.missing: dict[bytes, int] = {}
+        for position, (key, row) in enumerate(zip(keys, rows, strict=True)):
+            if row is None:
+                self.missing[key] = position
 
 
 def _one_ahead(work: Callable[[T], U], tasks: Sequence[T]) -> Iterator[U]:
-    """Yield the results in order, the next one being worked on in a thread meanwhile."""
+    """Yield the results in order, while a thread works on the next one."""
     if len(tasks) < 2:
         yield from map(work, tasks)
         return
@@ -76,49 +327,27 @@ def _one_ahead(work: Callable[[T], U], tasks: Sequence[T]) -> Iterator[U]:
         yield ahead.result()
 
 
-class _Tally:
-    """Count images and passes, and print the counts with verbose=1.
+@contextlib.contextmanager
+def _explained(image_size: int) -> Iterator[None]:
+    """Explain an error of a forward pass, unless memory ran out."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"backbone: its forward pass fails at image_size={image_size} ({reason}); expected a "
+            "network that takes float32 images of this size: it may need larger images "
+            "(image_size)"
+        ) from error
 
-    Attributes
-    ----------
-    images, passes : int
-        Images that were requested, and images that passed the trunk.
-    asked : ndarray of bool, or None
-        Whether a fit has requested each image, and each augmented view of it.
-    n_views : int
-        Augmented views of each image.
-    """
 
-    def __init__(self, trunk: ResNetFeatures) -> None:
-        self.verbose = trunk.verbose
-        self.images = self.passes = self.n_views = 0
-        self.asked: np.ndarray | None = None
-        fit = getattr(trunk, "_fit_tally", None)
-        # At a cut between stages a fit has passed its first images already, for the shape of their
-        # activations. They are passes of this fit, and not found in a cache that it filled itself.
-        self._passes_before = 0 if fit is None else fit.passes
-        self._start = time.perf_counter() if fit is None else fit._start
-
-    def info(self, uses: int) -> CacheInfo:
-        """Return the hits and misses of a fit whose tails used images so many times; print them."""
-        images = 0 if self.asked is None else int(self.asked.sum())
-        saved = max(0, uses - self.passes) if images else 0
-        info = CacheInfo(max(0, images - self.passes), self.passes, saved)
-        if self.verbose and images:
-            what = f" (images and {self.n_views} augmented views of each)" if self.n_views else ""
-            print(
-                f"cache: {info.hits} hits, {info.misses} misses{what}; the tails used images "
-                f"{uses} times: {saved} passes saved"
-            )
-        return info
-
-    def report(self) -> None:
-        """Print how many images passed the trunk."""
-        if self.verbose and self.images:
-            passes = self.passes + self._passes_before
-            found = max(0, self.images - passes)
-            seconds = time.perf_counter() - self._start
-            print(
-                f"trunk: {passes} passes for {self.images} images ({found} from the cache), "
-                f"{seconds:.1f} s"
-            )
+def _warn_worker() -> None:
+    # Python's own filter shows it once per worker process.
+    warnings.warn(
+        "every joblib worker runs the trunk over its images again: memory=<folder> shares the "
+        "activations between them",
+        TrunkPassWarning,
+        stacklevel=3,
+    )

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from .._images.loader import XRayLoader
-from .._models.combined import ResNetOvO
+from .._models.one_vs_one import ResNetOvO
 from ..datasets import load_xray_folder, make_chest_phantoms
 from ..metrics import classification_table
 

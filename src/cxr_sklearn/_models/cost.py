@@ -1,0 +1,66 @@
+"""What the training of a model costs, in forward passes and training steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .base import BaseResNet
+
+# augmented views per image below a cut, if augment=True
+_N_VIEWS = 4
+
+
+class TrainingCost(NamedTuple):
+    """Cost of the training of a model.
+
+    Attributes
+    ----------
+    n_passes : int
+        Number of forward passes through the trunk, if nothing is in the cache.
+    n_uses : int
+        Number of times that the tails train on an image, with all epochs.
+    n_tails : int
+        Number of trained networks in the fitted model.
+    n_views : int
+        Number of augmented views per image that pass the trunk.
+    """
+
+    n_passes: int
+    n_uses: int
+    n_tails: int
+    n_views: int
+
+
+def n_augmented_views(model: BaseResNet) -> int:
+    """Return how many augmented views of each image pass the trunk.
+
+    Without a trunk (``trainable="all"``) images are varied anew in each epoch.
+    """
+    if not model.augment or model.trainable == "all":
+        return 0
+    if isinstance(model.augment, (bool, np.bool_)):
+        return _N_VIEWS
+    return int(model.augment)
+
+
+def training_cost(model: BaseResNet, n_images: int, n_classes: int) -> TrainingCost:
+    """Return what the training of a model costs.
+
+    Parameters
+    ----------
+    model : classifier
+    n_images, n_classes : int
+        Of the training set.
+
+    Returns
+    -------
+    TrainingCost
+        Without the validation part of early stopping, and as if no training stopped early.
+    """
+    n_views = n_augmented_views(model)
+    n_passes = 0 if model.trainable == "all" else n_images * (1 + n_views)
+    n_uses = model._uses_per_epoch(n_classes) * n_images * model.max_epochs
+    return TrainingCost(n_passes, round(n_uses), model._n_tails(n_classes), n_views)

@@ -1,0 +1,102 @@
+"""ResNetOvO: one network per pair of classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy.special import expit, log_expit
+from sklearn.multiclass import OneVsOneClassifier
+
+from .._tail.rows import TrainingRows
+from .._trunk.context import RunContext
+from .base_combined import BaseCombined
+from .coupling import couple_probabilities
+from .documentation import documented_combined
+
+
+@documented_combined
+@dataclass(kw_only=True, eq=False, repr=False)
+class ResNetOvO(BaseCombined):
+    """One ResNet50 per pair of classes (paper, section VI and figure 9).
+
+    scikit-learn's :class:`~sklearn.multiclass.OneVsOneClassifier` over trained tails that share
+    one trunk. Unlike it this has probabilities: those of the pairs are coupled by the second
+    method of Wu, Lin and Weng, and the prediction is the most probable class.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+    estimators_ : list of estimators
+        One per pair; each takes ``trunk_.transform(X)``, and its positive class is the second of
+        the pair.
+    pairs_ : list of (label, label)
+        The classes of each estimator.
+    combiner_ : sklearn.multiclass.OneVsOneClassifier
+        Fitted on row ids; its classes are indices into ``classes_``.
+    {training}
+
+    See Also
+    --------
+    ResNetOvR : One network per class, against the rest.
+    ResNetClassifier : One network for all classes.
+
+    References
+    ----------
+    Kim, Kang and Kim, "COVID-19 and Pneumonia Classification with X-ray Images Using Combined
+    ResNet50 Model", 2020, section VI.
+
+    Wu, Lin and Weng, "Probability estimates for multi-class classification by pairwise
+    coupling", Journal of Machine Learning Research 5 (2004), section 4.2.
+
+    Examples
+    --------
+    >>> from cxr_sklearn import ResNetOvO
+    >>> from cxr_sklearn.datasets import make_chest_phantoms
+    >>> X, y = make_chest_phantoms(30, image_size=32, random_state=0)
+    >>> model = ResNetOvO(backbone="resnet18", weights=None, image_size=32, random_state=0)
+    >>> for pair in model.fit(X, y).pairs_:
+    ...     print(*pair)
+    COVID-19 Normal
+    COVID-19 Pneumonia
+    Normal Pneumonia
+    """
+
+    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: list[int]) -> None:
+        combiner = OneVsOneClassifier(self._tail(rows, seeds[0]), n_jobs=self.n_jobs)
+        self._fit_combiner(combiner, rows)
+        self._adopt(list(self.combiner_.estimators_), rows)
+        self.pairs_ = list(combinations(self.classes_, 2))
+
+    def _probabilities(
+        self, activations: np.ndarray, context: RunContext | None = None
+    ) -> np.ndarray:
+        logits = self._logits(activations, context)
+        n_classes = len(self.classes_)
+        if n_classes == 2:
+            return expit(np.column_stack([-logits, logits]))
+        first, second = np.transpose(list(combinations(range(n_classes), 2)))
+        pairwise = np.zeros((len(logits), n_classes, n_classes))
+        pairwise[:, second, first] = expit(logits)
+        pairwise[:, first, second] = expit(-logits)
+        return couple_probabilities(pairwise)
+
+    def _log_probabilities(
+        self, activations: np.ndarray, context: RunContext | None = None
+    ) -> np.ndarray:
+        if len(self.classes_) == 2:  # exact also where a probability is rounded to 0 or 1
+            logits = self._logits(activations, context)
+            return log_expit(np.column_stack([-logits, logits]))
+        probabilities = self._probabilities(activations, context)
+        return np.log(probabilities.clip(np.finfo(np.float32).tiny))
+
+    def _n_tails(self, n_classes: int) -> int:
+        return n_classes * (n_classes - 1) // 2
+
+    def _uses_per_epoch(self, n_classes: int) -> float:
+        return n_classes - 1

@@ -1,0 +1,78 @@
+"""ResNetOvR: one network per class, against the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_expit, logsumexp
+from sklearn.multiclass import OneVsRestClassifier
+
+from .._tail.rows import TrainingRows
+from .._trunk.context import RunContext
+from .base_combined import BaseCombined
+from .documentation import documented_combined
+
+
+@documented_combined
+@dataclass(kw_only=True, eq=False, repr=False)
+class ResNetOvR(BaseCombined):
+    """One ResNet50 per class, against the rest (paper, section VI).
+
+    scikit-learn's :class:`~sklearn.multiclass.OneVsRestClassifier` over trained tails that share
+    one trunk. The probability of a class is the sigmoid of its logit, normalised over the classes.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+    estimators_ : list of estimators
+        One per class, in the order of ``classes_`` (one in all for two classes); each takes
+        ``trunk_.transform(X)``.
+    combiner_ : sklearn.multiclass.OneVsRestClassifier
+        Fitted on row ids; its classes are indices into ``classes_``.
+    {training}
+
+    See Also
+    --------
+    ResNetOvO : One network per pair of classes.
+    ResNetStacking : These networks with a trained dense chain.
+
+    References
+    ----------
+    Kim, Kang and Kim, "COVID-19 and Pneumonia Classification with X-ray Images Using Combined
+    ResNet50 Model", 2020, section VI.
+
+    Examples
+    --------
+    >>> from cxr_sklearn import ResNetOvR
+    >>> from cxr_sklearn.datasets import make_chest_phantoms
+    >>> X, y = make_chest_phantoms(30, image_size=32, random_state=0)
+    >>> model = ResNetOvR(backbone="resnet18", weights=None, image_size=32, random_state=0)
+    >>> len(model.fit(X, y).estimators_)
+    3
+    """
+
+    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: list[int]) -> None:
+        combiner = OneVsRestClassifier(self._tail(rows, seeds[0]), n_jobs=self.n_jobs)
+        self._fit_combiner(combiner, rows)
+        self._adopt(list(self.combiner_.estimators_), rows)
+
+    def _log_probabilities(
+        self, activations: np.ndarray, context: RunContext | None = None
+    ) -> np.ndarray:
+        logits = self._logits(activations, context)
+        if len(self.classes_) == 2:
+            logits = np.column_stack([-logits, logits])
+        scores = log_expit(logits)
+        # In logarithms, a row of small scores does not sum to 0.
+        return scores - logsumexp(scores, axis=1, keepdims=True)
+
+    def _n_tails(self, n_classes: int) -> int:
+        return 1 if n_classes == 2 else n_classes
+
+    def _uses_per_epoch(self, n_classes: int) -> float:
+        return self._n_tails(n_classes)

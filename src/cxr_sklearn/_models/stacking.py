@@ -1,0 +1,160 @@
+"""ResNetStacking: one-versus-rest networks, and an MLP trained on their outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn.ensemble import StackingClassifier
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.utils._param_validation import Interval
+
+from .._tail.final_mlp import FinalMLP
+from .._tail.rows import TrainingRows
+from .._tail.settings import TailSettings
+from .._trunk.context import RunContext
+from .base_combined import BaseCombined
+from .checks import check_layer_sizes
+from .documentation import documented_combined
+from .hyperparameters import Hyperparameters
+from .splits import stacking_folds
+
+
+@documented_combined
+@dataclass(kw_only=True, eq=False, repr=False)
+class ResNetStacking(BaseCombined):
+    """One-versus-rest ResNet50s and a trained dense chain (paper, section VI, figures 7 and 8).
+
+    scikit-learn's :class:`~sklearn.ensemble.StackingClassifier` over
+    :class:`~sklearn.multiclass.OneVsRestClassifier`. The chain learns from outputs for images that
+    the networks have not seen, out of fold by patient; on outputs for their own training images it
+    would learn to trust networks that have memorised.
+
+    Parameters
+    ----------
+    {parameters}
+    final_hidden_layer_sizes : tuple of int, default=(16,)
+        The dense chain from the networks' outputs to the classes, with tanh between its layers.
+        Empty: a linear layer. It starts as the rule that it improves on, the class whose
+        standardised logit is greatest, and is trained with 3 times `lr` for 5 times `max_epochs`:
+        it is small, and its inputs are few.
+    cv : int, splitter or iterable, default=5
+        Folds for the out-of-fold outputs. A number is stratified, by patient, and shrinks to the
+        patients of the scarcest class.
+
+    Attributes
+    ----------
+    {attributes}
+    estimators_ : list of estimators
+        One per class, in the order of ``classes_`` (one in all for two classes), trained on all
+        rows; each takes ``trunk_.transform(X)``.
+    final_estimator_ : estimator
+        The dense chain; takes the logits of ``estimators_`` as columns.
+    combiner_ : sklearn.ensemble.StackingClassifier
+        Fitted on row ids; its classes are indices into ``classes_``.
+    {training}
+
+    See Also
+    --------
+    ResNetOvR : The same networks without the chain.
+
+    References
+    ----------
+    Kim, Kang and Kim, "COVID-19 and Pneumonia Classification with X-ray Images Using Combined
+    ResNet50 Model", 2020, section VI.
+
+    Wolpert, "Stacked generalization", Neural Networks 5 (1992).
+
+    Examples
+    --------
+    >>> from cxr_sklearn import ResNetStacking
+    >>> from cxr_sklearn.datasets import make_chest_phantoms
+    >>> X, y = make_chest_phantoms(30, image_size=32, random_state=0)
+    >>> model = ResNetStacking(
+    ...     backbone="resnet18", weights=None, image_size=32, cv=3, random_state=0
+    ... ).fit(X, y)
+    >>> model.predict_proba(X[:2]).shape
+    (2, 3)
+    """
+
+    final_hidden_layer_sizes: tuple[int, ...] = (16,)
+    cv: Any = 5
+
+    _parameter_constraints: ClassVar[dict] = {
+        **Hyperparameters._parameter_constraints,
+        "final_hidden_layer_sizes": ["array-like"],
+        "cv": [Interval(Integral, 2, None, closed="left"), "cv_object"],
+    }
+
+    _divides_rows: ClassVar[bool] = True
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        check_layer_sizes("final_hidden_layer_sizes", self.final_hidden_layer_sizes)
+
+    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: list[int]) -> None:
+        tail_seed, split_seed = seeds
+        splits = stacking_folds(
+            rows.codes, groups, rows.is_validation, self.cv, self._names, split_seed
+        )
+        tail = self._tail(rows, tail_seed)
+        combiner = StackingClassifier(
+            [("ovr", OneVsRestClassifier(tail))],
+            FinalMLP(rows, self._final_settings(tail.settings), tail_seed),
+            stack_method="decision_function",
+            cv=splits,
+            n_jobs=self.n_jobs,
+        )
+        self._fit_combiner(combiner, rows)
+        # A tail that was fitted in another process came back with rows of its own.
+        self.combiner_.estimators_[0].estimator = tail
+        self._adopt(list(self.combiner_.estimators_[0].estimators_), rows)
+        # The splits are row numbers of a training set that no longer exists.
+        self.combiner_.cv = None
+        self.final_estimator_ = self.combiner_.final_estimator_
+
+    def _final_settings(self, settings: TailSettings) -> TailSettings:
+        """Return the settings of the final MLP, which is small and has few inputs."""
+        return replace(
+            settings,
+            hidden_layer_sizes=tuple(self.final_hidden_layer_sizes),
+            dropout=0.0,
+            lr=3 * self.lr,
+            lr_schedule="constant",
+            label_smoothing=0.0,
+            mixup=0.0,
+            max_epochs=5 * self.max_epochs,
+            augment=False,
+            callbacks=None,
+            verbose=0,
+        )
+
+    def _log_probabilities(
+        self, activations: np.ndarray, context: RunContext | None = None
+    ) -> np.ndarray:
+        scores = self._logits(activations, context).astype(np.float32)
+        logits = self.final_estimator_.logits(scores, context)
+        return log_softmax(logits.astype(np.float64), axis=1)
+
+    def _predicted_codes(self, rows: TrainingRows) -> np.ndarray:
+        if rows.is_validation.any():
+            # Neither the networks nor the final MLP were trained on these rows.
+            return super()._predicted_codes(rows)
+        # Without held-out rows the final MLP is judged on the out-of-fold outputs. The outputs of
+        # the final networks for their own training rows cannot be used: the networks have
+        # memorised these rows, and the MLP has never seen outputs of that size.
+        return self.final_estimator_.predicted_classes_
+
+    def _judged_on(self) -> str:
+        return super()._judged_on() if self.early_stopping else "out-of-fold outputs"
+
+    def _n_tails(self, n_classes: int) -> int:
+        return 1 if n_classes == 2 else n_classes
+
+    def _uses_per_epoch(self, n_classes: int) -> float:
+        # Each network trains once on all rows, and once per fold on those of the other folds.
+        n_folds = self.cv if isinstance(self.cv, int) else 5
+        return self._n_tails(n_classes) * n_folds

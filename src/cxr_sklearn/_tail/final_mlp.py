@@ -1,0 +1,54 @@
+"""FinalMLP: the MLP head that combines the outputs of several tails."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from .sampling import share_factors
+from .tail import Tail
+
+
+class FinalMLP(Tail):
+    """The MLP head that combines the outputs of several tails (paper, figure 8).
+
+    Unlike a :class:`Tail` it takes values instead of row numbers: row `i` of the values belongs to
+    row `i` of `rows`.
+
+    Before it has learned anything it predicts the class with the greatest standardised logit. An
+    MLP that starts from nothing can learn the opposite. A network that has learned little gives
+    out-of-fold outputs that run against the labels, because a held-out image lowers the share of
+    its class in training. The MLP would then turn the outputs of the networks around.
+
+    A sampler acts here as weights: by the class shares that it aims at. Which rows it chooses
+    depends on the images, and on outputs it would remove the very cases that show how much they
+    can be trusted.
+
+    Attributes
+    ----------
+    predicted_classes_ : ndarray
+        Classes that it predicts for the rows that it was trained on. They are out-of-fold outputs.
+    """
+
+    _resamples: ClassVar[bool] = False
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> FinalMLP:
+        """Train on the outputs of the other tails."""
+        values = np.asarray(X, dtype=np.float32)
+        own = self.rows.replaced_by(values)
+        sampler = self.settings.sampler
+        if sampler is not None:
+            train = np.flatnonzero(~own.is_validation)
+            problem = own.problem(train, y[train])
+            seed = int(self.random_state)
+            factors = share_factors(sampler, self.rows, train, y[train], seed, problem)
+            own.sample_weight = own.sample_weight * factors[y]
+        self._fit(own, np.arange(len(values)), y)
+        self.predicted_classes_ = np.unique(self.predict(values))
+        return self
+
+    def _skip(self, width: int) -> np.ndarray:
+        if width == 1:  # two classes: one logit
+            return np.array([[-0.5], [0.5]])
+        return np.eye(width)
