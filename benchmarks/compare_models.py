@@ -50,6 +50,8 @@ from cxr_sklearn import (
     ResNetStacking,
     XRayLoader,
 )
+from cxr_sklearn._trunk.context import RunContext
+from cxr_sklearn._trunk.runner import Runner
 from cxr_sklearn.datasets import load_xray_folder
 from cxr_sklearn.metrics._patient_bootstrap import interval, patient_draws, weighted_auc
 
@@ -161,15 +163,15 @@ class Comparison:
         torch.set_num_threads(threads)
         train, test = self.split(job)
         passed: list[int] = []
-        forward = ResNetFeatures._forward
+        forward = Runner._forward
 
-        def counted(trunk: ResNetFeatures, batch: torch.Tensor, **options: Any) -> torch.Tensor:
+        def counted(runner: Runner, batch: torch.Tensor, context: RunContext) -> torch.Tensor:
             passed.append(len(batch))
-            return forward(trunk, batch, **options)
+            return forward(runner, batch, context)
 
         start = time.perf_counter()
         # whichever engine runs it; above the cut "all" there is no trunk, and images pass the tails
-        with mock.patch.object(ResNetFeatures, "_forward", counted):
+        with mock.patch.object(Runner, "_forward", counted):
             model, X = self._model(job, train)
             model.fit(X[train], self.y[train], groups=self.patients[train])
             proba = model.predict_proba(X[test])

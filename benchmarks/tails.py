@@ -24,11 +24,14 @@ import torch
 from measuring import in_turns, machine
 from torch import nn
 
-from cxr_sklearn import ResNetOvO, clear_cache
+from cxr_sklearn import ResNetClassifier, ResNetOvO, clear_cache
+from cxr_sklearn._tail.activations import ArrayActivations
 from cxr_sklearn._tail.module import TailModule
 from cxr_sklearn._tail.rows import Blueprint, TrainingRows
+from cxr_sklearn._tail.settings import TailSettings
 from cxr_sklearn._tail.tail import Tail
 from cxr_sklearn._trunk.build import build_network
+from cxr_sklearn._trunk.context import run_context
 from cxr_sklearn._trunk.engine import run_onnx
 from cxr_sklearn._utils.device import autocast, autocast_dtype, resolve_device
 from cxr_sklearn.datasets import make_chest_phantoms
@@ -48,17 +51,17 @@ def tail_and_rows(
     values = rng.random((n, *shapes[trainable]), dtype=np.float32)
     codes = rng.integers(0, 2, n)
     rows = TrainingRows(
-        values.__getitem__,
-        values.shape[1:],
+        ArrayActivations(values),
         sample_weight=np.ones(n),
         is_validation=np.zeros(n, bool),
         blueprint=Blueprint(network.body(trainable), network.head_width, 0 if frozen else 3),
         codes=codes,
         names=("Normal", "Pneumonia"),
-        whole=values,
     )
-    tail = Tail(rows, hidden_layer_sizes=hidden, max_epochs=epochs, n_iter_no_change=epochs + 1)
-    return tail, codes
+    model = ResNetClassifier(
+        hidden_layer_sizes=hidden, max_epochs=epochs, n_iter_no_change=epochs + 1
+    )
+    return Tail(rows, TailSettings.of(model)), codes
 
 
 def by_hand(
@@ -74,7 +77,7 @@ def by_hand(
             Blueprint(copy.deepcopy(plan.body).requires_grad_(True), plan.width, plan.channels),
             rows.shape,
             np.full(2, 0.5),
-            hidden_layer_sizes=tuple(tail.hidden_layer_sizes),
+            hidden_layer_sizes=tail.settings.hidden_layer_sizes,
             dropout=0.0,
             augment=None,
             mixup=0.0,
@@ -85,7 +88,7 @@ def by_hand(
         optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3, fused=True)
         criterion = nn.CrossEntropyLoss()
         total = 0.0
-        for _ in range(tail.max_epochs):
+        for _ in range(tail.settings.max_epochs):
             losses = []
             for part in torch.randperm(len(x), device=device).split(BATCH):
                 optimizer.zero_grad()
@@ -139,13 +142,14 @@ def predicting(device: torch.device, repeats: int) -> None:
     model = ResNetOvO(weights=None, max_epochs=2, device=str(device), random_state=0)
     model.fit(X[:30], y[:30])
     trunk = model.trunk_
-    _, dtype, engine = trunk._running()
+    context = run_context(model, fitted=True)
+    key = (model._runner.fingerprint, model.trainable)
     images = torch.rand(BATCH, 3, 224, 224, device=device)
 
     def bare(n: int) -> object:
-        if engine == "onnxruntime":
-            return run_onnx(trunk.module_, (trunk._fingerprint, trunk.trainable), images[:n])
-        with torch.inference_mode(), autocast(device, dtype):
+        if context.engine == "onnxruntime":
+            return run_onnx(trunk.module_, key, images[:n])
+        with torch.inference_mode(), autocast(device, context.dtype):
             out = trunk.module_(images[:n].contiguous(memory_format=torch.channels_last))
             return out.cpu()
 
@@ -153,7 +157,7 @@ def predicting(device: torch.device, repeats: int) -> None:
         clear_cache()
         return model.predict(X[:n])
 
-    print(f"\n{'predict, ms, ' + engine:24}  {'trunk':>9}  {'predict':>9}  ratio")
+    print(f"\n{'predict, ms, ' + context.engine:24}  {'trunk':>9}  {'predict':>9}  ratio")
     for n in (1, BATCH):
         more = 10 if n == 1 else 1
         seconds = in_turns(

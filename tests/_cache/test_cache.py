@@ -44,7 +44,7 @@ from cxr_sklearn._cache import (
     disk as disk_module,
 )
 from cxr_sklearn._images import inputs, reading
-from cxr_sklearn._models import base
+from cxr_sklearn._tail import activations
 from cxr_sklearn.exceptions import CacheWarning, TrunkPassWarning
 
 from ..toys import IMAGES_SEEN, Noted, ToyResNet, is_probe, noted, spied_toy, toy
@@ -93,7 +93,7 @@ def test_a_fitted_model_tells_hits_and_misses(phantoms, passes):
 def test_passes_saved_are_those_of_networks_that_share_nothing(phantoms, capsys):
     """Each image belongs to two of three pairs, and is predicted by three; verbose says so."""
     X, y = phantoms
-    model = ResNetOvO(**SPIED, max_epochs=4, n_iter_no_change=4, verbose=1).fit(X, y)
+    model = ResNetOvO(**SPIED, max_epochs=4, n_iter_no_change=4, verbose=2).fit(X, y)
     uses = (2 * 4 + 3) * len(X)
     assert model.cache_info_ == (0, len(X), uses - len(X))
     again = ResNetOvO(**SPIED, max_epochs=4, n_iter_no_change=4).fit(X, y)
@@ -108,7 +108,7 @@ def test_below_the_head_an_image_is_one_hit_or_one_miss(is_whole, phantoms, monk
     """However often its rows are looked up: for their shape, and in every epoch."""
     X, y = phantoms
     if not is_whole:
-        monkeypatch.setattr(base, "IN_PROCESS_BYTES", 1000)
+        monkeypatch.setattr(activations, "IN_PROCESS_BYTES", 1000)
     options = {**SPIED, "trainable": "layer4", "max_epochs": 3, "memory": tmp_path}
     assert ResNetOvO(**options).fit(X[:40], y[:40]).cache_info_[:2] == (0, 40)
     assert ResNetOvO(**options).fit(X, y).cache_info_[:2] == (40, 20)
@@ -398,7 +398,7 @@ def small_bound(monkeypatch):
     """Shrink every cache to 20 rows of the toy's features."""
     bound = 20 * 32 * 4
     monkeypatch.setattr(memory.IN_PROCESS, "max_bytes", bound)
-    monkeypatch.setattr(base, "IN_PROCESS_BYTES", bound)
+    monkeypatch.setattr(activations, "IN_PROCESS_BYTES", bound)
 
 
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
@@ -410,7 +410,7 @@ def test_activations_beyond_the_bound_are_computed_again(phantoms, passes, small
     assert passes() > 3 * len(X)
     p = lazy.predict_proba(X)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "IN_PROCESS_BYTES", 2**30)
+        patch.setattr(activations, "IN_PROCESS_BYTES", 2**30)
         pinned = ResNetOvO(**SPIED, max_epochs=3).fit(X, y)
     np.testing.assert_allclose(pinned.predict_proba(X), p, atol=1e-4)
 

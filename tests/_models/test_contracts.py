@@ -74,7 +74,7 @@ def test_what_is_trainable_trains(trainable, phantoms):
     network = build_network(toy, None, seed=int(np.random.RandomState(0).randint(2**31 - 1)))
     start = tensors(network.body(trainable))
     model = ResNetClassifier(**SMALL, trainable=trainable, lr=0.01).fit(*phantoms)
-    assert model.trunk_._fingerprint.startswith(network.fingerprint)
+    assert model._runner.fingerprint.startswith(network.fingerprint)
     trained = tensors(model.net_.module_.body)
     assert start.keys() == trained.keys()
     for name in start:

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -233,7 +234,7 @@ def test_a_pickle_below_other_cuts(data, kind, trainable):
 
 def toy_conv(model):
     """Return the last convolution of the network that a model started from."""
-    return model.trunk_._network.module.layer4.conv.weight
+    return model._runner.network.module.layer4.conv.weight
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
@@ -297,7 +298,7 @@ def fitted_on_cuda(model):
     """Make a fitted model look as if it came from a machine with CUDA and device='cuda'."""
     model.device = model.trunk_.device = "cuda"
     for tail in tails(model):
-        tail.device = "cuda"
+        tail.settings = replace(tail.settings, device="cuda")
         tail.net_.__dict__["device"] = "cuda"
     return model
 

@@ -164,5 +164,5 @@ def test_a_net_that_is_pickled_during_training_holds_no_images(trainable, phanto
         for rows in (X, activations.astype(np.float32)):
             assert not any(row.tobytes()[:64] in blob for row in rows if row[:64].any())
     net = pickle.loads(BLOBS[-1])
-    rows = activations.reshape(len(X), *model.trunk_._shape).astype(np.float32)
+    rows = activations.reshape(len(X), *model.net_.module_.shape).astype(np.float32)
     assert net.predict(rows).shape == (len(X),)

@@ -15,7 +15,8 @@ import torch
 from joblib import delayed
 
 from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvO, clear_cache
-from cxr_sklearn._trunk import engine
+from cxr_sklearn._trunk import engine, runner
+from cxr_sklearn._trunk.context import run_context
 from cxr_sklearn.exceptions import DeviceWarning
 
 from ..toys import ToyResNet, toy
@@ -46,7 +47,7 @@ def exports(monkeypatch):
 
 def engine_of(features):
     """Return what runs a fitted trunk."""
-    return features._running()[2]
+    return run_context(features, fitted=True).engine
 
 
 @pytest.mark.parametrize("trainable", ["head", "layer4", "layer3", "layer2", "layer1"])
@@ -184,12 +185,21 @@ def test_a_saved_model_runs_where_onnxruntime_is_not(phantoms, request):
     np.testing.assert_array_equal(again, found)
 
 
-def test_set_params_changes_the_engine_of_a_fitted_model(phantoms):
-    """As it does the device."""
+def test_set_params_changes_the_engine_of_predictions(phantoms, monkeypatch):
+    """The fitted trunk keeps its own parameters."""
     X, y = phantoms
     model = ResNetOvO(**SMALL, max_epochs=1).fit(X, y)
-    model.set_params(engine="torch").predict(X)
-    assert engine_of(model.trunk_) == "torch"
+    before = vars(model.trunk_).copy()
+    expected = model.predict_proba(X)
+    clear_cache()
+
+    def fail(*_):
+        raise AssertionError("onnxruntime was used")
+
+    monkeypatch.setattr(runner, "run_onnx", fail)
+    found = model.set_params(engine="torch").predict_proba(X)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert vars(model.trunk_) == before
 
 
 def test_a_pickle_holds_no_exported_network(phantoms):

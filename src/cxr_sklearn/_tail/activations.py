@@ -75,7 +75,7 @@ class ImageActivations:
             # Workers get the array alone, without the images and the network.
             self._images = self._runner = None
             if context.verbose > 1 and self._is_counted:
-                print(self.counter.report(f"{self._n_images} images{self._views_in_words()}"))
+                print(self.counter.report(self._in_words()))
             return
         if not runner.is_empty and isinstance(context.cache, ActivationCache):
             warnings.warn(
@@ -147,15 +147,16 @@ class ImageActivations:
         info = self.counter.cache_info(n_requested, n_uses)
         if self._context.verbose > 1:
             print(
-                f"cache: {info.hits} hits, {info.misses} misses{self._views_in_words()}; the tails "
+                f"cache: {info.hits} hits, {info.misses} misses ({self._in_words()}); the tails "
                 f"used images {n_uses} times: {info.passes_saved} passes saved"
             )
         return info
 
-    def _views_in_words(self) -> str:
-        if not self.n_views:
-            return ""
-        return f" (images and {self.n_views} augmented views of each)"
+    def _in_words(self) -> str:
+        text = f"{self._n_images} images"
+        if self.n_views:
+            text += f" and {self.n_views} augmented views of each"
+        return text
 
 
 class ArrayActivations:

@@ -14,6 +14,8 @@ import torch
 from skorch.callbacks import Callback, LRScheduler
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
+from .._utils.progress import Progress, write_line
+
 _LONGEST_NAME = 80
 
 
@@ -79,11 +81,39 @@ class EpochLine(Callback):
     def on_epoch_end(self, net: Any, **_: Any) -> None:
         """Print the line."""
         epoch = net.history[-1]
-        valid = f", validation {epoch['valid_loss']:.4f}" if "valid_loss" in epoch else ""
-        print(
+        write_line(
             f"{self.problem}: epoch {epoch['epoch']} of {net.max_epochs}, "
-            f"loss {epoch['train_loss']:.4f}{valid}, {epoch['dur']:.1f} s"
+            f"{_losses(epoch)}, {epoch['dur']:.1f} s"
         )
+
+
+class EpochProgress(Callback):
+    """Move a progress bar on by one step per epoch.
+
+    Parameters
+    ----------
+    progress : Progress
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_epoch_end(self, net: Any, **_: Any) -> None:
+        """Move the bar, and show the losses next to it."""
+        self.progress.set_note(_losses(net.history[-1]))
+        self.progress.update(1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A bar cannot be pickled, but a net may be, during its training.
+        return {**self.__dict__, "progress": Progress()}
+
+
+def _losses(epoch: Any) -> str:
+    """Return the losses of an epoch as text."""
+    text = f"loss {epoch['train_loss']:.4f}"
+    if "valid_loss" in epoch:
+        text += f", validation {epoch['valid_loss']:.4f}"
+    return text
 
 
 def own_callbacks(callbacks: Sequence[Any] | None, problem: str) -> list[Any]:

@@ -26,9 +26,10 @@ from .._utils.device import (
     threads_for,
     to_device,
 )
+from .._utils.progress import Progress, progress_bar
 from .batch_norm import settle_batch_norm
 from .batches import RowBatches, RowDataset, batch_bounds
-from .callbacks import BestEpoch, EpochLine, own_callbacks, scheduler
+from .callbacks import BestEpoch, EpochLine, EpochProgress, own_callbacks, scheduler
 from .module import TailModule
 from .moments import fit_moments
 from .net import TailNet
@@ -184,8 +185,13 @@ class Tail(ClassifierMixin, BaseEstimator):
             # by the images themselves: what a sampler returns has other moments
             fit_moments(module, rows, problem.train)
             place(module, dataset.device)
-            net = self._net(module, dataset, validation, problem.name, seed)
-            net.fit(dataset, None)
+            settings, is_shown = self.settings, self.settings.verbose == 1
+            with progress_bar(
+                settings.max_epochs, problem.name, enabled=is_shown, unit="epochs"
+            ) as progress:
+                callbacks = self._callbacks(dataset, validation, problem.name, progress)
+                net = self._net(module, dataset, validation, callbacks, seed)
+                net.fit(dataset, None)
             if net.interrupted_:
                 raise KeyboardInterrupt
             self._check_loss(net, problem.name)
@@ -219,7 +225,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         module: TailModule,
         dataset: RowDataset,
         validation: RowDataset | None,
-        problem: str,
+        callbacks: list[Any],
         seed: int,
     ) -> TailNet:
         settings = self.settings
@@ -237,7 +243,7 @@ class Tail(ClassifierMixin, BaseEstimator):
             iterator_train__seed=seed,
             iterator_valid=RowBatches,
             train_split=None if validation is None else predefined_split(validation),
-            callbacks=self._callbacks(len(dataset), validation is not None, problem),
+            callbacks=callbacks,
             callbacks__print_log=None,
             callbacks__valid_acc=None,
             classes=list(range(len(self.classes_))),
@@ -249,23 +255,30 @@ class Tail(ClassifierMixin, BaseEstimator):
             net.scaler = torch.amp.GradScaler(module.autocast_type)
         return net
 
-    def _callbacks(self, n_rows: int, is_validated: bool, problem: str) -> list[Any]:
+    def _callbacks(
+        self,
+        dataset: RowDataset,
+        validation: RowDataset | None,
+        problem: str,
+        progress: Progress,
+    ) -> list[Any]:
         """Return the callbacks of the training, in the order in which they are called."""
         settings = self.settings
         callbacks: list[Any] = []
-        if is_validated:
+        if validation is not None:
             callbacks.append(("best_epoch", BestEpoch()))
-        n_batches = len(batch_bounds(n_rows, settings.batch_size))
+        n_batches = len(batch_bounds(len(dataset), settings.batch_size))
         schedule = scheduler(settings.lr_schedule, settings.lr, n_batches * settings.max_epochs)
         if schedule is not None:
             callbacks.append(("schedule", schedule))
-        if settings.verbose:
+        if settings.verbose > 1:
             callbacks.append(("epoch_line", EpochLine(problem)))
+        callbacks.append(("epoch_progress", EpochProgress(progress)))
         # Copies: the user's own callbacks keep no optimizer and no data of this training.
         callbacks += own_callbacks(settings.callbacks, problem)
         # It ends an epoch at once, so a callback after it would not be called for the last one.
         stopping = EarlyStopping(
-            monitor="valid_loss" if is_validated else "train_loss",
+            monitor="train_loss" if validation is None else "valid_loss",
             patience=settings.n_iter_no_change,
             threshold=settings.tol,
             threshold_mode="abs",

@@ -17,7 +17,9 @@ import torch
 from .._cache import ActivationCache
 from .._images.augment import augmented_view
 from .._images.images import Images
-from .._utils.device import autocast, in_worker, is_out_of_memory, on_cpu, place, to_device
+from .._utils.device import autocast, is_out_of_memory, on_cpu, place, to_device
+from .._utils.processes import in_worker
+from .._utils.progress import progress_bar
 from ..exceptions import TrunkPassWarning
 from .build import Backbone, build_network
 from .context import RunContext
@@ -148,8 +150,11 @@ class Runner:
             return batch, self._look_up(batch, context, view=0)
 
         looked_up = _one_ahead(look_up, batches)
-        for index, (batch, found) in zip(batches, looked_up, strict=True):
-            yield index, batch, self.activations(batch, context, counter, found=found)
+        is_shown = context.verbose == 1 and not self.is_empty
+        with progress_bar(n, "running the trunk", enabled=is_shown) as progress:
+            for index, (batch, found) in zip(batches, looked_up, strict=True):
+                yield index, batch, self.activations(batch, context, counter, found=found)
+                progress.update(len(index))
 
     def activations(
         self,
