@@ -1,4 +1,4 @@
-"""Scores: arrays in, figures out."""
+"""Metrics: arrays of labels and probabilities in, figures out."""
 
 from ._classification_table import classification_table
 

@@ -1,4 +1,4 @@
-"""Per-class figures under the names that radiology and machine learning use."""
+"""Precision, recall and F1 per class, under the names used in radiology and machine learning."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from .._utils.values import check_none_missing, check_one_column, elements_of
 
+# The least width of the column of class names, in characters.
+_MIN_NAME_WIDTH = 12
+
 
 def classification_table(y_true: Any, y_pred: Any) -> str:
-    """Return precision, recall and F1 of each class as text.
+    """Format precision, recall and F1 of each class as a table.
 
     Parameters
     ----------
@@ -23,16 +26,16 @@ def classification_table(y_true: Any, y_pred: Any) -> str:
     Returns
     -------
     table : str
-        A line per class, and one of unweighted means over the classes in `y_true`. Precision is
-        the positive predictive value (PPV), recall the sensitivity; a class that is never
-        predicted has precision ``-``. A class that is predicted and absent from `y_true` has
-        ``-`` for all three, since none of its images are judged. The last line then names such
-        classes.
+        One line per class, and a line with the unweighted means over the classes in `y_true`.
+        Precision is the positive predictive value (PPV), and recall is the sensitivity. A class
+        that is never predicted has the precision ``-``. A class that is predicted but absent from
+        `y_true` has ``-`` in all three columns, because none of its images can be judged. The
+        last line then names such classes.
 
     Raises
     ------
     ValueError
-        If a label is missing, or labels are of several types, such as ``1`` and ``"1"``.
+        If a label is missing, or if labels are of several types, such as ``1`` and ``"1"``.
 
     Examples
     --------
@@ -43,47 +46,72 @@ def classification_table(y_true: Any, y_pred: Any) -> str:
     Normal                  0.667                 1.000  0.800       2
     mean                        -                 0.500  0.400       3
     """
-    y_true, y_pred = _labels("y_true", y_true), _labels("y_pred", y_pred)
-    types = sorted({_type(label) for label in [*y_true, *y_pred]})
+    y_true, y_pred = _check_labels("y_true", y_true), _check_labels("y_pred", y_pred)
+    types = sorted({_type_name(label) for label in [*y_true, *y_pred]})
     if len(types) > 1:
         raise ValueError(
-            f"y_true and y_pred hold labels of the types {', '.join(types)}; expected one type: "
-            "write them all as strings, say"
+            f"y_true and y_pred contain labels of the types {', '.join(types)}; expected labels of "
+            "one type. Convert all labels to strings."
         )
+    # Elements of object arrays become an array of their common type: 1 and 1.0 are one label.
     y_true, y_pred = np.array(y_true.tolist()), np.array(y_pred.tolist())
     labels = np.unique(np.concatenate([y_true, y_pred]))
-    figures = precision_recall_fscore_support(y_true, y_pred, labels=labels, zero_division=np.nan)
-    precision, recall, f1, support = map(np.array, figures)
-    f1 = np.nan_to_num(f1)  # undefined where nothing was found
-    is_judged = support > 0
-    for values in (precision, recall, f1):
-        values[~is_judged] = np.nan
-    rows = list(zip(map(str, labels), precision, recall, f1, support, strict=True))
-    means = [values[is_judged].mean() for values in (precision, recall, f1)]
-    rows.append(("mean", *means, support.sum()))
-    width = max(12, *(len(row[0]) for row in rows))
-    lines = [f"{'':{width}}  precision (PPV)  recall (sensitivity)     F1  images"]
-    for name, p, r, f, n in rows:
-        lines.append(f"{name:{width}}  {_cell(p):>15}  {_cell(r):>20}  {_cell(f):>5}  {int(n):>6}")
-    if not is_judged.all():
-        absent = [f"{name} ({(y_pred == name).sum()} predicted)" for name in labels[~is_judged]]
+    precision, recall, f1, n_images = map(
+        np.array,
+        precision_recall_fscore_support(y_true, y_pred, labels=labels, zero_division=np.nan),
+    )
+    # A class of which no image is found has the F1 score 0, also if its precision is undefined.
+    f1 = np.nan_to_num(f1)
+    is_in_truth = n_images > 0
+    for column in (precision, recall, f1):
+        column[~is_in_truth] = np.nan
+
+    rows = list(zip(map(str, labels), precision, recall, f1, n_images, strict=True))
+    means = [column[is_in_truth].mean() for column in (precision, recall, f1)]
+    rows.append(("mean", *means, n_images.sum()))
+    lines = _table_lines(rows)
+    if not is_in_truth.all():
+        absent = []
+        for label in labels[~is_in_truth]:
+            absent.append(f"{label} ({(y_pred == label).sum()} predicted)")
         lines.append(f"not in y_true, and not in the mean: {', '.join(absent)}")
     return "\n".join(lines)
 
 
-def _labels(name: str, values: Any) -> np.ndarray:
-    """Return labels as an array of shape (n,), elements of lists as they are."""
+def _check_labels(name: str, values: Any) -> np.ndarray:
+    """Return labels as an array of shape (n,), without converting the elements of a list."""
     check_one_column(name, values)
     check_none_missing(name, values, "drop the images without a label")
     return elements_of(values)
 
 
-def _type(label: Any) -> str:
-    """Return the name of a label's type, the same for all numbers and truth values."""
+def _type_name(label: Any) -> str:
+    """Return the name of a label's type; all numbers and booleans share one name."""
     if isinstance(label, (int, float, np.number, np.bool_)):
         return "number"
-    return "str" if isinstance(label, str) else type(label).__name__
+    # numpy's strings are a subclass of Python's.
+    if isinstance(label, str):
+        return "str"
+    return type(label).__name__
 
 
-def _cell(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.3f}"
+def _table_lines(rows: list[tuple]) -> list[str]:
+    """Return the heading and one line per row, aligned in columns."""
+    width = max(_MIN_NAME_WIDTH, *(len(row[0]) for row in rows))
+    lines = [f"{'':{width}}  precision (PPV)  recall (sensitivity)     F1  images"]
+    for name, precision, recall, f1, n_images in rows:
+        cells = [
+            f"{name:{width}}",
+            f"{_format_score(precision):>15}",
+            f"{_format_score(recall):>20}",
+            f"{_format_score(f1):>5}",
+            f"{int(n_images):>6}",
+        ]
+        lines.append("  ".join(cells))
+    return lines
+
+
+def _format_score(value: float) -> str:
+    if np.isnan(value):
+        return "-"
+    return f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""How sure a figure is, patients being what was sampled."""
+"""Bootstrap of figures by resampling patients, not images."""
 
 from __future__ import annotations
 
@@ -6,94 +6,125 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_BLOCK = 2**23  # weights at a time, 64 MiB as float64
+# Number of weights that are processed at a time: 64 MiB as float64.
+_BLOCK = 2**23
 
 
 def patient_draws(groups: np.ndarray, n_resamples: int, seed: int = 0) -> np.ndarray:
-    """Return how often each image counts: once each, then in resamples of whole patients.
+    """Draw bootstrap resamples of whole patients, as weights of the images.
 
     Parameters
     ----------
     groups : array-like of shape (n_images,)
         Patient of each image.
     n_resamples : int
+        Number of resamples.
     seed : int, default=0
+        Seed of the random numbers.
 
     Returns
     -------
-    ndarray of shape (1 + n_resamples, n_images), dtype int16
+    draws : ndarray of shape (1 + n_resamples, n_images), dtype int16
+        Number of times that each image counts. The first row is the sample itself, in which each
+        image counts once.
     """
     _, codes = np.unique(groups, return_inverse=True)
-    n = codes.max() + 1
+    n_patients = codes.max() + 1
     draws = np.ones((1 + n_resamples, len(codes)), dtype=np.int16)
-    rng, share = np.random.default_rng(seed), np.full(n, 1 / n)
+    rng = np.random.default_rng(seed)
+    probability = np.full(n_patients, 1 / n_patients)
     for block in _blocks(draws[1:]):
-        block[:] = rng.multinomial(n, share, size=len(block))[:, codes]
+        # All images of a patient get the count of that patient.
+        block[:] = rng.multinomial(n_patients, probability, size=len(block))[:, codes]
     return draws
 
 
 def _blocks(draws: np.ndarray) -> Iterator[np.ndarray]:
-    """Return some draws at a time, so that what is made of them stays small."""
+    """Yield some draws at a time, so that arrays made from them need little memory."""
     step = max(1, _BLOCK // max(1, draws.shape[1]))
-    return (draws[start : start + step] for start in range(0, len(draws), step))
+    for start in range(0, len(draws), step):
+        yield draws[start : start + step]
 
 
 def weighted_auc(positive: np.ndarray, score: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Return the area under the ROC curve under each draw.
+    """Compute the area under the ROC curve in each draw.
 
     Parameters
     ----------
     positive : ndarray of shape (n_images,), dtype bool
+        Whether each image belongs to the positive class.
     score : ndarray of shape (n_images,)
+        Score of each image.
     draws : ndarray of shape (n_draws, n_images)
-        How often each image counts.
+        Number of times that each image counts, from :func:`patient_draws`.
 
     Returns
     -------
-    ndarray of shape (n_draws,), dtype float64
-        NaN where a draw lacks one of the two.
+    auc : ndarray of shape (n_draws,), dtype float64
+        NaN where a draw lacks positive or negative images.
     """
     order = np.argsort(score, kind="stable")
     ordered = score[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # of runs of equal scores
+    # Images with equal scores are ties, and are summed as one run.
+    run_starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     positive = positive[order]
     found = []
     for block in _blocks(draws):
-        weight = block[:, order].astype(np.float64)
-        ups = np.add.reduceat(weight * positive, starts, axis=1)
-        downs = np.add.reduceat(weight * ~positive, starts, axis=1)
-        below = downs.cumsum(axis=1) - downs / 2
+        weights = block[:, order].astype(np.float64)
+        positives = np.add.reduceat(weights * positive, run_starts, axis=1)
+        negatives = np.add.reduceat(weights * ~positive, run_starts, axis=1)
+        # Mann-Whitney statistic: a positive image is ranked above all negative images with lower
+        # scores, and above half of the negative images with the same score.
+        below = negatives.cumsum(axis=1) - negatives / 2
+        n_pairs = positives.sum(axis=1) * negatives.sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            found.append((ups * below).sum(axis=1) / (ups.sum(axis=1) * downs.sum(axis=1)))
+            found.append((positives * below).sum(axis=1) / n_pairs)
     return np.concatenate(found)
 
 
 def balanced_accuracy(true: np.ndarray, predicted: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Return the mean recall of the classes under each draw.
+    """Compute the mean recall of the classes in each draw.
 
     Parameters
     ----------
     true, predicted : ndarray of shape (n_images,), dtype int
-        Class numbers.
+        Codes of the classes.
     draws : ndarray of shape (n_draws, n_images)
+        Number of times that each image counts, from :func:`patient_draws`.
 
     Returns
     -------
-    ndarray of shape (n_draws,), dtype float64
-        Over the classes that a draw has.
+    accuracy : ndarray of shape (n_draws,), dtype float64
+        Mean over the classes that have images in the draw.
     """
-    labelled = (true[:, None] == np.unique(true)).astype(np.float64)
-    found = labelled * (true == predicted)[:, None]
-    recalls = []
+    # One column per class, so that a matrix product counts the images of all classes at once.
+    is_of_class = (true[:, None] == np.unique(true)).astype(np.float64)
+    is_correct = is_of_class * (true == predicted)[:, None]
+    found = []
     for block in _blocks(draws):
-        weight = block.astype(np.float64)
+        weights = block.astype(np.float64)
+        # A class without images in a draw is 0 / 0, and is left out of the mean.
         with np.errstate(invalid="ignore"):
-            recalls.append(np.nanmean((weight @ found) / (weight @ labelled), axis=1))
-    return np.concatenate(recalls)
+            recalls = (weights @ is_correct) / (weights @ is_of_class)
+            found.append(np.nanmean(recalls, axis=1))
+    return np.concatenate(found)
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
-    """Return the figure and the percentile interval of what :func:`patient_draws` made of it."""
+    """Return a figure and its percentile interval.
+
+    Parameters
+    ----------
+    values : ndarray of shape (1 + n_resamples,)
+        The figure in the sample, then in each resample of :func:`patient_draws`.
+    level : float, default=0.95
+        Confidence level.
+
+    Returns
+    -------
+    value, low, high : float
+        The limits are NaN if the figure is undefined in all resamples.
+    """
     resampled = values[1:][np.isfinite(values[1:])]
     if not len(resampled):
         return float(values[0]), np.nan, np.nan
