@@ -21,7 +21,12 @@ from PIL import Image
 
 from cxr_sklearn._images.decode import decode_image
 from cxr_sklearn.datasets import load_xray_folder, make_chest_phantom_files
-from cxr_sklearn.preprocessing._mean_radiograph import TURNED, UNLIKE, equalised, mean_radiograph
+from cxr_sklearn.preprocessing._thumbnails import (
+    MIN_TYPICAL_CORRELATION,
+    MIN_UPRIGHT_CORRELATION,
+    equalise,
+    mean_radiograph,
+)
 from cxr_sklearn.quality import CurationRules, audit, curate
 from cxr_sklearn.quality._measurements import measure_films
 
@@ -99,8 +104,9 @@ def turned(options: argparse.Namespace) -> None:
         "mirrored": thumbnails[:, :, ::-1],
     }
     for name, images in versions.items():
-        likeness = equalised(images) @ mean
-        rejected, reviewed = (likeness < TURNED).mean(), (likeness < UNLIKE).mean()
+        likeness = equalise(images) @ mean
+        rejected = (likeness < MIN_UPRIGHT_CORRELATION).mean()
+        reviewed = (likeness < MIN_TYPICAL_CORRELATION).mean()
         print(f"{name}: {rejected:.1%} rejected, {reviewed:.1%} rejected or to review")
 
 

@@ -1,4 +1,4 @@
-"""Transformers of images."""
+"""Preprocessing: transformers of images."""
 
 from ._mean_radiograph import MeanRadiograph
 

@@ -1,4 +1,4 @@
-"""The mean radiograph of a set, and a guard against images unlike the set."""
+"""MeanRadiograph: a pipeline step that warns of images unlike the training set."""
 
 from __future__ import annotations
 
@@ -7,96 +7,48 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image
-from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, OutlierMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from .._images.inputs import check_images
-from .._images.loader import XRayLoader
 from .._images.paths import as_paths
+from .._images.reading import read_images
+from .._utils.messages import some
 from ..exceptions import OutOfDistributionWarning
-from ._novelty import MIN_IMAGES, principal_components, spread, unexplained, unexplained_out_of_fold
+from ._novelty import (
+    MIN_IMAGES,
+    out_of_fold_unexplained_shares,
+    principal_components,
+    robust_spread,
+    unexplained_shares,
+)
+from ._thumbnails import (
+    MIN_TYPICAL_CORRELATION,
+    THUMBNAIL_SIDE,
+    equalise,
+    make_thumbnail,
+    mean_radiograph,
+)
 
-THUMBNAIL_SIDE = 32
-TURNED, UNLIKE = 0.0, 0.3
+# Limit of the unexplained share, in robust standard deviations above the median of the set. About
+# one in a hundred images of the set itself exceeds it.
+_MAX_DEVIATIONS = 2.5
 
-# robust standard deviations above the median, of the share that components leave unexplained
-_UNEXPLAINED_DEVIATIONS = 2.5
-_NAMED = 5
-_LEAST_SIDE = 8
-
-
-def equalised(thumbnails: np.ndarray) -> np.ndarray:
-    """Return thumbnails with every grey level replaced by its rank, mean 0 and length 1.
-
-    Parameters
-    ----------
-    thumbnails : ndarray of shape (n, height, width)
-
-    Returns
-    -------
-    ndarray of shape (n, height * width), dtype float32
-        0 for an image of one grey.
-    """
-    flat = thumbnails.reshape(len(thumbnails), -1)
-    ranks = np.array(rankdata(flat, axis=1), dtype=np.float32) if len(flat) else flat.astype("f4")
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(ranks, axis=1, keepdims=True)
-    return ranks / np.where(length > 0, length, 1)
-
-
-def mean_radiograph(thumbnails: np.ndarray) -> np.ndarray:
-    """Return the mean of equalised thumbnails, of length 1, without those unlike the first mean.
-
-    Parameters
-    ----------
-    thumbnails : ndarray of shape (n, 32, 32)
-
-    Returns
-    -------
-    ndarray of shape (1024,), dtype float32
-    """
-    ranks = equalised(thumbnails)
-    mean = _unit(ranks.mean(axis=0))
-    like = ranks @ mean >= UNLIKE
-    return _unit(ranks[like].mean(axis=0)) if like.any() else mean
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(vector)
-    return vector / length if length > 0 else vector
-
-
-def _without_padding(pixels: np.ndarray) -> np.ndarray:
-    """Return an image without black margins of equal width on two opposite sides.
-
-    XRayLoader adds such margins to images that are not square. Without them an image is what
-    ``resize="stretch"`` makes of it, so that its shape does not count.
-    """
-    margins = []
-    for axis in (0, 1):
-        filled = np.flatnonzero(pixels.any(axis=1 - axis))
-        if not len(filled):
-            return pixels
-        margins.append(min(filled[0], pixels.shape[axis] - 1 - filled[-1]))
-    axis = int(np.argmax(margins))  # a loader pads one axis
-    inside = [slice(None), slice(None)]
-    inside[axis] = slice(margins[axis], pixels.shape[axis] - margins[axis])
-    return pixels[tuple(inside)]
+_MIN_SIDE = 8  # pixels
 
 
 class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseEstimator):
-    """Guard a classifier against images unlike its training set.
+    """Warn of images that are unlike the training set.
 
     A classifier gives an answer for any image. As a step of a pipeline, this transformer returns
-    images unchanged, and warns of those unlike the images it was fitted on. It finds most images
-    that are inverted, upside down or CT slices, and about half of the lateral radiographs; it does
-    not find radiographs of children or of another hospital. The user guide has measured rates.
+    images unchanged, and warns of those that are unlike the images in ``fit``. It finds most
+    images that are inverted, upside down or CT slices, and about half of the lateral radiographs.
+    It does not find radiographs of children or of another hospital. The user guide lists measured
+    rates.
 
-    Images are reduced to 32 by 32 pixels whose grey levels are replaced by their ranks, so that
+    Images are reduced to 32 by 32 pixels, and grey levels are replaced by their ranks, so that
     exposure does not matter. Black margins that :class:`~cxr_sklearn.XRayLoader` adds are removed
     first. Two limits apply: the correlation with the mean of the set, and the share of the image
     that the first 15 principal components of the set leave unexplained.
@@ -104,23 +56,23 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
     Parameters
     ----------
     threshold : float, default=0.3
-        Score, between -1 and 1, below which an image is an outlier.
+        Score below which an image is an outlier, between -1 and 1.
 
     Attributes
     ----------
     mean_ : ndarray of shape (1024,), dtype float32
         Mean of the equalised images, of length 1.
     components_ : ndarray of shape (n_components, 1024), dtype float32
-        Principal components of the equalised images, orthonormal: 15, or none if fewer than 100
-        images resemble the mean. The second limit does not apply then.
+        Principal components of the equalised images, orthonormal: 15, or 0 if fewer than 100
+        images resemble the mean. In the latter case the second limit does not apply.
     max_unexplained_ : float
-        Share, between 0 and 1, that `components_` may leave unexplained: 2.5 robust standard
-        deviations above the median of the set, on a logarithmic scale, each image being explained
-        by components of others.
+        Share of an image that `components_` may leave unexplained, between 0 and 1. It is 2.5
+        robust standard deviations above the median of the set, on a logarithmic scale. Each image
+        of the set is explained by components of other images.
     offset_ : float
-        `threshold`.
+        Equal to `threshold`.
     n_features_in_ : int
-        Pixels per row, or 1 for paths.
+        Number of pixels per row, or 1 for paths.
 
     Examples
     --------
@@ -141,13 +93,14 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
     ... )
     """
 
-    # what check_images asks of an estimator
+    # `check_images` reads these attributes of the estimator.
     image_size: ClassVar[int] = THUMBNAIL_SIDE
     image_shape: ClassVar[None] = None
     n_jobs: ClassVar[None] = None
+
     _parameter_constraints: ClassVar[dict] = {"threshold": [Interval(Real, -1, 1, closed="both")]}
 
-    def __init__(self, *, threshold: float = UNLIKE) -> None:
+    def __init__(self, *, threshold: float = MIN_TYPICAL_CORRELATION) -> None:
         self.threshold = threshold
 
     def fit(self, X: Any, y: Any = None) -> MeanRadiograph:
@@ -157,7 +110,8 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
         ----------
         X : array-like of shape (n_samples, h * w), (n_samples, h, w), (n_samples, h, w, 3) or \
                 (n_samples, 1)
-            Images of 8 by 8 pixels or more as the classifiers take them, or a column of paths.
+            Images of 8 by 8 pixels or more, in a form that the classifiers accept, or a column of
+            paths.
         y : ignored
 
         Returns
@@ -167,19 +121,21 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
         self._validate_params()
         thumbnails = self._thumbnails(X, reset=True)
         self.mean_ = mean_radiograph(thumbnails)
-        ranks = equalised(thumbnails)
-        typical = ranks[ranks @ self.mean_ >= UNLIKE]
+        ranks = equalise(thumbnails)
+        typical = ranks[ranks @ self.mean_ >= MIN_TYPICAL_CORRELATION]
+        # Without components, every image counts as explained.
         self.components_ = np.zeros((0, ranks.shape[1]), dtype=np.float32)
         self.max_unexplained_ = 1.0
         if len(typical) >= MIN_IMAGES:
-            shares = unexplained_out_of_fold(typical, np.ones(len(typical), dtype=bool))
-            self.max_unexplained_ = min(1.0, spread(shares).limit(_UNEXPLAINED_DEVIATIONS))
+            is_typical = np.ones(len(typical), dtype=bool)
+            shares = out_of_fold_unexplained_shares(typical, is_typical)
+            self.max_unexplained_ = min(1.0, robust_spread(shares).limit(_MAX_DEVIATIONS))
             self.components_ = principal_components(typical)
         self.offset_ = float(self.threshold)
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Return how like the set each image is.
+        """Compute the similarity of each image to the set.
 
         Parameters
         ----------
@@ -189,21 +145,21 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
         Returns
         -------
         score : ndarray of shape (n_samples,), dtype float32
-            Between -1 and 1: the correlation with the mean radiograph (0 for an image of one
-            grey), or `threshold` + `max_unexplained_` - the share that `components_` leave
-            unexplained if that is smaller. A score below `threshold` therefore means that one of
-            the two limits is exceeded.
+            Between -1 and 1. The correlation with the mean radiograph (0 for an image with a
+            single grey level), or `threshold` + `max_unexplained_` - the share that `components_`
+            leave unexplained, whichever is smaller. A score below `threshold` therefore means
+            that one of the two limits is exceeded.
         """
         check_is_fitted(self)
-        ranks = equalised(self._thumbnails(X, reset=False))
+        ranks = equalise(self._thumbnails(X, reset=False))
         correlation = ranks @ self.mean_
         if not len(self.components_):
             return correlation
-        room = np.float32(self.max_unexplained_) - unexplained(ranks, self.components_)
-        return np.minimum(correlation, np.float32(self.offset_) + room)
+        margin = np.float32(self.max_unexplained_) - unexplained_shares(ranks, self.components_)
+        return np.minimum(correlation, np.float32(self.offset_) + margin)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return the score minus `threshold`; negative for outliers.
+        """Compute the score minus `threshold`, which is negative for outliers.
 
         Parameters
         ----------
@@ -249,7 +205,7 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
         return X
 
     def transform(self, X: Any) -> Any:
-        """Return the images unchanged; warn if some are unlike those of ``fit``.
+        """Return the images unchanged, and warn if some are unlike those in ``fit``.
 
         Parameters
         ----------
@@ -264,52 +220,48 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
         Warns
         -----
         OutOfDistributionWarning
-            If ``predict`` returns -1 for some images. It names the first rows.
+            If ``predict`` returns -1 for some images. The warning lists the first rows.
         """
         rows = np.flatnonzero(self.predict(X) == -1)
         if len(rows):
-            first = ", ".join(map(str, rows[:_NAMED])) + (", …" if len(rows) > _NAMED else "")
             warnings.warn(
-                f"images unlike the training set: {len(rows)} (rows {first}, counted from 0; "
-                f"score_samples of MeanRadiograph below {self.offset_:g}); their predictions may "
-                "be meaningless: look at these images, and leave out those that are not upright "
-                "frontal chest radiographs",
+                f"images unlike the training set: {len(rows)} (rows {some(map(str, rows))}, "
+                "counted from 0). Their scores (score_samples of MeanRadiograph) are below "
+                f"{self.offset_:g}, and their predictions may be meaningless. Look at these "
+                "images, and leave out those that are not upright frontal chest radiographs.",
                 OutOfDistributionWarning,
                 stacklevel=2,
             )
         return X
 
     def _thumbnails(self, X: Any, reset: bool) -> np.ndarray:
-        if as_paths(X) is not None:
-            self._check_n_features(1, reset)
-            rows = XRayLoader(image_size=THUMBNAIL_SIDE, resize="stretch").fit_transform(X)
-            return rows.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+        """Return the images as thumbnails of 32 by 32 pixels."""
+        # Recognising a column of paths looks at every element, so it is done only here.
+        paths = as_paths(X)
+        if paths is not None:
+            self._check_paths_expected(reset)
+            rows = read_images(list(paths), THUMBNAIL_SIDE, resize="stretch")
+            return rows.reshape(len(paths), THUMBNAIL_SIDE, THUMBNAIL_SIDE)
         images = check_images(self, X, reset=reset)
         height, width = images.image_shape
-        if min(height, width) < _LEAST_SIDE:
+        if min(height, width) < _MIN_SIDE:
             raise ValueError(
-                f"X holds images of {height}×{width} pixels; expected {_LEAST_SIDE}×{_LEAST_SIDE} "
-                "or more, or one column of paths: load files with XRayLoader"
+                f"X contains images of {height}×{width} pixels; expected {_MIN_SIDE}×{_MIN_SIDE} "
+                "pixels or more, or one column of paths. Load files with XRayLoader."
             )
-        size = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-        return np.stack(
-            [
-                np.asarray(
-                    Image.fromarray(_without_padding(pixels).astype(np.float32)).resize(
-                        size, Image.Resampling.BOX
-                    )
-                )
-                for pixels in images.pixels(np.arange(len(images)))
-            ]
-        )
+        thumbnails = []
+        for pixels in images.pixels(np.arange(len(images))):
+            thumbnails.append(make_thumbnail(pixels))
+        return np.stack(thumbnails)
 
-    def _check_n_features(self, found: int, reset: bool) -> None:
+    def _check_paths_expected(self, reset: bool) -> None:
+        """Store that X is a column of paths, or raise if the estimator was fitted on pixels."""
         if reset:
-            self.n_features_in_, self._takes_paths = found, True
-        elif self.n_features_in_ != found:
+            self.n_features_in_, self._takes_paths = 1, True
+        elif self.n_features_in_ != 1:
             raise ValueError(
                 f"X is a column of paths, but MeanRadiograph was fitted on {self.n_features_in_} "
-                "pixels per row; expected the same form: load the files with XRayLoader"
+                "pixels per row; expected images in the same form. Load the files with XRayLoader."
             )
 
     def __sklearn_tags__(self) -> Tags:

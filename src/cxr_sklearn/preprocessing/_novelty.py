@@ -1,4 +1,4 @@
-"""Images that the principal components of a set do not explain."""
+"""Novelty of an image: the share that the principal components of a set leave unexplained."""
 
 from __future__ import annotations
 
@@ -9,29 +9,49 @@ from scipy.linalg import eigh
 
 N_COMPONENTS = 15
 
-# with fewer images the components describe the images rather than the set
+# In a smaller set, the components describe the single images rather than what they have in common.
 MIN_IMAGES = 100
+
 _N_FOLDS = 5
-_SMALLEST = 1e-6  # of an unexplained share, so that its logarithm is finite
+
+# Smallest unexplained share and deviation, so that logarithms and quotients are finite.
+_SMALLEST = 1e-6
+
+# Factor from the median absolute deviation to the standard deviation of a normal distribution.
+_MAD_TO_SD = 1.4826
 
 
 class Spread(NamedTuple):
-    """Median and robust standard deviation of the logarithm of unexplained shares."""
+    """Median and robust standard deviation of the logarithms of unexplained shares.
+
+    Attributes
+    ----------
+    median : float
+    deviation : float
+    """
 
     median: float
     deviation: float
 
     def limit(self, n_deviations: float) -> float:
-        """Return the share that is this many robust standard deviations above the median."""
+        """Return the share that is `n_deviations` robust standard deviations above the median."""
         return float(np.exp(self.median + n_deviations * self.deviation))
 
     def deviations(self, shares: np.ndarray) -> np.ndarray:
-        """Return how many robust standard deviations above the median shares are."""
+        """Return the distance of shares above the median, in robust standard deviations."""
         return (np.log(np.maximum(shares, _SMALLEST)) - self.median) / self.deviation
 
 
+def robust_spread(shares: np.ndarray) -> Spread:
+    """Compute the median and the robust standard deviation of the logarithms of shares."""
+    logs = np.log(np.maximum(shares, _SMALLEST))
+    median = float(np.median(logs))
+    deviation = _MAD_TO_SD * float(np.median(np.abs(logs - median)))
+    return Spread(median, max(deviation, _SMALLEST))
+
+
 def principal_components(ranks: np.ndarray) -> np.ndarray:
-    """Return the directions that explain most of equalised images, not centred.
+    """Compute the principal components of equalised images, without centring them.
 
     Parameters
     ----------
@@ -41,21 +61,23 @@ def principal_components(ranks: np.ndarray) -> np.ndarray:
     Returns
     -------
     components : ndarray of shape (15, n_pixels), dtype float32
-        Orthonormal.
+        Orthonormal; the first component explains most.
     """
     gram = ranks.T.astype(float) @ ranks
-    n = len(gram)
-    _, vectors = eigh(gram, subset_by_index=[n - N_COMPONENTS, n - 1])
+    n_pixels = len(gram)
+    # `eigh` returns eigenvalues in increasing order, so the largest ones come last.
+    _, vectors = eigh(gram, subset_by_index=[n_pixels - N_COMPONENTS, n_pixels - 1])
     return np.ascontiguousarray(vectors.T[::-1], dtype=np.float32)
 
 
-def unexplained(ranks: np.ndarray, components: np.ndarray) -> np.ndarray:
-    """Return the share of each image that components do not explain.
+def unexplained_shares(ranks: np.ndarray, components: np.ndarray) -> np.ndarray:
+    """Compute the share of each image that components do not explain.
 
     Parameters
     ----------
     ranks : ndarray of shape (n, n_pixels), dtype float32
-        Equalised images, of length 1 (or 0, of which nothing is explained).
+        Equalised images, of length 1, or 0 for images with a single grey level. Of the latter
+        nothing is explained.
     components : ndarray of shape (n_components, n_pixels), dtype float32
         Orthonormal.
 
@@ -67,8 +89,11 @@ def unexplained(ranks: np.ndarray, components: np.ndarray) -> np.ndarray:
     return np.clip(1 - np.square(ranks @ components.T).sum(axis=1), 0, 1)
 
 
-def unexplained_out_of_fold(ranks: np.ndarray, is_typical: np.ndarray) -> np.ndarray:
-    """Return the share of each image that components of other images of the set do not explain.
+def out_of_fold_unexplained_shares(ranks: np.ndarray, is_typical: np.ndarray) -> np.ndarray:
+    """Compute the share of each image that components of other images do not explain.
+
+    Components explain the images that they were computed from better than new ones, so each image
+    is left out of the components by which it is judged.
 
     Parameters
     ----------
@@ -86,13 +111,5 @@ def unexplained_out_of_fold(ranks: np.ndarray, is_typical: np.ndarray) -> np.nda
     share = np.zeros(len(ranks), dtype=np.float32)
     for k in range(_N_FOLDS):
         components = principal_components(ranks[is_typical & (fold != k)])
-        share[fold == k] = unexplained(ranks[fold == k], components)
+        share[fold == k] = unexplained_shares(ranks[fold == k], components)
     return share
-
-
-def spread(shares: np.ndarray) -> Spread:
-    """Return median and robust standard deviation of the logarithm of shares."""
-    logs = np.log(np.maximum(shares, _SMALLEST))
-    median = float(np.median(logs))
-    deviation = 1.4826 * float(np.median(np.abs(logs - median)))
-    return Spread(median, max(deviation, _SMALLEST))

@@ -13,7 +13,7 @@ from sklearn.utils import Bunch
 
 from ..datasets._patients import age_in_years
 from ..metrics._association import cramers_v
-from ..preprocessing._mean_radiograph import TURNED, equalised, mean_radiograph
+from ..preprocessing._thumbnails import MIN_UPRIGHT_CORRELATION, equalise, mean_radiograph
 from ._audit_result import Audit
 from ._duplicates import find_duplicates
 from ._finding import ALPHA, SEVERITIES, Finding
@@ -212,8 +212,8 @@ class _Auditor:
 
     def _turned(self) -> list[str]:
         thumbnails = self.films.thumbnails
-        correlation = equalised(thumbnails) @ mean_radiograph(thumbnails)
-        turned = [str(path) for path in self.paths[correlation < TURNED]]
+        correlation = equalise(thumbnails) @ mean_radiograph(thumbnails)
+        turned = [str(path) for path in self.paths[correlation < MIN_UPRIGHT_CORRELATION]]
         if turned:
             self.add(
                 "orientation",

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..preprocessing._mean_radiograph import UNLIKE, equalised, mean_radiograph
-from ..preprocessing._novelty import MIN_IMAGES, spread, unexplained_out_of_fold
+from ..preprocessing._novelty import MIN_IMAGES, out_of_fold_unexplained_shares, robust_spread
+from ..preprocessing._thumbnails import MIN_TYPICAL_CORRELATION, equalise, mean_radiograph
 from ._measurements import Films
 
 
@@ -130,12 +130,12 @@ def _likeness(films: Films, readable: np.ndarray) -> tuple[np.ndarray, np.ndarra
     likeness, novelty = np.ones(len(films)), np.zeros(len(films))
     if not readable.any():
         return likeness, novelty
-    ranks = equalised(films.thumbnails[readable])
+    ranks = equalise(films.thumbnails[readable])
     likeness[readable] = ranks @ mean_radiograph(films.thumbnails[readable])
-    is_typical = likeness[readable] >= UNLIKE
+    is_typical = likeness[readable] >= MIN_TYPICAL_CORRELATION
     if is_typical.sum() >= MIN_IMAGES:
-        shares = unexplained_out_of_fold(ranks, is_typical)
-        novelty[readable] = spread(shares[is_typical]).deviations(shares)
+        shares = out_of_fold_unexplained_shares(ranks, is_typical)
+        novelty[readable] = robust_spread(shares[is_typical]).deviations(shares)
     return likeness, novelty
 
 

@@ -16,7 +16,7 @@ from scipy.ndimage import laplace
 
 from .._images.decode import DecodedImage, decode_image
 from .._utils.quiet import quiet
-from ..preprocessing._mean_radiograph import THUMBNAIL_SIDE
+from ..preprocessing._thumbnails import THUMBNAIL_SIDE
 from ._keypoints import MIN_SIDE, NO_KEYPOINTS, Keypoints, find_keypoints
 
 FINE_SIDE = 64
