@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import struct
-import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -22,9 +21,7 @@ from cxr_sklearn._images.decode import DecodedImage, decode_grey, decode_image
 from cxr_sklearn._images.formats import IMAGE_SUFFIXES, MAX_PIXELS, looks_like_image
 from cxr_sklearn._images.headers import Header, read_header
 from cxr_sklearn._images.reading import read_image
-from cxr_sklearn._utils import quiet as quiet_module
 from cxr_sklearn._utils.messages import one_line
-from cxr_sklearn._utils.quiet import quiet
 
 from ..dicom_files import dicom, save_dicom
 
@@ -554,54 +551,11 @@ def test_dicom_without_a_suffix_looks_like_an_image(tmp_path):
 # -- silence ----------------------------------------------------------------------------------
 
 
-def own_filters():
-    """Return the process's filters, but for the one that silences threads while they decode."""
-    return [entry for entry in warnings.filters if entry != quiet_module._FILTER]
-
-
-def test_warnings_of_decoders_are_silent_and_the_filters_come_back(tmp_path):
-    """What Pillow warns of does not reach the user, from any number of threads."""
+def test_threads_that_decode_leave_the_warning_filters_unchanged(tmp_path):
     path = save(Image.fromarray(GREY), tmp_path / "x.png")
-    before = own_filters()
-    loader = XRayLoader(image_size=4, n_jobs=4)
-    loader.fit_transform([path] * 40)
-    assert own_filters() == before
-    with quiet(), quiet():
-        warnings.warn("not heard", UserWarning, stacklevel=1)
-    assert own_filters() == before
-
-
-def test_overlapping_readers_leave_the_filters_as_they_were():
-    """The first thread to come may be the first to go."""
-    before = own_filters()
-    entered, leave = threading.Event(), threading.Event()
-
-    def first():
-        with quiet():
-            entered.set()
-            leave.wait(10)
-
-    thread = threading.Thread(target=first)
-    thread.start()
-    entered.wait(10)
-    with quiet():
-        leave.set()
-        thread.join(10)
-        warnings.warn("not heard", UserWarning, stacklevel=1)
-    assert own_filters() == before
-
-
-def test_filters_of_a_thread_are_its_own_where_python_says_so(monkeypatch):
-    """Where each thread has its own filters they are silenced one by one."""
-
-    class Flags:
-        context_aware_warnings = True
-
-    monkeypatch.setattr("cxr_sklearn._utils.quiet.sys.flags", Flags)
     before = list(warnings.filters)
-    with quiet():
-        warnings.warn("not heard", UserWarning, stacklevel=1)
-    assert warnings.filters == before
+    XRayLoader(image_size=4, n_jobs=4).fit_transform([path] * 40)
+    assert list(warnings.filters) == before
 
 
 def test_damage_to_the_tags_is_none_to_the_picture(tmp_path, monkeypatch):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from .._utils.forks import after_fork_in_child
 
 IN_PROCESS_BYTES = 2**30
 
@@ -149,11 +150,8 @@ def one_thread() -> threading.RLock:
     return _TURN
 
 
+@after_fork_in_child
 def _new_locks() -> None:
     global _TURN
     _TURN = threading.RLock()
     IN_PROCESS._lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # a thread that held a lock does not exist in the child
-    os.register_at_fork(after_in_child=_new_locks)

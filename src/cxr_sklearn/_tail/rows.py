@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from .._utils.device import to_device
+from .._utils.forks import after_fork_in_child
 from .activations import Activations, ArrayActivations
 
 # share of a CUDA device's free memory that activations may take for the length of a fit
@@ -239,13 +239,11 @@ class TrainingRows:
 _PROCESS = uuid.uuid4().hex
 
 
+@after_fork_in_child
 def _new_name() -> None:
     global _PROCESS
     _PROCESS = uuid.uuid4().hex
 
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_name)
 
 # Rows of the fits that have not ended, including those that came from other processes.
 _LIVE: WeakValueDictionary[str, TrainingRows] = WeakValueDictionary()

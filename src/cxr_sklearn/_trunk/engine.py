@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import os
 import threading
 import warnings
 from collections import OrderedDict
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .._utils.forks import after_fork_in_child
 from ..exceptions import DeviceWarning
 
 ENGINES = ("auto", "torch", "onnxruntime")
@@ -109,6 +109,7 @@ _SESSIONS = _Sessions()
 _OF_PARENTS: list[_Sessions] = []
 
 
+@after_fork_in_child
 def _new_sessions() -> None:
     """Begin anew in a forked process, which has none of a session's threads.
 
@@ -117,10 +118,6 @@ def _new_sessions() -> None:
     global _SESSIONS
     _OF_PARENTS.append(_SESSIONS)
     _SESSIONS = _Sessions()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_sessions)
 
 
 def run_onnx(module: nn.Module, key: tuple, batch: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from ..exceptions import DeviceWarning
+from .forks import after_fork_in_child
 from .processes import in_worker as in_worker
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -23,13 +23,10 @@ _FEW_VALUES = 2**17
 _GENERATORS = threading.RLock()
 
 
+@after_fork_in_child
 def _new_lock() -> None:
     global _GENERATORS
     _GENERATORS = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):  # a thread that held it does not live on in the child
-    os.register_at_fork(after_in_child=_new_lock)
 
 
 def resolve_device(device: str, *, fitted: bool = False) -> torch.device:

@@ -1,100 +1,144 @@
-"""Silence for what decoders say about a file, in whatever threads they run."""
+"""Silence warnings and log records of decoders, in all threads that decode."""
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-# pydicom quotes values of a patient's tags in its log too
+from .forks import after_fork_in_child
+
+# Loggers of the decoders. pydicom quotes values of a patient's elements in its log, too.
 _LOGGERS = ("pydicom", "pylibjpeg", "libjpeg", "openjpeg", "PIL")
+
+# Guards the state below.
 _lock = threading.Lock()
-_readers: Counter[int] = Counter()
-_loggers = ExitStack()
+# Number of `quiet` blocks that each thread is in, by identifier of the thread.
+_n_blocks: Counter[int] = Counter()
+# Restores the levels of the loggers when the last block ends.
+_logger_levels = ExitStack()
 
 
 class _SilentThreads:
-    """Stands in a filter where a pattern for modules does: it matches by thread.
+    """Pattern of a warning filter that matches in the threads that are in a `quiet` block.
 
-    scikit-learn hands filters on to its workers, and makes new ones of their patterns; this one's
-    matches nothing there.
+    A filter contains a regular expression for names of modules. This class has the same interface,
+    but tests the thread instead of the name. scikit-learn sends the filters to its workers, and
+    makes new filters from their patterns there; the pattern of this class matches no module.
     """
 
     pattern = "(?!)"
 
     def match(self, _: str) -> bool:
-        return _readers[threading.get_ident()] > 0
+        return _n_blocks[threading.get_ident()] > 0
 
     def __reduce__(self) -> tuple:
         return re.compile, (self.pattern,)
 
 
-_FILTER = ("ignore", None, Warning, _SilentThreads(), 0)
+_FILTER: Any = ("ignore", None, Warning, _SilentThreads(), 0)
 
-
-def _put_first() -> None:
-    """Have the filter before all others."""
-    filters: list[Any] = warnings.filters  # type: ignore[assignment]
-    if filters[:1] != [_FILTER]:
-        filters.insert(0, _FILTER)
-        while _FILTER in filters[1:]:
-            del filters[1 + filters[1:].index(_FILTER)]
-
-
-_put_first()  # in whatever list a thread that is not in here may put back it is then, too
-
-
-def _forget_threads() -> None:
-    global _lock
-    _lock = threading.Lock()
-    here = threading.get_ident()
-    for thread in [*_readers]:
-        if thread != here:
-            del _readers[thread]
-    if not _readers:
-        _loggers.close()
-
-
-if hasattr(os, "register_at_fork"):  # of the threads that were in here the child has none
-    os.register_at_fork(after_in_child=_forget_threads)
+# The filters when this module was imported. ``catch_warnings`` in another thread installs a copy
+# of them, and at its end this list again.
+_FIRST_FILTERS: list[Any] = warnings.filters  # type: ignore[assignment]
+# The lists of filters that contain `_FILTER` because a block inserted it.
+_changed_filters: list[list[Any]] = []
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop this thread's warnings, and the decoders' log records of any thread.
+    """Ignore warnings of this thread, and log records of the decoders in all threads.
 
-    The filters of :mod:`warnings` belong to the process, and so does what ``catch_warnings`` puts
-    back: of two threads that use it at once the later leaves the other's filters behind. So nothing
-    is put back here: a filter that matches only the threads in here stays where it is.
+    ``warnings.catch_warnings`` cannot be used in several threads: the filters belong to the
+    process, and of two threads that overlap the one that ends last restores the filters of the
+    other. Therefore nothing is replaced here. The first block inserts a filter that matches only
+    in threads that are in a block, and the last block removes it.
+
+    Where each thread has its own filters (Python 3.14 with ``-X context_aware_warnings``),
+    ``catch_warnings`` is safe, and is used.
     """
-    # Python 3.14 may be told to give each thread its own
-    is_own = getattr(sys.flags, "context_aware_warnings", False)
     thread = threading.get_ident()
     with _lock:
-        if not _readers:
-            for name in _LOGGERS:
-                logger = logging.getLogger(name)
-                _loggers.callback(logger.setLevel, logger.level)
-                logger.setLevel(logging.CRITICAL + 1)  # for its children too
-        _readers[thread] += 1
-        if not is_own:
-            _put_first()
+        if not _n_blocks:
+            _silence_loggers()
+        _n_blocks[thread] += 1
+        if not _filters_are_per_thread():
+            _insert_filter()
     try:
-        with warnings.catch_warnings() if is_own else nullcontext():
-            if is_own:
+        if _filters_are_per_thread():
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                yield
+        else:
             yield
     finally:
         with _lock:
-            _readers[thread] -= 1
-            if not _readers[thread]:
-                del _readers[thread]
-            if not _readers:
-                _loggers.close()
+            _n_blocks[thread] -= 1
+            if not _n_blocks[thread]:
+                del _n_blocks[thread]
+            if not _n_blocks:
+                _restore()
+
+
+def _filters_are_per_thread() -> bool:
+    return bool(getattr(sys.flags, "context_aware_warnings", False))
+
+
+def _insert_filter() -> None:
+    """Insert the filter before all others, each time that a block begins.
+
+    Other threads may have added filters since, or installed another list. The list from the import
+    is changed in addition to the installed one: a thread that entered ``catch_warnings`` before
+    this block may install it again while this block runs.
+
+    The list is changed without ``warnings.filterwarnings``, which would also make Python forget
+    which warnings it has shown already.
+    """
+    for filters in (warnings.filters, _FIRST_FILTERS):
+        if filters[:1] == [_FILTER]:
+            continue
+        _remove_filter(filters)
+        filters.insert(0, _FILTER)  # type: ignore[attr-defined]
+        if not any(filters is changed for changed in _changed_filters):
+            _changed_filters.append(filters)  # type: ignore[arg-type]
+
+
+def _remove_filter(filters: Any) -> None:
+    while _FILTER in filters:
+        filters.remove(_FILTER)
+
+
+def _silence_loggers() -> None:
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        _logger_levels.callback(logger.setLevel, logger.level)
+        # The level applies to the children of a logger as well.
+        logger.setLevel(logging.CRITICAL + 1)
+
+
+def _restore() -> None:
+    """Restore filters and loggers after the last block."""
+    # The installed list may be a copy that another thread made while the filter was in it.
+    for filters in (*_changed_filters, warnings.filters):
+        _remove_filter(filters)
+    _changed_filters.clear()
+    _logger_levels.close()
+
+
+@after_fork_in_child
+def _forget_other_threads() -> None:
+    """End the blocks of threads that do not exist in a forked process."""
+    global _lock
+    _lock = threading.Lock()
+    this_thread = threading.get_ident()
+    for thread in list(_n_blocks):
+        if thread != this_thread:
+            del _n_blocks[thread]
+    if not _n_blocks:
+        _restore()
