@@ -13,7 +13,7 @@ import torchvision
 from PIL import Image
 
 from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvO, ResNetStacking, clear_cache
-from cxr_sklearn._images import inputs
+from cxr_sklearn._images import images as images_module
 from cxr_sklearn._models.splits import stacking_folds, validation_mask
 from cxr_sklearn._workflow import demo
 
@@ -52,7 +52,7 @@ def test_net_is_there_after_fit():
     """Before fit there is no net_, as hasattr tells."""
     model = ResNetClassifier(**SMALL)
     assert not hasattr(model, "net_")
-    with pytest.raises(AttributeError, match="net_ is there after fit"):
+    with pytest.raises(AttributeError, match="net_ is available after fit"):
         _ = model.net_
 
 
@@ -103,12 +103,12 @@ def test_films_beyond_the_bound_are_decoded_again(tmp_path, phantoms, monkeypatc
         read.extend(paths)
         return read_images(paths, *args, **kwargs)
 
-    read_images = inputs.read_images
-    monkeypatch.setattr(inputs, "read_images", count)
+    read_images = images_module.read_images
+    monkeypatch.setattr(images_module, "read_images", count)
     options = {**SMALL, "trainable": "all", "max_epochs": 1}
     kept = ResNetClassifier(**options).fit(paths, y).predict_proba(paths)
     once = len(read)
-    monkeypatch.setattr(inputs, "_DECODED_BYTES", 0)
+    monkeypatch.setattr(images_module, "_DECODED_BYTES", 0)
     again = ResNetClassifier(**options).fit(paths, y).predict_proba(paths)
     np.testing.assert_array_equal(again, kept)
     assert len(read) - once >= once

@@ -43,7 +43,7 @@ from cxr_sklearn._cache import (
 from cxr_sklearn._cache import (
     disk as disk_module,
 )
-from cxr_sklearn._images import inputs, reading
+from cxr_sklearn._images import file_digests, reading
 from cxr_sklearn._tail import activations
 from cxr_sklearn.exceptions import CacheWarning, TrunkPassWarning
 
@@ -98,7 +98,10 @@ def test_passes_saved_are_those_of_networks_that_share_nothing(phantoms, capsys)
     assert model.cache_info_ == (0, len(X), uses - len(X))
     again = ResNetOvO(**SPIED, max_epochs=4, n_iter_no_change=4).fit(X, y)
     assert again.cache_info_ == (len(X), 0, uses)
-    printed = f"cache: 0 hits, 60 misses; the tails used images {uses} times: {uses - 60} passes"
+    printed = (
+        f"cache: 0 hits, 60 misses (60 images); the tails used images {uses} times: "
+        f"{uses - 60} passes saved"
+    )
     assert printed in capsys.readouterr().out
 
 
@@ -215,7 +218,7 @@ def test_files_are_decoded_while_the_trunk_runs(trainable, grouped_files, monkey
     options = {"weights": None, "image_size": 16, "trainable": trainable, "batch_size": 20}
     expected = ResNetFeatures(**options, backbone=ToyResNet).fit_transform(paths)
     clear_cache()
-    inputs._FILE_DIGESTS.clear()
+    file_digests._FILE_DIGESTS.clear()
     Waiting.second_is_read = threading.Event()
     original = reading.read_image
 
@@ -696,11 +699,11 @@ def test_a_file_of_another_version_is_named(tmp_path):
 def disk(monkeypatch):
     """Return a function that sets the room on the disk; memory is empty again afterwards."""
 
-    def room(free):
+    def set_free(free):
         usage = SimpleNamespace(total=2**40, used=0, free=free)
         monkeypatch.setattr(room.shutil, "disk_usage", lambda _: usage)
 
-    yield room
+    yield set_free
     disk_module._DEGRADED.clear()
     clear_cache()
 

@@ -656,7 +656,8 @@ def test_a_folder_that_cannot_be_is_named(files, tmp_path):
 
 _FULL = """\
 import resource, sys
-from cxr_sklearn import XRayLoader, reading, _row_file
+from cxr_sklearn import XRayLoader
+from cxr_sklearn._images import row_file
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:

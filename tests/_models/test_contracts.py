@@ -240,10 +240,10 @@ def test_the_stacked_chain_learns_from_out_of_fold_outputs(phantoms, monkeypatch
         self.seen = trained[-1]
         return fit(self, X, y)
 
-    def spy_logits(self, X):
+    def spy_logits(self, X, context=None):
         if X.dtype.kind == "i" and hasattr(self, "seen"):
             asked.append((set(X[:, 0].tolist()), self.seen))
-        return logits(self, X)
+        return logits(self, X, context)
 
     monkeypatch.setattr(Tail, "fit", spy_fit)
     monkeypatch.setattr(Tail, "logits", spy_logits)
@@ -438,10 +438,10 @@ def test_no_patient_is_divided_by_the_stacking_folds(grouped, monkeypatch):
         self.seen = set(X[:, 0].tolist())
         return fit(self, X, y)
 
-    def spy_logits(self, X):
+    def spy_logits(self, X, context=None):
         if X.dtype.kind == "i" and hasattr(self, "seen"):
             pairs.append((sorted(self.seen), X[:, 0]))
-        return logits(self, X)
+        return logits(self, X, context)
 
     monkeypatch.setattr(Tail, "fit", spy_fit)
     monkeypatch.setattr(Tail, "logits", spy_logits)

@@ -92,7 +92,7 @@ def test_rows_are_independent_and_chunks_do_not_matter(monkeypatch):
     """A row's result depends on that row alone."""
     r = random_pairs(300, 3, seed=5, sharpness=4)
     whole = couple_probabilities(r)
-    monkeypatch.setattr("cxr_sklearn._coupling._CHUNK_VALUES", 64)
+    monkeypatch.setattr("cxr_sklearn._models.coupling._CHUNK_VALUES", 64)
     np.testing.assert_array_equal(couple_probabilities(r), whole)
     np.testing.assert_array_equal(couple_probabilities(r[17:18])[0], whole[17])
 

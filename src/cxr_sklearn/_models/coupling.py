@@ -47,7 +47,7 @@ def couple_probabilities(pairwise: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> from cxr_sklearn._coupling import couple_probabilities
+    >>> from cxr_sklearn._models.coupling import couple_probabilities
     >>> p = np.array([0.5, 0.3, 0.2])
     >>> r = p[:, None] / (p[:, None] + p)
     >>> couple_probabilities(r[None]).round(6)

@@ -82,11 +82,11 @@ class Runner:
         self.image_size = image_size
         self.channels = network.in_channels
         self.fingerprint = network.fingerprint
+        # Named networks are shared by all models of the process, on the CPU.
+        own = trunk if device.type == "cpu" else copy.deepcopy(trunk)
+        # This changes the memory layout of the weights, which the check of a user's network needs.
+        self.module = place(own, device).eval()
         self.row_shape = self._shape_at_cut(network, trunk, backbone)
-        if device.type != "cpu":
-            # Named networks are shared by all models of the process, on the CPU.
-            trunk = copy.deepcopy(trunk)
-        self.module = place(trunk, device).eval()
 
     def _shape_at_cut(
         self, network: Network, trunk: torch.nn.Module, backbone: Backbone

@@ -104,7 +104,7 @@ def _insert_filter() -> None:
         if filters[:1] == [_FILTER]:
             continue
         _remove_filter(filters)
-        filters.insert(0, _FILTER)  # type: ignore[attr-defined]
+        filters.insert(0, _FILTER)  # type: ignore[union-attr]
         if not any(filters is changed for changed in _changed_filters):
             _changed_filters.append(filters)  # type: ignore[arg-type]
 
