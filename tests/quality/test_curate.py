@@ -402,7 +402,8 @@ def test_a_second_run_changes_nothing(sorted_films, tmp_path):
 
 _RUN = """
 import sys
-from cxr_sklearn.datasets import CurationRules, curate, load_xray_folder
+from cxr_sklearn.datasets import load_xray_folder
+from cxr_sklearn.quality import CurationRules, curate
 print("ready", flush=True)
 curate(load_xray_folder(sys.argv[1]), sys.argv[2], rules=CurationRules(min_side=64))
 """
