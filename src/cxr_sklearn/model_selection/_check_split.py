@@ -96,7 +96,7 @@ def check_split(train: Bunch, test: Bunch, *, n_jobs: int | None = None) -> Spli
     Parameters
     ----------
     train, test : sklearn.utils.Bunch
-        As a loader returns them, or :func:`select_rows` of one.
+        As a loader returns them, or :func:`~cxr_sklearn.datasets.select_rows` of one.
     n_jobs : int, default=None
         Threads that read and compare the files.
 

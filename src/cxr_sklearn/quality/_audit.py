@@ -25,7 +25,7 @@ def audit(
     Parameters
     ----------
     bunch : sklearn.utils.Bunch
-        As a loader returns it, for instance :func:`load_xray_folder`.
+        As a loader returns it, for instance :func:`~cxr_sklearn.datasets.load_xray_folder`.
     n_jobs : int, default=None
         Threads that decode, and processes that fit the baselines.
     progress : callable, default=None

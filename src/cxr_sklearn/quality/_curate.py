@@ -123,10 +123,11 @@ def curate(
     bunch : sklearn.utils.Bunch
         As a loader returns it. Its files are read, never changed.
     out : str or path, default=None
-        Folder for the result: ``kept/<class>/`` with ``kept/metadata.csv``, which
-        :func:`load_xray_folder` reads, the same in ``review/``, ``manifest.csv``, and
-        ``rejected.png`` and ``review.png`` with what was sorted out. Made if missing. If a run was
-        stopped, the same call completes it; a folder of other content is refused.
+        Folder for the result, created if it is missing. It gets ``kept/<class>/`` with
+        ``kept/metadata.csv``, which :func:`~cxr_sklearn.datasets.load_xray_folder` reads, the same
+        in ``review/``, ``manifest.csv``, and contact sheets of the other images,
+        ``rejected.png`` and ``review.png``. If a run was stopped, the same call completes it; a
+        folder with other contents raises an error.
     rules : CurationRules, default=None
         Limits; by default those of :class:`CurationRules`.
     mode : {"copy", "link"}, default="copy"
@@ -161,10 +162,10 @@ def curate(
 
     Notes
     -----
-    Of exact, near and reframed duplicates (see :func:`check_split`) in one class the one with most
-    pixels is kept, then the larger file, then the first by path. Duplicates in several classes are
-    all rejected, since one of their labels is wrong. Patients are of no concern here: see
-    :func:`check_split`.
+    Of several exact, near or reframed duplicates in one class, the image with most pixels is kept,
+    then the one with the larger file, then the first by path. Duplicates in several classes are all
+    rejected, since one of their labels is wrong. :func:`~cxr_sklearn.model_selection.check_split`
+    explains these kinds of duplicates, and compares patients, which curation does not.
 
     Files are copied as they are, DICOM headers with all that they say of the patient included.
     A class whose name no file system takes stands in a folder of another name, and in the column

@@ -60,7 +60,7 @@ class SourceAssociation(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     See Also
     --------
     audit : Further properties of a data set that a network can use instead of disease.
-    LeaveOneSourceOut : Test on one source at a time.
+    cxr_sklearn.model_selection.LeaveOneSourceOut : Test on one source at a time.
 
     Examples
     --------
