@@ -1,10 +1,11 @@
 """
-Curate, and check the split
-===========================
+Remove unsuitable images and check a split for leakage
+======================================================
 
-A folder as it comes: some films are inverted, one has coloured letters in it, some are too
-small, some stand twice. Curation sorts them by stated rules, says what that costs each class,
-and leaves the folder as it was.
+A folder of X-rays often contains images that should not be used for training. In this folder some
+images are inverted, one contains coloured letters, some are too small, and some occur twice.
+:func:`~cxr_sklearn.quality.curate` sorts the images by explicit rules, reports how many images of
+each class it rejects, and leaves the original folder unchanged.
 """
 
 import warnings
@@ -23,37 +24,49 @@ from cxr_sklearn.preprocessing import MeanRadiograph
 from cxr_sklearn.quality import Curation, CurationRules, curate
 
 folder = TemporaryDirectory()
-root = Path(folder.name) / "films"
+root = Path(folder.name) / "images"
 bunch = make_chest_phantom_files(root, 120, image_size=96, confound="duplicates", random_state=0)
 
 
-def spoil(row, change):
-    """Save what a function makes of a film over it."""
+def overwrite(row, change):
+    """Replace the file of an image by a changed version."""
     path = bunch.data[row, 0]
     with Image.open(path) as image:
         changed = change(image.convert("L"))
     changed.save(path)
 
 
-def lettered(image):
-    """Return the film as it stands in an article, with a letter in red."""
+def add_letter(image):
+    """Return the image with a red letter, as in the figure of an article."""
     image = image.convert("RGB")
     ImageDraw.Draw(image).text((4, 4), "A", fill=(255, 0, 0), font_size=20)
     return image
 
 
-spoil(3, ImageOps.invert)
-spoil(60, ImageOps.invert)
-spoil(9, lettered)
-spoil(80, lambda image: image.filter(ImageFilter.GaussianBlur(4)))
+def blur(image):
+    """Return a blurred image."""
+    return image.filter(ImageFilter.GaussianBlur(4))
+
+
+def shrink(image):
+    """Return an image of 60 by 60 pixels."""
+    return image.resize((60, 60))
+
+
+overwrite(3, ImageOps.invert)
+overwrite(60, ImageOps.invert)
+overwrite(9, add_letter)
+overwrite(80, blur)
 for row in np.flatnonzero(bunch.target == "COVID-19")[10:24]:
-    spoil(row, lambda image: image.resize((60, 60)))
+    overwrite(row, shrink)
 
 # %%
-# Decide
-# ------
-# Phantoms are smaller than films, so one limit is set; the others are as they come. That small
-# films are rejected costs COVID-19 more than the others, and a warning says so.
+# Apply the rules
+# ---------------
+# The phantoms are smaller than real radiographs, so this page sets ``min_side`` and keeps the
+# other defaults. Without a folder to write to, ``curate`` only reports what it would do. Most of
+# the small images show COVID-19, so the rule removes more images of this class than of the others.
+# A warning reports it.
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", CurationWarning)
@@ -63,50 +76,74 @@ print()
 print(result)
 
 # %%
-# A rule that does this to one class is better switched off.
+# It is better to switch off a rule that affects one class more than the others. With a folder as
+# second argument, ``curate`` copies the images that it keeps.
 
 result = curate(bunch, Path(folder.name) / "curated", rules=CurationRules(min_side=None))
 print(result.costs("label"))
 
 # %%
-# Load what was kept, and split it
-# --------------------------------
-# The kept films are a folder that loads like any other. No patient and no film stands on both
-# sides of a split by patient; cut by image, it does.
+# Load the kept images and check a split
+# --------------------------------------
+# You can load the folder of kept images like any other folder. The first report is about a split
+# by patient of the kept images: no patient and no image is on both sides.
 
 kept = load_xray_folder(result.out / "kept")
 cv = StratifiedGroupKFold(4, shuffle=True, random_state=0)
 train, test = next(cv.split(kept.data, kept.target, kept.groups))
 report: SplitReport = check_split(select_rows(kept, train), select_rows(kept, test))
 print(report)
-print()
-print(check_split(select_rows(bunch, range(0, 126, 2)), select_rows(bunch, range(1, 126, 2))))
 
 # %%
-# Guard
-# -----
-# The guard is fitted on the kept images, and finds images unlike them. As a step of a pipeline it
-# warns of such images when the pipeline predicts.
+# The second report is about the original images, of which every second one goes to the test set.
+# Patients and copies of the same image are on both sides.
+
+every_second = range(0, len(bunch.data), 2)
+the_others = range(1, len(bunch.data), 2)
+print(check_split(select_rows(bunch, every_second), select_rows(bunch, the_others)))
+
+# %%
+# Detect unusual images at prediction time
+# ----------------------------------------
+# :class:`~cxr_sklearn.preprocessing.MeanRadiograph` is fitted on the kept images. It then detects
+# images that do not look like them. As a step of a pipeline it warns about such images when the
+# pipeline predicts.
 
 guard = MeanRadiograph().fit(kept.data)
 likeness = guard.score_samples(bunch.data)
-print(f"least like the others: {np.sort(likeness)[:3].round(2)}")
+print(f"lowest three scores: {np.sort(likeness)[:3].round(2)}")
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", OutOfDistributionWarning)
     guard.transform(bunch.data)
 print(caught[0].message)
 
 # %%
-# Look
-# ----
-# The contact sheet shows what was rejected and why. Rules are judged by eye.
+# Look at the images
+# ------------------
+# Check by eye whether the rules were right. The first two of these images are rejected. The third is
+# in the tier ``"review"``: you decide.
+
+# Large text stays legible in the thumbnail of the gallery.
+plt.rcParams["font.size"] = 13
+examples = {"inverted": 3, "coloured letter": 9, "blurred": 80}
+figure, axes = plt.subplots(1, 3, figsize=(6, 2.6), layout="constrained")
+for axis, (title, row) in zip(axes, examples.items(), strict=True):
+    with Image.open(bunch.data[row, 0]) as image:
+        axis.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255)
+    axis.set_title(title)
+    axis.set_axis_off()
+plt.show()
+
+# %%
+# The contact sheet contains all rejected images, sorted by reason.
 
 sheet = result.contact_sheet(Path(folder.name) / "rejected.png")
 with Image.open(sheet) as image:
     pixels = np.asarray(image)
-figure, axes = plt.subplots(figsize=(9, 9 * pixels.shape[0] / pixels.shape[1]))
-axes.imshow(pixels, cmap="gray")
-axes.set_axis_off()
+height, width = pixels.shape[:2]
+figure, axis = plt.subplots(figsize=(9, 9 * height / width))
+axis.imshow(pixels, cmap="gray")
+axis.set_axis_off()
 plt.show()
 
 # %%

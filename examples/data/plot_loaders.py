@@ -1,9 +1,10 @@
 """
-Load what you have
-==================
+Load images from a table, a COVIDx list or DICOM files
+======================================================
 
-Images come with a table of labels, as a published list, or as DICOM files from an archive.
-Every loader returns the same: paths, classes, patients, sources and a data frame.
+Public sets of chest X-rays come with a table of labels, as a published list, or as DICOM files. The
+package has a loader for each of them. All loaders return the same attributes: paths, classes,
+patients, sources, and a data frame with the other columns.
 """
 
 from pathlib import Path
@@ -28,50 +29,61 @@ from cxr_sklearn.datasets import (
 
 folder = TemporaryDirectory()
 root = Path(folder.name)
+image_folder = root / "images"
+image_folder.mkdir()
 X, y = make_chest_phantoms(12, image_size=64, random_state=0)
-films = X.reshape(-1, 64, 64)
+phantoms = X.reshape(-1, 64, 64)
 
 # %%
-# A table of labels over one folder
-# ---------------------------------
-# The NIH's ``Data_Entry`` file is such a table. Its columns are known by name, and its findings
-# become classes by a map.
+# A table of labels
+# -----------------
+# The ``Data_Entry`` file of the NIH is such a table. With ``preset="nih"`` the loader knows its
+# columns. ``label_map`` maps findings to classes, and images with other findings are left out.
 
-names = [f"{1299 + k // 2:08d}_{k % 2:03d}.png" for k in range(6)]
-(root / "images").mkdir()
-for name, film in zip(names, films, strict=False):
-    Image.fromarray(film).save(root / "images" / name)
+names = [
+    "00001299_000.png",
+    "00001299_001.png",
+    "00001300_000.png",
+    "00001300_001.png",
+    "00001301_000.png",
+    "00001301_001.png",
+]
+for k, name in enumerate(names):
+    Image.fromarray(phantoms[k]).save(image_folder / name)
+findings = ["No Finding", "No Finding", "Pneumonia", "Pneumonia|Mass", "Mass", "No Finding"]
 table = pd.DataFrame(
     {
         "Image Index": names,
-        "Finding Labels": ["No Finding", "No Finding", "Pneumonia", "Pneumonia|Mass", "Mass"]
-        + ["No Finding"],
+        "Finding Labels": findings,
         "Follow-up #": [0, 1, 0, 1, 0, 1],
         "Patient ID": [1299, 1299, 1300, 1300, 1301, 1301],
         "Patient Age": [57, 58, 81, 81, 44, 44],
-        "Patient Gender": list("FFMMFF"),
+        "Patient Gender": ["F", "F", "M", "M", "F", "F"],
         "View Position": ["PA", "PA", "AP", "AP", "PA", "PA"],
     }
 )
 nih = load_xray_table(
     table,
-    root=root / "images",
+    root=image_folder,
     preset="nih",
     label_map={"No Finding": "Normal", "Pneumonia": "Pneumonia"},
 )
 print(nih.DESCR)
-print(patient_from_nih(names[0]))
+print("patient of the first file name:", patient_from_nih(names[0]))
 
 # %%
-# The loader's result can be restricted, everything aligned.
+# :func:`~cxr_sklearn.datasets.select_rows` restricts all attributes to the same images, here to
+# those of the PA view.
 
-print(select_rows(nih, nih.frame["view"] == "PA").target)
+frontal = select_rows(nih, nih.frame["view"] == "PA")
+print(frontal.target)
 
 # %%
-# COVIDx
-# ------
-# The label files of COVIDx have rows of three, four and five fields. What they name and is not
-# there is an error, or listed.
+# A COVIDx list
+# -------------
+# The label files of COVIDx contain rows of three, four and five fields, and the loader reads all of
+# them. An image that is listed but missing raises an error by default. With
+# ``on_missing="list"`` the attribute ``missing`` lists it instead.
 
 labels = root / "train.txt"
 labels.write_text(
@@ -80,28 +92,33 @@ labels.write_text(
     "8 normal-8.png normal\n"
 )
 print(read_covidx_labels(labels))
-for k, name in enumerate(["ricord-0001-101.png", "COVID(1).png"]):
-    Image.fromarray(films[6 + k]).save(root / "images" / name)
-covidx = load_covidx(labels, root / "images", on_missing="list")
-print(covidx.missing, patient_from_covidx("MIDRC-RICORD-1C-SITE2-000216-21074-0.png"))
+Image.fromarray(phantoms[6]).save(image_folder / "ricord-0001-101.png")
+Image.fromarray(phantoms[7]).save(image_folder / "COVID(1).png")
+covidx = load_covidx(labels, image_folder, on_missing="list")
+print("missing:", covidx.missing)
+print("patient:", patient_from_covidx("MIDRC-RICORD-1C-SITE2-000216-21074-0.png"))
 
 # %%
-# DICOM
-# -----
-# A folder from an archive: headers give patients, under pseudonyms, with view, age, sex and
-# machine. Films of another view are set aside, with the reason.
+# DICOM files
+# -----------
+# In an archive of DICOM files, the headers state the patient, the view, the age and the sex. The
+# loader replaces patient numbers by pseudonyms. It leaves out images of other views and lists the
+# reasons.
 
 
-def save_dicom(path, film, **tags):
-    """Write a film as the archive of a hospital would."""
+def save_dicom(path, pixels, **tags):
+    """Write an image with the tags that a hospital's archive would write."""
     data = pydicom.Dataset()
     data.SOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
     data.SOPInstanceUID = pydicom.uid.generate_uid()
-    data.Modality, data.PhotometricInterpretation, data.SamplesPerPixel = "DX", "MONOCHROME2", 1
-    data.Rows, data.Columns = film.shape
+    data.Modality = "DX"
+    data.PhotometricInterpretation = "MONOCHROME2"
+    data.SamplesPerPixel = 1
+    data.Rows, data.Columns = pixels.shape
     data.BitsAllocated = data.BitsStored = 8
-    data.HighBit, data.PixelRepresentation = 7, 0
-    data.PixelData = film.tobytes()
+    data.HighBit = 7
+    data.PixelRepresentation = 0
+    data.PixelData = pixels.tobytes()
     for name, value in tags.items():
         setattr(data, name, value)
     data.file_meta = pydicom.dataset.FileMetaDataset()
@@ -111,31 +128,35 @@ def save_dicom(path, film, **tags):
 
 
 rng = np.random.default_rng(0)
-for k, (film, label) in enumerate(zip(films, y, strict=True)):
+views = ["PA"] * len(phantoms)
+views[5] = "LL"  # a lateral view, which the loader leaves out
+for k, (pixels, label) in enumerate(zip(phantoms, y, strict=True)):
     save_dicom(
         root / "archive" / label / f"IM{k:04d}",
-        film,
+        pixels,
         PatientID=f"MRN-{k // 2}",
         StudyInstanceUID=f"1.2.3.{k}",
-        ViewPosition="LL" if k == 5 else "PA",
+        ViewPosition=views[k],
         PatientAge=f"{rng.integers(20, 90):03d}Y",
-        PatientSex="F" if k % 3 else "M",
+        PatientSex=("M", "F", "F")[k % 3],
         Manufacturer="Acme",
     )
 dicom = load_dicom_folder(root / "archive", salt="a secret of this study")
 print(dicom.frame[["label", "patient", "view", "age", "sex"]].head())
-print(dicom.ignored_reasons)
+print("left out:", dicom.ignored_reasons)
 
 # %%
-# The columns of the frame are there to look at before training.
+# Look at the columns of the frame before you train. If the classes differ in age, a model may learn
+# the age instead of the disease.
 
-figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-for k, name in enumerate(dicom.target_names):
+# Large text stays legible in the thumbnail of the gallery.
+plt.rcParams["font.size"] = 13
+figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")
+for name in dicom.target_names:
     ages = dicom.frame.loc[dicom.target == name, "age"]
-    axes.plot(ages, np.full(len(ages), k), "o", alpha=0.7)
-axes.set_yticks(range(len(dicom.target_names)), dicom.target_names)
-axes.set(xlabel="age, years", title="Ages by class, as the headers give them")
-axes.margins(y=0.3)
+    axis.plot(ages, [name] * len(ages), "o", ms=10, alpha=0.7)
+axis.set(xlabel="age in years")
+axis.margins(y=0.3)
 plt.show()
 
 # %%

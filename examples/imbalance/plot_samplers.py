@@ -1,11 +1,12 @@
 """
-A scarce class: samplers inside and outside, and weights
-========================================================
+Train on a rare class with weights and samplers
+===============================================
 
-Where one class has a tenth of another's images, a model can do well on average and miss it. Classes
-can be weighted in the loss, or images sampled: before the model, by a pipeline of imbalanced-learn,
-or inside it, in each binary problem, by the model's own ``sampler``. For
-:class:`~cxr_sklearn.ResNetOvO` the two places differ.
+If one class has far fewer images than the others, a model may hardly ever predict it, and still
+have a good average score. You can weight the classes in the loss, or sample the images. A sampler of
+imbalanced-learn can be a step before the model, or the parameter ``sampler`` of the model, which
+then samples each binary problem separately. This page compares both for
+:class:`~cxr_sklearn.ResNetOvO`.
 """
 
 import warnings
@@ -27,98 +28,121 @@ from cxr_sklearn.metrics import classification_table
 shares = {"COVID-19": 1, "Normal": 7, "Pneumonia": 7}
 X, y = make_chest_phantoms(900, weights=shares, image_size=32, random_state=0)
 X_test, y_test = make_chest_phantoms(1500, weights=shares, image_size=32, random_state=1)
-print({name: int(np.sum(y == name)) for name in shares})
+for name in shares:
+    print(f"{name}: {np.sum(y == name)} training images")
 
 # %%
-# The trunk is a single random convolution, pooled to 256 values. Only the heads are trained, so
-# that each model takes a second or two.
+# The backbone of this page has one random convolution, and only the heads are trained. Each model
+# therefore trains in one or two seconds.
 
 
 def random_features():
-    """Return a network whose head can be trained alone."""
-    layers = {
-        "conv": nn.Conv2d(1, 16, 3, stride=2, padding=1),
-        "relu": nn.ReLU(),
-        "pool": nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten()),
-        "fc": nn.Linear(256, 3),
-    }
-    net = nn.Sequential(OrderedDict(layers))
+    """Return a network that pools a random convolution to 256 values."""
+    layers = OrderedDict(
+        conv=nn.Conv2d(1, 16, 3, stride=2, padding=1),
+        relu=nn.ReLU(),
+        pool=nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten()),
+        fc=nn.Linear(256, 3),
+    )
+    net = nn.Sequential(layers)
     net.stages = ("fc",)
     return net
 
 
-def ovo(**settings):
-    """Return a model on the random features."""
+def make_model(**settings):
+    """Return a one-versus-one model with the random backbone."""
     common = {"backbone": random_features, "weights": None, "image_size": 32, "random_state": 0}
     return ResNetOvO(**common, max_epochs=15, **settings)
 
 
 # %%
-# Without weights
-# ---------------
-# With neither weights nor sampler, and too little training, the scarce class is not predicted at
-# all. The model says so.
+# Without weights or samplers
+# ---------------------------
+# Without weights or samplers, and with a learning rate that is too low, the model never predicts
+# the rare class. It warns about that.
+
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", NeverPredictedWarning)
-    given_up = ovo(class_weight=None, lr=1e-6).fit(X, y)
-print(*[f"{w.category.__name__}: {w.message}" for w in caught], sep="\n")
-print(classification_table(y_test, given_up.predict(X_test)))
+    never_covid = make_model(class_weight=None, lr=1e-6).fit(X, y)
+print(caught[0].message)
+print(classification_table(y_test, never_covid.predict(X_test)))
 
 # %%
-# Six ways
-# --------
-# An under-sampler before the model cuts both frequent classes down to the scarce one. Inside, it
-# cuts each pair down to the scarcer of its two classes: the network that tells Normal from
-# Pneumonia keeps all of its images. An over-sampler repeats the scarce images, which comes close to
-# weighting them. Its places differ in what the heads' first layer is standardised by: inside, by
-# the images as they are; before, by the sampled ones.
-over, under = RandomOverSampler(random_state=0), RandomUnderSampler(random_state=0)
+# Compare six models
+# ------------------
+# An under-sampler before the model reduces both frequent classes to the size of the rare class.
+# Inside the model it reduces each pair to the smaller of its two classes, so the network for Normal
+# and Pneumonia keeps all its images.
+#
+# An over-sampler repeats images of the rare class, which has nearly the same effect as weights. The
+# first layer of a head standardises its inputs. With a sampler inside the model, it uses the mean and
+# standard deviation of the original images; with a sampler before the model, those of the sampled
+# images.
+
+over_sampler = RandomOverSampler(random_state=0)
+under_sampler = RandomUnderSampler(random_state=0)
 models = {
-    "nothing": ovo(class_weight=None),
-    "balanced weights (default)": ovo(),
-    "over-sampler inside": ovo(class_weight=None, sampler=RandomOverSampler()),
-    "over-sampler before": make_pipeline(over, ovo(class_weight=None)),
-    "under-sampler inside": ovo(class_weight=None, sampler=RandomUnderSampler()),
-    "under-sampler before": make_pipeline(under, ovo(class_weight=None)),
+    "neither": make_model(class_weight=None),
+    "weights (default)": make_model(),
+    "over-sampler inside": make_model(class_weight=None, sampler=RandomOverSampler()),
+    "over-sampler before": make_pipeline(over_sampler, make_model(class_weight=None)),
+    "under-sampler inside": make_model(class_weight=None, sampler=RandomUnderSampler()),
+    "under-sampler before": make_pipeline(under_sampler, make_model(class_weight=None)),
 }
-classes = sorted(shares)
-recall, covid_share, normal_or_pneumonia = {}, {}, {}
-frequent = y_test != "COVID-19"
+classes = np.array(sorted(shares))
+is_covid = y_test == "COVID-19"
+recall, mean_covid, accuracy_of_others = {}, {}, {}
 for name, model in models.items():
     probabilities = model.fit(X, y).predict_proba(X_test)
-    predicted = np.array(classes)[probabilities.argmax(axis=1)]
+    predicted = classes[probabilities.argmax(axis=1)]
     recall[name] = recall_score(y_test, predicted, labels=classes, average=None)
-    covid_share[name] = probabilities[:, 0].mean()
-    between_two = np.array(classes[1:])[probabilities[frequent, 1:].argmax(axis=1)]
-    normal_or_pneumonia[name] = np.mean(between_two == y_test[frequent])
+    mean_covid[name] = probabilities[:, 0].mean()
+
+    # Predict one of the two frequent classes for the images that show one of them.
+    of_frequent = classes[1:][probabilities[~is_covid, 1:].argmax(axis=1)]
+    accuracy_of_others[name] = np.mean(of_frequent == y_test[~is_covid])
     print(
-        f"{name:27} recall {recall[name].round(2)}, mean P(COVID-19) {covid_share[name]:.3f}, "
-        f"Normal or Pneumonia {normal_or_pneumonia[name]:.3f}"
+        f"{name:20} recall {recall[name].round(2)}, mean P(COVID-19) {mean_covid[name]:.3f}, "
+        f"accuracy of Normal or Pneumonia {accuracy_of_others[name]:.3f}"
     )
 
 # %%
-# What it costs
-# -------------
-# On the left, recall of COVID-19 rises with each of the five measures, and that of the others
-# falls: the models call more images COVID-19. That shows in the middle, where the mean probability
-# of COVID-19 is far above its share of the images (dashed). Such probabilities are those for
-# classes equally frequent; :ref:`sphx_glr_auto_examples_trust_plot_calibration.py` brings them
-# back.
+# Recall
+# ------
+# Weights and samplers raise the recall of COVID-19 and lower the recall of the other classes,
+# because the models predict COVID-19 more often.
+
+# Large text stays legible in the thumbnail of the gallery.
+plt.rcParams["font.size"] = 13
+names = list(models)
+figure, axis = plt.subplots(figsize=(5, 3.5), layout="constrained")
+covid_recall = [recall[name][0] for name in names]
+mean_of_others = [recall[name][1:].mean() for name in names]
+axis.plot(covid_recall, names, "o", ms=10, label="COVID-19")
+axis.plot(mean_of_others, names, "s", ms=8, label="mean of the others")
+axis.set(xlabel="recall", xlim=(0, 1))
+axis.invert_yaxis()
+axis.grid(alpha=0.4)
+axis.legend(fontsize=11, loc="upper left", bbox_to_anchor=(0.02, 0.9))
+plt.show()
+
+# %%
+# Probabilities, and the frequent classes
+# ---------------------------------------
+# The left panel shows the mean probability of COVID-19. With weights or samplers it is far above the
+# share of COVID-19 images (dashed line), since these models assume equally frequent classes.
+# :ref:`sphx_glr_auto_examples_trust_plot_calibration.py` corrects it.
 #
-# On the right, only images that are Normal or Pneumonia are asked which of the two they are. The
-# under-sampler before the model has thrown most of those images away, and tells them apart worst.
-figure, axes = plt.subplots(1, 3, figsize=(11, 4), sharey=True, layout="constrained")
-names = list(models)[::-1]
-for i, label in enumerate(classes):
-    places = np.arange(len(names)) + 0.25 * (1 - i)
-    axes[0].barh(places, [recall[n][i] for n in names], 0.24, label=label)
-axes[0].set_yticks(range(len(names)), names)
-axes[0].set(xlabel="recall (sensitivity)", xlim=(0, 1))
-axes[1].barh(names, [covid_share[n] for n in names], color="0.5")
-axes[1].axvline(np.mean(y_test == "COVID-19"), color="k", ls="--")
-axes[1].set(xlabel="mean probability of COVID-19")
-axes[2].plot([normal_or_pneumonia[n] for n in names], names, "ko")
-axes[2].set(xlabel="accuracy, Normal or Pneumonia")
-axes[2].grid(axis="x", alpha=0.4)
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+# The right panel uses images of Normal and Pneumonia only, and shows how often the more probable of
+# these two classes is correct. The under-sampler before the model removes most of their training
+# images, and gives the lowest accuracy.
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True, layout="constrained")
+left.barh(names, [mean_covid[name] for name in names], color="0.5")
+left.axvline(is_covid.mean(), color="k", ls="--")
+left.set(xlabel="mean probability of COVID-19")
+left.invert_yaxis()
+right.plot([accuracy_of_others[name] for name in names], names, "ko")
+right.set(xlabel="accuracy, Normal or Pneumonia")
+right.grid(axis="x", alpha=0.4)
 plt.show()
