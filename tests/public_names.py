@@ -15,7 +15,6 @@ MODULES = [
         if not module.name.startswith("_")
     ),
 ]
-# `backbones` has names that the package itself uses, and none for users yet
 PUBLIC_NAMES = [
     (module.__name__, name) for module in MODULES for name in getattr(module, "__all__", ())
 ]

@@ -120,8 +120,8 @@ print(caught[0].message)
 # %%
 # Look at the images
 # ------------------
-# Check by eye whether the rules were right. The first two of these images are rejected. The third is
-# in the tier ``"review"``: you decide.
+# Check by eye whether the rules were right. The first two of these images are rejected. The third
+# is in the tier ``"review"``: you decide.
 
 # Large text stays legible in the thumbnail of the gallery.
 plt.rcParams["font.size"] = 13

@@ -3,8 +3,8 @@ Train on a rare class with weights and samplers
 ===============================================
 
 If one class has far fewer images than the others, a model may hardly ever predict it, and still
-have a good average score. You can weight the classes in the loss, or sample the images. A sampler of
-imbalanced-learn can be a step before the model, or the parameter ``sampler`` of the model, which
+have a good average score. You can weight the classes in the loss, or sample the images. A sampler
+of imbalanced-learn can be a step before the model, or the parameter ``sampler`` of the model, which
 then samples each binary problem separately. This page compares both for
 :class:`~cxr_sklearn.ResNetOvO`.
 """
@@ -74,10 +74,10 @@ print(classification_table(y_test, never_covid.predict(X_test)))
 # Inside the model it reduces each pair to the smaller of its two classes, so the network for Normal
 # and Pneumonia keeps all its images.
 #
-# An over-sampler repeats images of the rare class, which has nearly the same effect as weights. The
-# first layer of a head standardises its inputs. With a sampler inside the model, it uses the mean and
-# standard deviation of the original images; with a sampler before the model, those of the sampled
-# images.
+# An over-sampler repeats images of the rare class, which has nearly the same effect as weights.
+# The first layer of a head standardises its inputs. With a sampler inside the model, it uses the
+# mean and standard deviation of the original images; with a sampler before the model, those of the
+# sampled images.
 
 over_sampler = RandomOverSampler(random_state=0)
 under_sampler = RandomUnderSampler(random_state=0)
@@ -129,8 +129,8 @@ plt.show()
 # %%
 # Probabilities, and the frequent classes
 # ---------------------------------------
-# The left panel shows the mean probability of COVID-19. With weights or samplers it is far above the
-# share of COVID-19 images (dashed line), since these models assume equally frequent classes.
+# The left panel shows the mean probability of COVID-19. With weights or samplers it is far above
+# the share of COVID-19 images (dashed line), since these models assume equally frequent classes.
 # :ref:`sphx_glr_auto_examples_trust_plot_calibration.py` corrects it.
 #
 # The right panel uses images of Normal and Pneumonia only, and shows how often the more probable of

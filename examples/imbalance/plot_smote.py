@@ -5,7 +5,8 @@ Apply SMOTE to features instead of pixels
 SMOTE makes new samples of a rare class by interpolation between neighbours. The mean of two chest
 X-rays looks like a double exposure, which is not a realistic image. The mean of their features is
 closer to the features of a real image. :class:`~cxr_sklearn.ResNetFeatures` computes features as a
-transformer of scikit-learn, so SMOTE can follow it in a pipeline, and a classifier can follow SMOTE.
+transformer of scikit-learn, so SMOTE can follow it in a pipeline, and a classifier can follow
+SMOTE.
 """
 
 from collections import OrderedDict
@@ -120,8 +121,8 @@ plt.show()
 # -----------------------
 # The same interpolation of pixels gives an image in which the ribs and the noise of both images are
 # faded. Its contours are smoother than those of real images, and a network can learn to recognise
-# new images by that. The printed roughness is the mean difference of neighbouring pixels, divided by
-# the standard deviation of the image.
+# new images by that. The printed roughness is the mean difference of neighbouring pixels, divided
+# by the standard deviation of the image.
 
 
 def roughness(images):

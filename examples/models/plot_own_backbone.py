@@ -14,8 +14,14 @@ from scipy.special import logit
 from torch import nn
 
 from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvR
+from cxr_sklearn.backbones import list_backbones
 from cxr_sklearn.datasets import make_chest_phantoms
 from cxr_sklearn.metrics import classification_table
+
+# %%
+# Without a network of your own, you can choose one of these by name.
+
+print(list_backbones())
 
 # %%
 # The network

@@ -37,7 +37,7 @@ from cxr_sklearn._cache import (
     DiskCache,
     activation_cache,
     memory,
-    room,
+    size_limit,
     sqlite,
 )
 from cxr_sklearn._cache import (
@@ -323,7 +323,7 @@ def used_bytes(folder):
     """Return the bytes of the pages in use of the only file of a folder."""
     (path,) = folder.glob("*.sqlite")
     with closing(sqlite3.connect(path)) as connection:
-        return room.pages(connection)[1]
+        return size_limit.page_bytes(connection)[1]
 
 
 @pytest.mark.parametrize("n_values", [256, 2048, 50_000])
@@ -333,7 +333,7 @@ def test_a_folder_with_a_bound_keeps_to_it(n_values, small_pages, tmp_path):
     keys = [bytes([i]) * 16 for i in range(40)]
     in_turns(DiskCache(tmp_path / "unbounded"), rows, keys, turns=1)
     whole = used_bytes(tmp_path / "unbounded")
-    bound = int(0.8 * whole) + 4 * room.row_bytes(rows[0].nbytes)
+    bound = int(0.8 * whole) + 4 * size_limit.row_bytes(rows[0].nbytes)
     hits = in_turns(DiskCache(tmp_path / "bounded", bound), rows, keys)
     assert used_bytes(tmp_path / "bounded") <= bound
     assert min(hits[2:]) >= 6
@@ -347,7 +347,7 @@ def test_a_folder_with_a_bound_keeps_to_it(n_values, small_pages, tmp_path):
 def test_a_bound_holds_with_rows_of_a_middle_cut(tmp_path):
     """The same with pages and rows of the sizes that files have."""
     rows = np.random.default_rng(0).random((12, 200_704)).astype(np.float32)
-    bound = 15 * room.row_bytes(rows[0].nbytes)
+    bound = 15 * size_limit.row_bytes(rows[0].nbytes)
     in_turns(DiskCache(tmp_path, bound), rows, [bytes([i]) * 16 for i in range(12)], turns=2)
     assert 0.7 * bound < used_bytes(tmp_path) <= bound
 
@@ -371,7 +371,9 @@ def test_rows_beyond_a_folders_bound_are_kept_in_memory(phantoms, passes, small_
 @pytest.mark.parametrize("bound", [0, -1, "20", "G", "", "many", 1.5, None, float("nan")])
 def test_a_bound_that_is_none_is_an_error(bound):
     """It names what was given, and what would do."""
-    with pytest.raises(ValueError, match=r"bytes_limit=.*; expected a positive number of bytes"):
+    with pytest.raises(
+        ValueError, match=r"bytes_limit=.*not a positive number of bytes; expected an integer"
+    ):
         CacheFolder("anywhere", bytes_limit=bound)
 
 
@@ -593,7 +595,7 @@ def test_a_damaged_file_is_replaced_by_another(where, tmp_path):
         DiskCache(tmp_path).put("t", KEYS, ROWS)
         return found
 
-    with pytest.warns(CacheWarning, match=r"activations-v3.sqlite' cannot be used"):
+    with pytest.warns(CacheWarning, match=r"activations-v3.sqlite' is unusable"):
         found = use()
     for row, expected in zip(found, ROWS, strict=True):
         assert row is None or np.array_equal(row, expected)
@@ -668,7 +670,7 @@ def test_what_is_no_file_is_left_alone(kind, tmp_path):
         place.mkdir()
     else:
         place.symlink_to(tmp_path / "elsewhere")
-    with pytest.warns(CacheWarning, match="it is no regular file"):
+    with pytest.warns(CacheWarning, match="it is not a regular file"):
         DiskCache(tmp_path).put("t", KEYS, ROWS)
     np.testing.assert_array_equal(np.stack(DiskCache(tmp_path).get("t", KEYS)), ROWS)
     assert not (tmp_path / "elsewhere").exists()
@@ -681,7 +683,7 @@ def test_a_foreign_file_is_left_alone(tmp_path):
         connection.execute("CREATE TABLE rows (theirs TEXT)")
         connection.commit()
     before = path.read_bytes()
-    with pytest.warns(CacheWarning, match="it is no file of cxr_sklearn"):
+    with pytest.warns(CacheWarning, match="cxr_sklearn did not create it"):
         DiskCache(tmp_path).put("t", KEYS, ROWS)
     assert path.read_bytes() == before
     np.testing.assert_array_equal(np.stack(DiskCache(tmp_path).get("t", KEYS)), ROWS)
@@ -690,7 +692,7 @@ def test_a_foreign_file_is_left_alone(tmp_path):
 def test_a_file_of_another_version_is_named(tmp_path):
     """It is not used, and not deleted: another process may use it."""
     (tmp_path / "activations-v1.sqlite").touch()
-    with pytest.warns(CacheWarning, match=r"activations-v1.sqlite' is of another version"):
+    with pytest.warns(CacheWarning, match=r"activations-v1.sqlite' was created by another version"):
         DiskCache(tmp_path)
     assert (tmp_path / "activations-v1.sqlite").exists()
 
@@ -701,10 +703,10 @@ def disk(monkeypatch):
 
     def set_free(free):
         usage = SimpleNamespace(total=2**40, used=0, free=free)
-        monkeypatch.setattr(room.shutil, "disk_usage", lambda _: usage)
+        monkeypatch.setattr(size_limit.shutil, "disk_usage", lambda _: usage)
 
     yield set_free
-    disk_module._DEGRADED.clear()
+    disk_module.FAILED_FOLDERS.clear()
     clear_cache()
 
 
@@ -779,10 +781,10 @@ def test_a_model_predicts_where_its_folder_fails(disk, phantoms, tmp_path, monke
         raise error
 
     monkeypatch.setattr(sqlite, "Connection", failing)
-    with pytest.warns(CacheWarning, match="the memory of the process is used"):
+    with pytest.warns(CacheWarning, match="kept in the memory of the process"):
         found = model.predict_proba(X)
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    with pytest.raises(OSError, match="cannot hold the activations"):
+    with pytest.raises(OSError, match="activations cannot be stored there"):
         model.fit(X, y)
 
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from cxr_sklearn import CacheFolder, ResNetFeatures, ResNetOvO, XRayLoader, clear_cache
-from cxr_sklearn._cache import DiskCache, disk, room, sqlite
+from cxr_sklearn._cache import DiskCache, disk, size_limit, sqlite
 from cxr_sklearn.exceptions import CacheWarning
 
 from ..toys import ToyResNet, toy
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPre
 def _nothing_in_memory():
     """Forget which folders failed, and what is in memory in their place."""
     yield
-    disk._DEGRADED.clear()
+    disk.FAILED_FOLDERS.clear()
     clear_cache()
 
 
@@ -50,7 +50,7 @@ def home(tmp_path, monkeypatch):
 @pytest.mark.parametrize("limit", [True, False, "infG", "1e400G", "-infM", "nanK"])
 def test_invalid_limits_raise(limit):
     """Truth values are not sizes, and infinity is not one either."""
-    with pytest.raises(ValueError, match=r"bytes_limit=.* is invalid; expected a positive number"):
+    with pytest.raises(ValueError, match=r"bytes_limit=.* is invalid: it is not a positive number"):
         CacheFolder("anywhere", bytes_limit=limit)
 
 
@@ -172,12 +172,12 @@ def test_a_disk_that_is_full_at_fit_is_a_warning(code, is_made, phantoms, tmp_pa
     if is_made:
         folder.mkdir()
     usage = SimpleNamespace(total=2**40, used=2**40, free=0)
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(size_limit.shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr(sqlite, "Connection", failing_connection(code, "it failed"))
-    with pytest.warns(CacheWarning, match=r"\(it failed\).*; the memory of the process is used"):
+    with pytest.warns(CacheWarning, match=r"\(it failed\).* kept in the memory of the process"):
         model = fitted(X, y, folder)
     assert model.cache_info_[:2] == (0, len(X))
-    with pytest.warns(CacheWarning, match="the memory of the process is used"):
+    with pytest.warns(CacheWarning, match="kept in the memory of the process"):
         np.testing.assert_array_equal(model.predict_proba(X), expected)
 
 
@@ -233,7 +233,9 @@ def test_damage_that_cannot_be_marked_is_not_read(tmp_path, monkeypatch):
 def test_a_read_only_folder_without_activations_raises(phantoms, tmp_path, monkeypatch):
     """It is of no use, so it is most likely the wrong folder."""
     monkeypatch.setattr(sqlite, "Connection", failing_connection(*READ_ONLY))
-    with pytest.raises(OSError, match=r"memory=.* cannot hold the activations \(unable to open"):
+    with pytest.raises(
+        OSError, match=r"memory=.* activations cannot be stored there \(unable to open"
+    ):
         ResNetFeatures(**SMALL, memory=tmp_path).fit(phantoms[0])
 
 
@@ -246,7 +248,7 @@ def test_claims_that_find_no_room_do_not_set_a_file_aside(tmp_path, monkeypatch)
         error.sqlite_errorcode = FULL[0]
         raise error
 
-    monkeypatch.setattr(disk, "claim", full)
+    monkeypatch.setattr(disk, "claim_rows", full)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with cache.turn("t", KEYS) as (ready, mine):
@@ -298,7 +300,7 @@ def change_rows(folder, keys, dtype, shape, value):
     is_row = isinstance(value, bytes)
     with closing(sqlite3.connect(folder / "activations-v3.sqlite")) as connection:
         for key in keys:
-            checksum = sqlite._checksum("t", key, dtype, shape, value) if is_row else b""
+            checksum = sqlite.row_checksum("t", key, dtype, shape, value) if is_row else b""
             connection.execute(
                 "UPDATE rows SET dtype = ?, shape = ?, value = ?, checksum = ? WHERE key = ?",
                 (dtype, shape, value, checksum, key),
@@ -341,7 +343,7 @@ def test_crafted_rows_are_computed_again(dtype, shape, value, n, tmp_path):
     """A valid checksum does not make a row: its file is set aside like a damaged one."""
     DiskCache(tmp_path).put("t", KEYS, ROWS)
     change_rows(tmp_path, KEYS[:n], dtype, shape, value)
-    with pytest.warns(CacheWarning, match="cannot be used"):
+    with pytest.warns(CacheWarning, match="is unusable"):
         found = DiskCache(tmp_path).get("t", KEYS, ROWS.shape[1:])
     assert found == [None] * len(KEYS)
     DiskCache(tmp_path).put("t", KEYS, ROWS)
@@ -365,7 +367,7 @@ def test_features_never_have_the_shape_of_a_crafted_file(trainable, phantoms, tm
     clear_cache()
     with closing(sqlite3.connect(tmp_path / "activations-v3.sqlite")) as connection:
         for trunk, key in connection.execute("SELECT trunk, key FROM rows").fetchall():
-            checksum = sqlite._checksum(trunk, key, "<f4", "8", VALUE)
+            checksum = sqlite.row_checksum(trunk, key, "<f4", "8", VALUE)
             connection.execute(
                 "UPDATE rows SET shape = '8', value = ?, checksum = ? WHERE key = ?",
                 (VALUE, checksum, key),
@@ -391,7 +393,7 @@ def test_a_file_with_code_is_set_aside(statements, tmp_path):
         for statement in statements:
             connection.execute(statement)
         connection.commit()
-    with pytest.warns(CacheWarning, match="it is no file of cxr_sklearn"):
+    with pytest.warns(CacheWarning, match="cxr_sklearn did not create it"):
         DiskCache(tmp_path).put("t", KEYS, ROWS)
     np.testing.assert_array_equal(np.stack(DiskCache(tmp_path).get("t", KEYS)), ROWS)
 
@@ -450,7 +452,7 @@ def test_links_in_place_of_files_are_not_followed(suffix, tmp_path):
     folder, outside = tmp_path / "memory", tmp_path / "outside"
     folder.mkdir()
     (folder / f"activations-v3{suffix}").symlink_to(outside)
-    with pytest.warns(CacheWarning, match="it is no regular file"):
+    with pytest.warns(CacheWarning, match="it is not a regular file"):
         DiskCache(folder).put("t", KEYS, ROWS)
     np.testing.assert_array_equal(np.stack(DiskCache(folder).get("t", KEYS)), ROWS)
     assert not outside.exists()
@@ -474,14 +476,17 @@ def test_a_link_that_comes_before_the_mark_is_not_followed(tmp_path):
     cache.put("t", KEYS, ROWS)
     change_rows(folder, KEYS[:1], "O", "8", VALUE)
     (folder / "activations-v3.unusable").symlink_to(outside)
-    with pytest.warns(CacheWarning, match="cannot be used"):
+    with pytest.warns(CacheWarning, match="is unusable"):
         cache.get("t", KEYS)
     assert not outside.exists()
 
 
 def test_many_unusable_files_raise(tmp_path):
     """A disk that damages whatever is written to it is not filled with files."""
-    for number in range(disk._MAX_FILES):
+    for number in range(disk.MAX_FILES):
         (tmp_path / f"activations-v3{f'-{number}' if number else ''}.unusable").touch()
-    with pytest.raises(OSError, match=rf"cannot hold .*{disk._MAX_FILES} files there cannot be"):
+    with pytest.raises(
+        OSError,
+        match=rf"cannot be stored there .*{disk.MAX_FILES} files in the folder are unusable",
+    ):
         DiskCache(tmp_path)

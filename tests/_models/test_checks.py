@@ -24,7 +24,7 @@ from cxr_sklearn import (
     ResNetStacking,
     clear_cache,
 )
-from cxr_sklearn._trunk import weights
+from cxr_sklearn._trunk import imagenet_weights
 from cxr_sklearn.datasets import make_chest_phantoms
 from cxr_sklearn.exceptions import DeviceWarning
 
@@ -459,7 +459,8 @@ def test_missing_weights_stop_a_search_at_its_first_fit(paths_that_fail_to_read,
     with pytest.raises(FileNotFoundError) as caught:
         search.fit(*paths_that_fail_to_read)
     message = str(caught.value)
-    assert message.startswith(f"weights={str(file)!r}: {file} does not exist; expected the path")
+    expected = f"weights={str(file)!r} is invalid: {file} does not exist; expected the path"
+    assert message.startswith(expected)
     assert "\n" not in message
     assert len(fits) == 1
 
@@ -491,7 +492,7 @@ def downloads(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", get_state_dict)
-    monkeypatch.setattr(weights, "_FAILED_DOWNLOADS", {})
+    monkeypatch.setattr(imagenet_weights, "FAILED_DOWNLOADS", {})
     return attempts
 
 
@@ -514,4 +515,4 @@ def test_a_failed_download_is_tried_again_later(paths_that_fail_to_read, downloa
         with pytest.raises(OSError, match="could not be downloaded"):
             model.fit(*paths_that_fail_to_read)
         assert len(downloads) == attempts
-        monkeypatch.setattr(weights, "_RETRY_SECONDS", -1)
+        monkeypatch.setattr(imagenet_weights, "RETRY_SECONDS", -1)

@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 from cxr_sklearn import ResNetClassifier, ResNetFeatures, clear_cache
-from cxr_sklearn._trunk import weights as weights_module
-from cxr_sklearn._trunk.build import _named_network, build_network
+from cxr_sklearn._trunk import imagenet_weights
+from cxr_sklearn._trunk.build import build_named_network, build_network
 
 from ..toys import ToyResNet, grey_toy, toy
 
@@ -292,42 +292,82 @@ class Uncopiable(ToyResNet):
     ("backbone", "trainable", "error", "message"),
     [
         (lambda: "net", "head", TypeError, "returned str; expected a torch.nn.Module"),
-        (lambda: nn.Sequential(nn.Conv2d(3, 4, 3)), "head", ValueError, "lacks the stages layer1"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 3)), "head", ValueError, "has no children layer1"),
         (WrongOrder, "head", ValueError, "not in the order"),
         (NoLinear, "head", ValueError, "no torch.nn.Linear"),
         (FourChannels, "head", ValueError, "takes 4 channels; expected 1"),
         (FunctionalStem, "layer3", ValueError, "as a child module, not as a function"),
-        (OneName, "head", TypeError, "its `stages` is 'fc'; expected a tuple of different child"),
-        (NoImages, "head", ValueError, r"no torch\.nn\.Conv2d, so it takes no images"),
-        (NoHead, "head", ValueError, "never calls its stage 'fc'"),
+        (
+            OneName,
+            "head",
+            TypeError,
+            "its attribute `stages` is 'fc'; expected a tuple of different names",
+        ),
+        (
+            NoImages,
+            "head",
+            ValueError,
+            r"no torch\.nn\.Conv2d; expected a network that takes images",
+        ),
+        (NoHead, "head", ValueError, "does not call its stage 'fc'"),
         (
             PoolingHead,
             "head",
             ValueError,
-            r"last stage 'classifier' of PoolingHead is given .*\(8, ",
+            r"last stage 'classifier' of PoolingHead takes activations of shape \(8, ",
         ),
         (PoolingHead, "late", ValueError, r"expected \(8,\), the inputs of its classification"),
-        (BatchDependent, "head", ValueError, "other activations alone than next to other images"),
-        (BatchDependent, "layer2", ValueError, "other activations alone than next to other images"),
-        (BatchDependent, "all", ValueError, "other activations alone than next to other images"),
+        (
+            BatchDependent,
+            "head",
+            ValueError,
+            "other activations for an image alone than for the same image next to other images",
+        ),
+        (
+            BatchDependent,
+            "layer2",
+            ValueError,
+            "other activations for an image alone than for the same image next to other images",
+        ),
+        (
+            BatchDependent,
+            "all",
+            ValueError,
+            "other activations for an image alone than for the same image next to other images",
+        ),
         (Random, "head", ValueError, "no randomness in eval mode"),
-        (Auxiliary, "head", ValueError, r"returns tuple for 5 images; .*switch off auxiliary"),
+        (Auxiliary, "head", ValueError, r"returns tuple for 5 images; .*Switch off auxiliary"),
         (TwoInputs, "layer3", ValueError, r"calls its stage 'layer3' with 2 inputs; expected one"),
         (Failing, "head", ValueError, r"fails at image_size=16 \(AssertionError: Wrong image size"),
         (Uncopiable, "head", ValueError, "the Uncopiable that it returned cannot be copied"),
         (ZeroHead, "layer4", ValueError, "as a child module, not as a function"),
-        (ZeroHeadOfBatch, "head", ValueError, "other activations alone than next to other images"),
-        (Softmax, "layer4", ValueError, "or after the last one, as a child module"),
-        (Softmax, "all", ValueError, "or after the last one, as a child module"),
-        (NegativeVariance, "head", ValueError, "enters the stage 'fc' .* is NaN or infinite"),
-        (NegativeVariance, "layer3", ValueError, "enters the stage 'layer3' .* is NaN or infinite"),
+        (
+            ZeroHeadOfBatch,
+            "head",
+            ValueError,
+            "other activations for an image alone than for the same image next to other images",
+        ),
+        (Softmax, "layer4", ValueError, "or after the last stage, as a child module"),
+        (Softmax, "all", ValueError, "or after the last stage, as a child module"),
+        (NegativeVariance, "head", ValueError, "inputs of the stage 'fc' .* are NaN or infinite"),
+        (
+            NegativeVariance,
+            "layer3",
+            ValueError,
+            "inputs of the stage 'layer3' .* are NaN or infinite",
+        ),
         (Complex, "head", ValueError, r"returns a complex64 tensor of shape \(5, 5\)"),
-        (Viewing, "head", ValueError, r"replace view\(\) by flatten\(\) or reshape\(\)"),
+        (Viewing, "head", ValueError, r"Replace view\(\) by flatten\(\) or reshape\(\)"),
         (_scripted, "head", TypeError, "compiled TorchScript"),
-        (Lazy, "head", ValueError, "fc is a lazy module without weights; .* run it once"),
-        (NoNames, "head", TypeError, "its `stages` is 5; expected a tuple of different child"),
-        (SameNames, "head", TypeError, "expected a tuple of different child names"),
-        (InPieces, "layer3", ValueError, "never calls its stage 'layer3'; expected it to call"),
+        (Lazy, "head", ValueError, "fc is a lazy module without weights; .* Run it once"),
+        (
+            NoNames,
+            "head",
+            TypeError,
+            "its attribute `stages` is 5; expected a tuple of different names",
+        ),
+        (SameNames, "head", TypeError, "expected a tuple of different names of children"),
+        (InPieces, "layer3", ValueError, "does not call its stage 'layer3'; expected it to call"),
     ],
 )
 def test_bad_backbones_are_explained(phantoms, backbone, trainable, error, message):
@@ -432,7 +472,7 @@ class Malicious:
         (b"a,b\n", "is not a readable state dict"),
         (b"1.5\n2.5\n", "is not a readable state dict"),
         ({"a": 1}, "not a state dict"),
-        ([1, 2], "holds list"),
+        ([1, 2], "contains list"),
         (Malicious(), "is not a readable state dict"),
     ],
 )
@@ -497,11 +537,11 @@ def quantised(tensor):
 @pytest.mark.parametrize(
     ("key", "change", "problem"),
     [
-        ("conv1.weight", with_one(float("nan")), "holds NaN or infinite values"),
-        ("layer1.0.bn1.bias", with_one(float("-inf")), "holds NaN or infinite values"),
-        ("bn1.running_mean", with_one(float("nan")), "holds NaN or infinite values"),
-        ("conv1.weight", lambda t: t.double() + 1e300, "holds NaN or infinite values"),
-        ("bn1.running_var", lambda t: -t, "holds negative variances"),
+        ("conv1.weight", with_one(float("nan")), "contains NaN or infinite values"),
+        ("layer1.0.bn1.bias", with_one(float("-inf")), "contains NaN or infinite values"),
+        ("bn1.running_mean", with_one(float("nan")), "contains NaN or infinite values"),
+        ("conv1.weight", lambda t: t.double() + 1e300, "contains NaN or infinite values"),
+        ("bn1.running_var", lambda t: -t, "contains negative variances"),
         ("conv1.weight", lambda t: (100 * t).to(torch.int8), "is int8 instead of float32"),
         ("conv1.weight", lambda t: t > 0, "is bool instead of float32"),
         ("conv1.weight", lambda t: t.to(torch.complex64), "is complex64 instead of float32"),
@@ -514,7 +554,7 @@ def test_unusable_tensors_are_named(checkpoint, key, change, problem):
     """Weights that are not finite, dense floating-point numbers raise an error with their key."""
     net, path = checkpoint
     torch.save(changed(net.state_dict(), key, change), path)
-    message = rf"weights='.*weights.pth' cannot be used: {key} {problem}; expected dense tensors"
+    message = rf"weights='.*weights.pth' is invalid: {key} {problem}; expected dense tensors"
     with pytest.raises(ValueError, match=message) as caught:
         build_network("resnet18", path, seed=0)
     assert "\n" not in str(caught.value)
@@ -548,7 +588,9 @@ def test_keys_that_are_not_strings_are_named(checkpoint, key):
     """A dict by numbers or tuples is not a state dict."""
     net, path = checkpoint
     torch.save({**net.state_dict(), key: torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match=r"weights='.*' has the key .*, which is not a string"):
+    with pytest.raises(
+        ValueError, match=r"weights='.*' is invalid: it has the key .*, which is not a string"
+    ):
         build_network("resnet18", path, seed=0)
 
 
@@ -557,7 +599,9 @@ def test_a_tensor_that_is_in_a_file_twice_is_named(checkpoint):
     net, path = checkpoint
     state = {**net.state_dict(), "module.conv1.weight": torch.zeros(64, 3, 7, 7)}
     torch.save(state, path)
-    with pytest.raises(ValueError, match=r"has conv1.weight twice, with and without 'module.'"):
+    with pytest.raises(
+        ValueError, match=r"contains conv1.weight twice, with and without 'module.'"
+    ):
         build_network("resnet18", path, seed=0)
 
 
@@ -624,15 +668,15 @@ def test_imagenet_weights_are_torchvisions(checkpoint, monkeypatch, tmp_path):
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     shutil.copy(path, folder / name)
-    monkeypatch.setattr(weights_module, "_FAILED_DOWNLOADS", {})
+    monkeypatch.setattr(imagenet_weights, "FAILED_DOWNLOADS", {})
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    _named_network.cache_clear()
+    build_named_network.cache_clear()
     try:
         network = build_network("resnet18", "imagenet", seed=0)
         (folder / name).unlink()
         assert build_network("resnet18", "imagenet", seed=1) is network
     finally:
-        _named_network.cache_clear()
+        build_named_network.cache_clear()
     assert torch.equal(network.module.conv1.weight, net.conv1.weight)
 
 
@@ -642,7 +686,7 @@ def test_a_damaged_download_is_explained(monkeypatch, tmp_path):
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / name).write_bytes(b"half a file")
-    monkeypatch.setattr(weights_module, "_FAILED_DOWNLOADS", {})
+    monkeypatch.setattr(imagenet_weights, "FAILED_DOWNLOADS", {})
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     with pytest.raises(
         ValueError, match=rf"weights='imagenet': .*{name} is not readable"
@@ -658,18 +702,18 @@ def test_no_network_is_explained_at_fit_not_in_init(monkeypatch, tmp_path, phant
     def refuse(*_, **__):
         raise URLError("no route to host")
 
-    monkeypatch.setattr(weights_module, "_FAILED_DOWNLOADS", {})
+    monkeypatch.setattr(imagenet_weights, "FAILED_DOWNLOADS", {})
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     model = ResNetClassifier(backbone="resnet18", image_size=32)
-    with pytest.raises(OSError, match=r"weights='imagenet'.*pass weights=<path") as caught:
+    with pytest.raises(OSError, match=r"weights='imagenet'.*Pass weights=<path") as caught:
         model.fit(*phantoms)
     assert "\n" not in str(caught.value)
 
 
 def test_imagenet_weights_are_not_for_callables(phantoms):
     """No silent fallback: ImageNet's weights do not exist for a user's network."""
-    with pytest.raises(ValueError, match=r"weights='imagenet'.*pass weights=None"):
+    with pytest.raises(ValueError, match=r"weights='imagenet'.*Pass weights=None"):
         ResNetClassifier(backbone=toy, image_size=16).fit(*phantoms)
 
 

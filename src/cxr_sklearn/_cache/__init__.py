@@ -1,4 +1,4 @@
-"""Activations by the content of the image, so that each image passes the trunk once."""
+"""Cache of activations by the content of the image, so that each image passes the trunk once."""
 
 from .cache_folder import CacheFolder
 from .choice import activation_cache

@@ -1,10 +1,12 @@
-"""A folder for activations, with a limit on its size."""
+"""CacheFolder: a folder for activations with a limit on its size."""
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from joblib.disk import memstr_to_bytes
 
@@ -13,17 +15,18 @@ from .._utils.files import user_path
 
 @dataclass(frozen=True)
 class CacheFolder:
-    """A folder for activations with a size limit, as a value of the parameter ``memory``.
+    """A folder for activations with a limit on its size, a value for the parameter ``memory``.
 
     Parameters
     ----------
     location : str or path
-        The folder; ``~`` is expanded to the home folder. Created at ``fit`` if it does not exist.
+        The folder. ``~`` is expanded to the home folder. A missing folder is created by ``fit``.
     bytes_limit : int or str
-        Maximum size of what is kept, in bytes, or with a suffix as in ``"500M"`` or ``"20G"``
-        (powers of 1,024). Beyond it, rows of other trunks make room, the rows written longest ago
-        first. Rows for which there is still no room are kept in the memory of the process, up to
-        1 GiB. SQLite's log, a few batches of activations, is not counted.
+        Maximum size of the stored activations, in bytes, or with a suffix as in ``"500M"`` or
+        ``"20G"`` (powers of 1,024). When the limit is reached, rows of other trunks are deleted,
+        beginning with the trunk that was written to longest ago. Rows that still do not fit are
+        kept in the memory of the process, up to 1 GiB. SQLite's log, which contains a few batches
+        of activations, is not counted.
 
     Raises
     ------
@@ -35,7 +38,7 @@ class CacheFolder:
 
     See Also
     --------
-    clear_cache : Drops what the process holds in memory.
+    clear_cache : Delete the activations that the process keeps in memory.
 
     Examples
     --------
@@ -50,23 +53,31 @@ class CacheFolder:
         if not isinstance(self.location, (str, os.PathLike)):
             raise TypeError(
                 f"location={self.location!r} is invalid: it is not a path; expected the path of a "
-                "folder. To keep activations in memory pass memory=None"
+                "folder. To keep activations in memory, pass memory=None."
             )
         user_path("location", self.location, "folder")
-        if self.n_bytes is None:
-            raise ValueError(
-                f"bytes_limit={self.bytes_limit!r} is invalid; expected a positive number of "
-                "bytes, or a string such as '500M' or '20G'"
-            )
+        _limit_in_bytes(self.bytes_limit)
 
     @property
-    def n_bytes(self) -> int | None:
-        """The limit in bytes, None if `bytes_limit` is invalid."""
-        limit = self.bytes_limit
-        if isinstance(limit, bool):  # an integer in Python
-            return None
-        try:
-            n_bytes = memstr_to_bytes(limit) if isinstance(limit, str) else operator.index(limit)
-        except (ValueError, KeyError, IndexError, TypeError, OverflowError):
-            return None
-        return n_bytes if n_bytes > 0 else None
+    def n_bytes(self) -> int:
+        """The limit in bytes."""
+        return _limit_in_bytes(self.bytes_limit)
+
+
+def _limit_in_bytes(bytes_limit: Any) -> int:
+    """Convert the parameter ``bytes_limit`` to bytes, or raise if that is not possible."""
+    n_bytes = 0
+    if isinstance(bytes_limit, str):
+        # joblib raises a different error for each kind of invalid string.
+        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError, OverflowError):
+            n_bytes = memstr_to_bytes(bytes_limit)
+    elif not isinstance(bytes_limit, bool):
+        # Python's booleans are integers, but they are not sizes.
+        with contextlib.suppress(TypeError):
+            n_bytes = operator.index(bytes_limit)
+    if n_bytes <= 0:
+        raise ValueError(
+            f"bytes_limit={bytes_limit!r} is invalid: it is not a positive number of bytes; "
+            "expected an integer, or a string such as '500M' or '20G'."
+        )
+    return n_bytes

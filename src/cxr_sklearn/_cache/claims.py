@@ -1,4 +1,10 @@
-"""Claims on rows: of several processes that miss a row, one computes it."""
+"""Claims on rows, so that only one of several processes computes a row.
+
+A process that is about to compute a row writes a claim into the SQLite file. Other processes wait
+for the row instead of computing it too. Each process that has claims, a *claimant*, keeps a lock on
+a file of its own next to the SQLite file. The operating system releases the lock when the process
+ends, also when it is killed. The claims of a claimant without a lock are therefore ignored.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +23,18 @@ _NAME = re.compile("[0-9a-f]{32}")
 
 @contextlib.contextmanager
 def claimant(folder: Path) -> Iterator[str]:
-    """Yield a name for claims, whose file is locked until the block or the process ends."""
+    """Yield a name for claims, and lock its file until the block or the process ends."""
     name = uuid.uuid4().hex
     path = _lock_path(folder, name)
     lock = FileLock(path)
     try:
-        if not folder.is_dir():  # FileLock would create it
+        # FileLock would create a missing folder, but a folder that the user deleted stays deleted.
+        if not folder.is_dir():
             raise FileNotFoundError
         lock.acquire(timeout=0)
     except (OSError, NotImplementedError):
-        # the folder is missing or cannot lock files: others take the claims for abandoned
+        # The folder is missing, or its file system cannot lock files. Without a lock, other
+        # processes consider the claims abandoned, and compute the rows too.
         yield name
         return
     try:
@@ -42,8 +50,9 @@ def _lock_path(folder: Path, name: str) -> Path:
 
 
 def _is_process_alive(folder: Path, name: str) -> bool:
-    """Whether a claimant's process holds its lock."""
-    if not _NAME.fullmatch(str(name)):  # claimants have no such names, and it may lead elsewhere
+    """Return whether the process of a claimant still holds its lock."""
+    # A name that this module did not make could lead to a file outside of the folder.
+    if not _NAME.fullmatch(str(name)):
         return False
     path = _lock_path(folder, name)
     if path.is_symlink() or not path.is_file():
@@ -55,13 +64,39 @@ def _is_process_alive(folder: Path, name: str) -> bool:
         return True
     except (OSError, NotImplementedError):
         return False
+    # The process has ended without deleting its file.
     lock.release()
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
     return False
 
 
-def claim(
+class _Claimants:
+    """Claimants of one folder, each of which is checked at most once.
+
+    Parameters
+    ----------
+    folder : path
+    wait : bool
+        Whether to wait for rows that other processes compute. If False, all other claimants are
+        treated as if their processes had ended.
+    """
+
+    def __init__(self, folder: Path, wait: bool) -> None:
+        self.folder = folder
+        self.wait = wait
+        self._is_alive: dict[str, bool] = {}
+
+    def is_alive(self, name: str) -> bool:
+        """Return whether to leave the rows of a claimant to it."""
+        if not self.wait:
+            return False
+        if name not in self._is_alive:
+            self._is_alive[name] = _is_process_alive(self.folder, name)
+        return self._is_alive[name]
+
+
+def claim_rows(
     connection: sqlite3.Connection,
     folder: Path,
     trunk: str,
@@ -69,37 +104,56 @@ def claim(
     name: str,
     wait: bool,
 ) -> tuple[set[bytes], list[bytes]]:
-    """Return the keys of stored rows, and the keys that this claimant claims from now on.
+    """Claim the rows that are neither stored nor claimed by another process.
 
-    Keys that another living process has claimed are in neither, unless `wait` is False.
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+    folder : path
+        The folder of the file.
+    trunk : str
+    keys : sequence of bytes
+    name : str
+        Name of the claimant.
+    wait : bool
+        Whether to wait for rows that other processes compute. If False, these are claimed as well.
+
+    Returns
+    -------
+    stored : set of bytes
+        Keys of the rows that are stored already.
+    claimed : list of bytes
+        Keys of the rows that are claimed now.
     """
+    # Reading and writing must be one transaction, or two processes could claim the same row.
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(
         "CREATE TABLE IF NOT EXISTS claims "
         "(trunk TEXT, key BLOB, name TEXT, PRIMARY KEY (trunk, key)) WITHOUT ROWID"
     )
-    is_alive: dict[str, bool] = {}
-    stored, mine = set(), []
+    claimants = _Claimants(folder, wait)
+    stored: set[bytes] = set()
+    claimed: list[bytes] = []
     for key in keys:
-        wanted = (trunk, key)
         query = "SELECT 1 FROM rows WHERE trunk = ? AND key = ?"
-        if connection.execute(query, wanted).fetchone():
+        if connection.execute(query, (trunk, key)).fetchone():
             stored.add(key)
-            continue
-        query = "SELECT name FROM claims WHERE trunk = ? AND key = ?"
-        for (other,) in connection.execute(query, wanted).fetchall():
-            if other not in is_alive:
-                is_alive[other] = wait and _is_process_alive(folder, other)
-            if is_alive[other]:
-                break
-        else:
-            mine.append(key)
-    connection.executemany(
-        "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", [(trunk, key, name) for key in mine]
-    )
-    return stored, mine
+        elif not _is_claimed(connection, claimants, trunk, key):
+            claimed.append(key)
+    records = [(trunk, key, name) for key in claimed]
+    connection.executemany("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", records)
+    return stored, claimed
 
 
-def disclaim(connection: sqlite3.Connection, name: str) -> None:
+def _is_claimed(
+    connection: sqlite3.Connection, claimants: _Claimants, trunk: str, key: bytes
+) -> bool:
+    """Return whether a living claimant has claimed a row."""
+    query = "SELECT name FROM claims WHERE trunk = ? AND key = ?"
+    found = connection.execute(query, (trunk, key)).fetchall()
+    return any(claimants.is_alive(name) for (name,) in found)
+
+
+def release_claims(connection: sqlite3.Connection, name: str) -> None:
     """Delete the claims of a claimant."""
     connection.execute("DELETE FROM claims WHERE name = ?", (name,))

@@ -1,4 +1,4 @@
-"""Activations in a folder that processes share."""
+"""Activations in a folder that several processes share."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ import numpy as np
 
 from ..exceptions import CacheWarning
 from . import sqlite
-from .claims import claim, claimant, disclaim
+from .claims import claim_rows, claimant, release_claims
 from .memory import IN_PROCESS, Turn, one_thread
-from .room import Room, row_bytes
-from .sqlite import is_damage, is_ours, prepare, read_rows, to_records, write_records
+from .size_limit import SizeLimit, row_bytes
+from .sqlite import is_damage, is_own_file, prepare_file, read_rows, to_records, write_records
 
 # Increment when the database schema changes: older files are then ignored.
 _STEM = "activations-v3"
 
-# so many files that cannot be used are the fault of the disk
-_MAX_FILES = 100
+# If so many files in a folder are unusable, the disk is to blame, and no other file is begun.
+MAX_FILES = 100
 
-# folders some of whose rows this process keeps in memory, because they cannot be written
-_DEGRADED: set[Path] = set()
+# Folders that could not be read or written to. This process keeps some of their rows in memory.
+FAILED_FOLDERS: set[Path] = set()
+
 T = TypeVar("T")
 
 
 class DiskCache:
-    """Rows of activations in a folder, shared by every process that names it.
+    """Rows of activations in a folder, shared by every process that uses the folder.
 
-    The folder contains one SQLite file. Rows are written in transactions, so a killed process
-    leaves whole rows or none, and several processes may read and write at once. Every row has a
-    checksum. A file with a row that does not match its checksum, a file that is damaged otherwise,
-    and a file that this class did not make are marked, left unchanged, and replaced by another file
-    in the same folder.
+    The folder contains an SQLite file. Rows are written in transactions, so a killed process never
+    leaves half a row, and several processes can read and write at once. Every row has a checksum.
+    A file that is damaged, or that another program created, is marked as unusable and not changed.
+    Another file is then begun in the same folder.
 
-    Where the disk is nearly full, rows of other trunks make room, the rows written longest ago
-    first. Where that is not enough, or the folder cannot be written to (it is read-only, or was
-    deleted meanwhile), new rows are kept in the memory of the process instead, and stored rows are
-    still read.
+    If the disk is nearly full, rows of other trunks are deleted, beginning with the trunk that was
+    written to longest ago. If that is not enough, or the folder cannot be written to (because it is
+    read-only or was deleted, for example), new rows are kept in the memory of the process. Stored
+    rows can still be read.
 
     Parameters
     ----------
     folder : path
-        Created if it does not exist.
+        The folder, which is created if it does not exist.
     max_bytes : int, default=None
         Maximum size of the pages of the file that are in use.
 
@@ -60,7 +60,7 @@ class DiskCache:
 
     def __init__(self, folder: str | os.PathLike, max_bytes: int | None = None) -> None:
         self.folder = Path(folder)
-        self._room = Room(self.folder, max_bytes)
+        self._limit = SizeLimit(self.folder, max_bytes)
         self._mode = "rw"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,17 +68,13 @@ class DiskCache:
         except (OSError, sqlite3.Error) as error:
             if not self._find_readable_file():
                 raise OSError(
-                    f"memory={str(folder)!r} cannot hold the activations ({error}); expected a "
-                    "folder that can be written to"
+                    f"memory={str(folder)!r} is invalid: activations cannot be stored there "
+                    f"({error}); expected a folder that can be written to. Pass another folder, or "
+                    "correct the cause."
                 ) from error
             self._mode = "ro"
-            self._degrade("written", error)
-        for other in sorted(self.folder.glob("activations-v*.sqlite")):
-            if not other.name.startswith(_STEM):
-                _warn(
-                    f"{str(other)!r} is of another version of cxr_sklearn and is not used; delete "
-                    "it if no other version is"
-                )
+            self._use_memory("written", error)
+        self._warn_of_other_versions()
 
     def get(
         self, trunk: str, keys: Sequence[bytes], shape: tuple[int, ...] | None = None
@@ -90,159 +86,205 @@ class DiskCache:
         trunk : str
         keys : sequence of bytes
         shape : tuple of int, default=None
-            Shape of a row. A file with a row of another shape is damaged.
+            Shape of a row. A file that contains a row of another shape is damaged.
         """
         rows: list[np.ndarray | None] = [None] * len(keys)
         try:
-            rows = self._guarded(lambda connection: read_rows(connection, trunk, keys, shape), rows)
+            rows = self._transaction(
+                lambda connection: read_rows(connection, trunk, keys, shape), default=rows
+            )
         except (OSError, sqlite3.Error) as error:
-            self._degrade("read", error)
-        if self.folder in _DEGRADED:
-            held = IN_PROCESS.get(trunk, keys)
-            rows = [other if row is None else row for row, other in zip(rows, held, strict=True)]
+            self._use_memory("read", error)
+        if self.folder in FAILED_FOLDERS:
+            for i, row in enumerate(IN_PROCESS.get(trunk, keys)):
+                if rows[i] is None:
+                    rows[i] = row
         return rows
 
     def put(self, trunk: str, keys: Sequence[bytes], rows: np.ndarray) -> None:
-        """Keep rows of one trunk."""
+        """Store rows of one trunk."""
         if self._mode == "ro":
             IN_PROCESS.put(trunk, keys, rows)
             return
         records = to_records(trunk, keys, rows)
+        n_bytes = len(rows) * row_bytes(rows[0].nbytes)
 
         def write(connection: sqlite3.Connection) -> None:
-            self._room.make(connection, trunk, len(rows) * row_bytes(rows[0].nbytes))
+            self._limit.make_room(connection, trunk, n_bytes)
             write_records(connection, trunk, records)
 
         try:
-            self._guarded(write, None)
+            self._transaction(write, default=None)
         except (OSError, sqlite3.Error) as error:
-            self._degrade("written", error)
+            self._use_memory("written", error)
             IN_PROCESS.put(trunk, keys, rows)
 
     @contextlib.contextmanager
     def turn(self, trunk: str, keys: Sequence[bytes], wait: bool = True) -> Iterator[Turn]:
-        """Return the rows that have been stored meanwhile, and the keys of those to compute now.
+        """Yield the rows that are stored by now, and the keys of those to compute.
 
-        Rows that another living process computes are in neither: call again later. The rows to
-        compute are claimed by this process until the block ends.
+        The rows to compute are claimed by this process until the block ends. Rows that another
+        living process has claimed are neither returned nor to be computed: call this method again
+        later.
 
         Parameters
         ----------
         trunk : str
         keys : sequence of bytes
         wait : bool
-            Whether to leave to other processes the rows that they compute.
+            Whether to wait for rows that other processes compute. If False, this process computes
+            them as well.
         """
         with one_thread(), self._claimant() as name:
-            claimed: tuple[set[bytes], list[bytes]] | None = None
-            # where no row can be stored, none can be shared
+            # A cache that cannot store claims cannot store rows either, so there is nothing to
+            # share, and this process computes all rows.
+            is_claimed = False
+            stored: set[bytes] = set()
+            to_compute = list(keys)
             with contextlib.suppress(OSError, sqlite3.Error):
-                claimed = self._guarded(
-                    lambda connection: claim(connection, self.folder, trunk, keys, name, wait),
-                    None,
+                found = self._transaction(
+                    lambda connection: claim_rows(connection, self.folder, trunk, keys, name, wait),
+                    default=None,
                 )
-            stored, mine = (set(), list(keys)) if claimed is None else claimed
-            rows = dict(zip(stored, self.get(trunk, list(stored)), strict=True))
-            ready = {key: row for key, row in rows.items() if row is not None}
+                if found is not None:
+                    is_claimed = True
+                    stored, to_compute = found
             try:
-                yield Turn(ready, [*mine, *(key for key in rows if key not in ready)])
+                yield self._read_turn(trunk, list(stored), to_compute)
             finally:
-                if claimed is not None:
-                    with contextlib.suppress(OSError, sqlite3.Error):
-                        self._guarded(lambda c: disclaim(c, name), None)
+                if is_claimed:
+                    self._release(name)
+
+    def _read_turn(self, trunk: str, stored: list[bytes], to_compute: list[bytes]) -> Turn:
+        """Read stored rows, and add those that cannot be read to the rows to compute."""
+        ready: dict[bytes, np.ndarray] = {}
+        to_compute = list(to_compute)
+        for key, row in zip(stored, self.get(trunk, stored), strict=True):
+            if row is None:
+                to_compute.append(key)
+            else:
+                ready[key] = row
+        return Turn(ready, to_compute)
 
     def _claimant(self) -> contextlib.AbstractContextManager[str]:
-        # claims are written to the file
-        return claimant(self.folder) if self._mode == "rw" else contextlib.nullcontext("")
+        """Return a context manager that yields a name for the claims of this process."""
+        # Claims are stored in the file, so there are none if it cannot be written to.
+        if self._mode == "ro":
+            return contextlib.nullcontext("")
+        return claimant(self.folder)
+
+    def _release(self, name: str) -> None:
+        # Claims that cannot be deleted do no harm: they end with the lock of the claimant.
+        with contextlib.suppress(OSError, sqlite3.Error):
+            self._transaction(lambda connection: release_claims(connection, name), default=None)
 
     # -- the file ---------------------------------------------------------------------------------
 
     def _choose_file(self) -> None:
-        """Take the first file that is not marked as unusable, and create its tables."""
+        """Choose the first file that is not marked as unusable, and create its tables."""
         for path in self._unmarked_files():
             self.path = path
-            if not _is_regular(path):
-                self._set_aside("it is no regular file")
-                continue
-            try:
-                with sqlite.Connection(self.path, "rwc") as connection:
-                    problem = prepare(connection)
-            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-                if not is_damage(error):
-                    raise
-                problem = str(error)
+            problem = self._prepare_file()
             if not problem:
                 return
-            self._set_aside(problem)
-        raise OSError(f"{_MAX_FILES} files there cannot be used")
+            self._mark_unusable(problem)
+        raise OSError(f"{MAX_FILES} files in the folder are unusable")
+
+    def _prepare_file(self) -> str:
+        """Create the file or check it, and return the reason why it cannot be used, or ``""``."""
+        if not _is_regular(self.path):
+            return "it is not a regular file"
+        try:
+            with sqlite.Connection(self.path, "rwc") as connection:
+                return prepare_file(connection)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if not is_damage(error):
+                raise
+            return str(error)
 
     def _unmarked_files(self) -> Iterator[Path]:
         """Yield the paths of files that are not marked as unusable."""
-        for number in range(_MAX_FILES):
-            path = self.folder / f"{_STEM}{f'-{number}' if number else ''}.sqlite"
-            if not os.path.lexists(_mark_of(path)):  # a mark may be anything, a broken link too
+        for number in range(MAX_FILES):
+            name = f"{_STEM}-{number}.sqlite"
+            if number == 0:
+                name = f"{_STEM}.sqlite"
+            path = self.folder / name
+            # Any kind of file is a mark, also a link that leads nowhere.
+            if not os.path.lexists(_mark_path(path)):
                 yield path
 
     def _find_readable_file(self) -> bool:
-        """Take the first file that can be read where nothing can be written, if there is one."""
+        """Choose a file of a folder that cannot be written to; return whether there is one."""
         for path in self._unmarked_files():
             self.path = path
             try:
                 if not _is_regular(path) or not path.exists():
                     return False
                 with sqlite.Connection(self.path, "ro") as connection:
-                    if is_ours(connection):
+                    if is_own_file(connection):
                         return True
             except (OSError, sqlite3.Error, UnicodeDecodeError):
                 continue
         return False
 
-    def _set_aside(self, problem: str) -> None:
-        """Mark the file as unusable. It is not deleted: another process may have it open."""
-        # a link of that name is not followed
-        with contextlib.suppress(FileExistsError), open(_mark_of(self.path), "x"):
+    def _mark_unusable(self, problem: str) -> None:
+        """Mark the file as unusable. It is not deleted, because another process may use it."""
+        # Mode "x" does not follow a link, and so cannot create a file outside of the folder.
+        with contextlib.suppress(FileExistsError), open(_mark_path(self.path), "x"):
             pass
         _warn(
-            f"{str(self.path)!r} cannot be used ({problem}); another file is begun in the same "
-            "folder, and its activations are computed again. Delete it when no process uses it"
+            f"{str(self.path)!r} is unusable: {problem}; its activations are computed again and "
+            "stored in another file of the folder. Delete it when no process uses it."
         )
 
-    def _guarded(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """Return the result of `work`; begin another file if this one is damaged."""
+    def _transaction(self, work: Callable[[sqlite3.Connection], T], default: T) -> T:
+        """Return the result of `work`, or `default` after another file replaced a damaged one."""
         try:
             with sqlite.Connection(self.path, self._mode) as connection:
                 return work(connection)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not is_damage(error):
                 raise
-            if self._mode == "ro":  # no other file can be begun
-                return otherwise
-            self._set_aside(str(error))
-            self._choose_file()
-            return otherwise
+            # A folder that is read-only cannot have another file.
+            if self._mode == "rw":
+                self._mark_unusable(str(error))
+                self._choose_file()
+            return default
 
-    def _degrade(self, what: str, error: Exception) -> None:
-        _DEGRADED.add(self.folder)
+    def _use_memory(self, attempt: str, error: Exception) -> None:
+        """Keep rows in memory from now on, and warn that they cannot be read or written."""
+        FAILED_FOLDERS.add(self.folder)
         _warn(
-            f"memory={str(self.folder)!r}: activations cannot be {what} ({error}) and are kept in "
-            "the memory of the process; expected a folder that can be read and written to, with "
-            "free space. Free some space, or pass another folder"
+            f"memory={str(self.folder)!r}: activations cannot be {attempt} ({error}) and are kept "
+            "in the memory of the process; expected a folder that can be read and written to, and "
+            "free disk space. Free some space, or pass another folder."
         )
+
+    def _warn_of_other_versions(self) -> None:
+        for path in sorted(self.folder.glob("activations-v*.sqlite")):
+            if not path.name.startswith(_STEM):
+                _warn(
+                    f"{str(path)!r} was created by another version of cxr_sklearn and is ignored. "
+                    "Delete it if no other version uses it."
+                )
 
 
 def _is_regular(path: Path) -> bool:
-    """Whether a file, and the files that SQLite keeps next to it, are no links or folders.
+    """Return whether a file is a regular file, and the files that SQLite keeps next to it too.
 
-    Each may be missing, and those next to it come and go with the connections of others.
+    A link or a folder is not. Missing files are not checked: SQLite creates and deletes the files
+    next to it when processes connect and disconnect.
     """
     for suffix in ("", "-wal", "-shm", "-journal"):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if not stat.S_ISREG(os.lstat(path.with_name(path.name + suffix)).st_mode):
+            status = os.lstat(path.with_name(path.name + suffix))
+            if not stat.S_ISREG(status.st_mode):
                 return False
     return True
 
 
-def _mark_of(path: Path) -> Path:
+def _mark_path(path: Path) -> Path:
+    """Return the path of the empty file that marks another file as unusable."""
     return path.with_suffix(".unusable")
 
 

@@ -21,12 +21,13 @@ class CacheInfo(NamedTuple):
     Attributes
     ----------
     hits : int
-        Images whose activations were in the cache before.
+        Number of images for which the cache already contained the activations.
     misses : int
-        Images that passed the trunk.
+        Number of images that were run through the trunk.
     passes_saved : int
-        Number of times that the tails used an image, in every epoch of each of them and for
-        predictions, less the misses. Networks that share nothing would have made these passes too.
+        Number of forward passes that networks without a shared trunk would have made in addition.
+        Such networks make one pass for each use of an image, in every epoch of every tail and for
+        predictions.
     """
 
     hits: int
@@ -35,27 +36,28 @@ class CacheInfo(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """Rows that a process missed, divided by who computes them.
+    """Missing rows, split into those that are stored by now and those to compute.
 
     Attributes
     ----------
     ready : dict of bytes to ndarray
-        Rows that have been stored meanwhile.
-    mine : list of bytes
-        Keys of the rows that this process must compute and put now.
+        Rows that have been stored since they were found to be missing.
+    to_compute : list of bytes
+        Keys of the rows that the caller must compute and put into the cache now.
     """
 
     ready: dict[bytes, np.ndarray]
-    mine: list[bytes]
+    to_compute: list[bytes]
 
 
 class ActivationCache:
     """Rows of activations in memory, shared by every estimator of the process.
 
-    When it is full, it makes room by dropping rows of other trunks, one for one: of the trunk that
-    was written to longest ago, the last rows first. It never drops a trunk's own rows for newer
-    ones of the same trunk. Folds read the same rows in the same order, so a cache that drops the
-    least recently used rows would hold none of them when they are needed.
+    A full cache makes room for new rows by dropping rows of other trunks, one by one. It begins
+    with the trunk that was written to longest ago, and drops the last rows of a trunk first. It
+    never drops rows for newer rows of the same trunk. This suits cross-validation, in which each
+    fold reads the same rows in the same order: a cache that drops the least recently used rows
+    would always drop the rows that are needed next.
 
     Parameters
     ----------
@@ -65,6 +67,7 @@ class ActivationCache:
 
     def __init__(self, max_bytes: int = IN_PROCESS_BYTES) -> None:
         self.max_bytes = max_bytes
+        # The trunk that was written to last comes last.
         self._trunks: OrderedDict[str, dict[bytes, np.ndarray]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -74,44 +77,57 @@ class ActivationCache:
     ) -> list[np.ndarray | None]:
         """Return the rows of one trunk, None for each row that is not in the cache.
 
-        What this process put here has the right `shape`.
+        `shape` is not used. A cache on disk needs it, but rows that this process has put here have
+        the right shape.
         """
         with self._lock:
-            held = self._trunks.get(trunk, {})
-            return [held.get(key) for key in keys]
+            stored = self._trunks.get(trunk, {})
+            return [stored.get(key) for key in keys]
 
     def put(self, trunk: str, keys: Sequence[bytes], rows: np.ndarray) -> None:
-        """Keep rows of one trunk as far as there is room."""
+        """Store rows of one trunk, as many as there is room for."""
         with self._lock:
-            held = self._trunks.setdefault(trunk, {})
+            stored = self._trunks.setdefault(trunk, {})
             self._trunks.move_to_end(trunk)
             for key, row in zip(keys, rows, strict=True):
-                if key in held:
+                if key in stored:
                     continue
-                while self._bytes + row.nbytes > self.max_bytes and len(self._trunks) > 1:
-                    oldest, others = next(iter(self._trunks.items()))
-                    if others:
-                        self._bytes -= others.popitem()[1].nbytes
-                    if not others:
-                        del self._trunks[oldest]
-                if self._bytes + row.nbytes > self.max_bytes:
+                if not self._make_room(row.nbytes):
                     return
-                held[key] = row.copy()
+                stored[key] = row.copy()
                 self._bytes += row.nbytes
+
+    def _make_room(self, n_bytes: int) -> bool:
+        """Drop rows of all trunks but the last until there is room; return whether there is."""
+        while self._bytes + n_bytes > self.max_bytes and len(self._trunks) > 1:
+            oldest, rows = next(iter(self._trunks.items()))
+            if rows:
+                _, dropped = rows.popitem()
+                self._bytes -= dropped.nbytes
+            if not rows:
+                del self._trunks[oldest]
+        return self._bytes + n_bytes <= self.max_bytes
 
     @contextlib.contextmanager
     def turn(self, trunk: str, keys: Sequence[bytes], wait: bool = True) -> Iterator[Turn]:
-        """Return the rows that have been stored meanwhile, and the keys of those to compute now.
+        """Yield the rows that are stored by now, and the keys of those to compute.
 
-        Threads take turns, so that two threads that miss the same row do not both compute it.
+        Only one thread is inside this block at a time. Another thread that lacks the same rows
+        finds them stored when its turn comes, so they are computed once.
         """
         with one_thread():
-            rows = dict(zip(keys, self.get(trunk, keys), strict=True))
-            ready = {key: row for key, row in rows.items() if row is not None}
-            yield Turn(ready, [key for key in keys if key not in ready])
+            ready: dict[bytes, np.ndarray] = {}
+            to_compute = []
+            for key, row in zip(keys, self.get(trunk, keys), strict=True):
+                if row is None:
+                    to_compute.append(key)
+                else:
+                    ready[key] = row
+            yield Turn(ready, to_compute)
 
     def __reduce__(self) -> tuple:
-        # another process has its own cache, with its own locks
+        # Each process has a cache of its own. A pickle refers to the cache of the process that
+        # loads it, and contains no rows or locks.
         return _in_process, ()
 
     def clear(self) -> None:
@@ -125,13 +141,14 @@ IN_PROCESS = ActivationCache()
 
 
 def _in_process() -> ActivationCache:
+    """Return the cache of this process, for pickles."""
     return IN_PROCESS
 
 
 def clear_cache() -> None:
     """Delete the activations that this process keeps in memory.
 
-    Activations in a folder (``memory="folder"``) stay.
+    Activations that are stored in a folder (``memory="folder"``) are not deleted.
 
     Examples
     --------
@@ -141,7 +158,8 @@ def clear_cache() -> None:
     IN_PROCESS.clear()
 
 
-# One thread of a process computes at a time: others would compute the same rows on the same cores.
+# Only one thread of a process computes rows at a time. Another thread would mostly need the same
+# rows, and would compete for the same processor cores.
 _TURN = threading.RLock()
 
 

@@ -1,4 +1,4 @@
-"""The SQLite file that holds rows of activations, each with a checksum."""
+"""The SQLite file that contains rows of activations, each with a checksum."""
 
 from __future__ import annotations
 
@@ -18,44 +18,52 @@ from urllib.parse import quote
 
 import numpy as np
 
-_APPLICATION_ID = 0x43585241  # in the header of the file
+# The header of the file contains this number, by which files of this package are recognised.
+_APPLICATION_ID = 0x43585241
 
-# SQLite's maximum: rows below the head take 100 KB or more, and are read nearly twice as fast with
-# pages of this size
+# This is SQLite's maximum. Rows of a cut below the head take 100 KB or more, and are read nearly
+# twice as fast with pages of this size.
 PAGE_BYTES = 65536
 
-# what rows may have: float32 of either byte order, and the sizes of dimensions
+# The only types that a row may have are float32 of either byte order.
 _DTYPE = re.compile("[<>]f4")
+# A shape is written as the sizes of its dimensions, separated by commas.
 _SHAPE = re.compile(r"([0-9]{1,12}(,[0-9]{1,12})*)?")
 
 
-class Damage(sqlite3.DatabaseError):
-    """The file does not contain what was written to it."""
+class DamagedRow(sqlite3.DatabaseError):
+    """A row of the file is not what was written to it."""
 
 
 class Connection:
-    """A connection for one transaction: processes fork, and threads come and go.
+    """A connection to the file, as a context manager for one transaction.
+
+    Connections are not kept for longer, because a connection must not be used by another thread or
+    by a forked process.
 
     Parameters
     ----------
     path : path
     mode : {"rw", "rwc", "ro"}
-        Read and write; the same, and create a missing file; or read where nothing can be written,
-        not even the files in which SQLite notes who reads. What another process writes meanwhile
-        may then be missing or, which checksums find, torn.
+        ``"rw"`` reads and writes, ``"rwc"`` also creates a missing file. ``"ro"`` reads a file in a
+        folder that cannot be written to. SQLite then cannot lock the file either, so rows that
+        another process writes meanwhile may be missing, or incomplete, which their checksums show.
 
     Raises
     ------
     FileNotFoundError
-        If the file is missing.
+        If the file is missing and `mode` is not ``"rwc"``.
     """
 
     def __init__(self, path: Path, mode: str = "rw") -> None:
         if mode != "rwc" and not path.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         name = quote(os.fsencode(path.absolute().as_posix()))
-        # an empty host before the path, also of a network share on Windows
-        uri = f"file://{name if name.startswith('/') else '/' + name}?mode={mode}"
+        # On Windows a path begins with a drive letter, but the path of a URI begins with a slash.
+        if not name.startswith("/"):
+            name = f"/{name}"
+        # The host between the slashes is empty, also for network shares on Windows.
+        uri = f"file://{name}?mode={mode}"
         if mode == "ro":
             uri += "&immutable=1"
         self._connection = sqlite3.connect(uri, timeout=60, uri=True)
@@ -76,45 +84,62 @@ class Connection:
             self._connection.close()
 
 
-def prepare(connection: sqlite3.Connection) -> str:
-    """Create the tables of a new file; return what is wrong with an existing one, or ``""``."""
+def prepare_file(connection: sqlite3.Connection) -> str:
+    """Create the tables of a new file, and check an existing file.
 
-    def found() -> tuple[int, int]:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (n_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        return application, n_tables
-
-    if found() == (0, 0):
+    Returns
+    -------
+    problem : str
+        The reason why an existing file cannot be used, or ``""``.
+    """
+    if _is_empty(connection):
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
-        # readers and a writer at once; a setting of the file, not of the connection
-        with contextlib.suppress(sqlite3.OperationalError):  # another process sets it now
+        # With a write-ahead log, processes can read while another one writes. This is a property of
+        # the file, not of the connection. It fails if another process sets it at this moment.
+        with contextlib.suppress(sqlite3.OperationalError):
             connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("BEGIN IMMEDIATE")
-        if found() == (0, 0):
-            # values are stored in the order in which they come, and only the index is in the order
-            # of the digests: otherwise each row would change a page of its own
-            connection.execute(
-                "CREATE TABLE rows "
-                "(trunk TEXT, key BLOB, dtype TEXT, shape TEXT, value BLOB, checksum BLOB)"
-            )
-            connection.execute("CREATE UNIQUE INDEX rows_by_key ON rows (trunk, key)")
-            connection.execute("CREATE TABLE trunks (trunk TEXT PRIMARY KEY, written REAL)")
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        # Another process may have created the tables since the first check.
+        if _is_empty(connection):
+            _create_tables(connection)
         connection.commit()
-    return "" if is_ours(connection) else "it is no file of cxr_sklearn"
+    if not is_own_file(connection):
+        return "cxr_sklearn did not create it"
+    return ""
 
 
-def is_ours(connection: sqlite3.Connection) -> bool:
-    """Whether a file has the mark of this package, and nothing but tables and indexes.
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    """Return whether a file has neither an application ID nor tables."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (n_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return application == 0 and n_tables == 0
 
-    Views, virtual tables and triggers of somebody else would run when rows are read or written.
+
+def _create_tables(connection: sqlite3.Connection) -> None:
+    # The table has no primary key, so values are appended in the order in which they are written,
+    # and only the index is sorted by key. If the table were sorted by key, each row would be
+    # written to a page of its own.
+    connection.execute(
+        "CREATE TABLE rows "
+        "(trunk TEXT, key BLOB, dtype TEXT, shape TEXT, value BLOB, checksum BLOB)"
+    )
+    connection.execute("CREATE UNIQUE INDEX rows_by_key ON rows (trunk, key)")
+    connection.execute("CREATE TABLE trunks (trunk TEXT PRIMARY KEY, written REAL)")
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+
+
+def is_own_file(connection: sqlite3.Connection) -> bool:
+    """Return whether a file has the ID of this package, and contains only tables and indexes.
+
+    Views, virtual tables and triggers, which another program may have added, would run when rows
+    are read or written.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     query = (
         "SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index') OR rootpage = 0"
     )
     (n_others,) = connection.execute(query).fetchone()
-    return application == _APPLICATION_ID and not n_others
+    return application == _APPLICATION_ID and n_others == 0
 
 
 def read_rows(
@@ -131,13 +156,13 @@ def read_rows(
     trunk : str
     keys : sequence of bytes
     shape : tuple of int, default=None
-        Shape of a row, if it is known. Rows of one trunk all have one shape in any case.
+        Shape of a row, if it is known. If not, all rows must have the shape of the first row.
 
     Raises
     ------
-    Damage
-        If a row does not match its checksum, or is not a row of such a trunk: anybody can compute
-        a checksum.
+    DamagedRow
+        If a row does not match its checksum, or is not a row of this trunk. Both are checked,
+        because anybody can compute a checksum.
     """
     query = "SELECT dtype, shape, value, checksum FROM rows WHERE trunk = ? AND key = ?"
     rows: list[np.ndarray | None] = []
@@ -146,61 +171,83 @@ def read_rows(
         if record is None:
             rows.append(None)
             continue
-        if not isinstance(record[2], bytes) or _checksum(trunk, key, *record[:3]) != record[3]:
-            raise Damage("a row does not match its checksum")
-        row = _to_array(*record[:3])
-        shape = row.shape if shape is None else shape
+        row = _checked_row(trunk, key, record)
+        if shape is None:
+            shape = row.shape
         if row.shape != shape:
-            raise Damage(f"a row has the shape {row.shape} instead of {shape}")
+            raise DamagedRow(f"a row has the shape {row.shape} instead of {shape}")
         rows.append(row)
     return rows
 
 
+def _checked_row(trunk: str, key: bytes, record: tuple) -> np.ndarray:
+    """Return the array of a record after comparing it to its checksum."""
+    dtype, shape, value, checksum = record
+    is_intact = isinstance(value, bytes) and checksum == row_checksum(
+        trunk, key, dtype, shape, value
+    )
+    if not is_intact:
+        raise DamagedRow("a row does not match its checksum")
+    return _to_array(dtype, shape, value)
+
+
 def to_records(trunk: str, keys: Sequence[bytes], rows: np.ndarray) -> list[tuple]:
-    """Return the records of some rows, float32, in the columns of the table."""
+    """Convert rows to float32, and return them as records for the columns of the table."""
     rows = np.ascontiguousarray(rows, dtype=np.float32)
+    dtype = rows.dtype.str
     shape = ",".join(map(str, rows.shape[1:]))
     records = []
     for key, row in zip(keys, rows, strict=True):
-        what = (trunk, key, rows.dtype.str, shape, row.tobytes())
-        records.append((*what, _checksum(*what)))
+        value = row.tobytes()
+        checksum = row_checksum(trunk, key, dtype, shape, value)
+        records.append((trunk, key, dtype, shape, value, checksum))
     return records
 
 
 def write_records(connection: sqlite3.Connection, trunk: str, records: list[tuple]) -> None:
-    """Write the records of one trunk, and the time of the writing."""
+    """Write the records of one trunk, and the current time as the last time it was written to."""
     connection.execute("INSERT OR REPLACE INTO trunks VALUES (?, ?)", (trunk, time.time()))
     connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", records)
 
 
-def _checksum(trunk: str, key: bytes, dtype: Any, shape: Any, value: bytes) -> bytes:
-    """Return a checksum of a row and of its key, since the index may be damaged too."""
+def row_checksum(trunk: str, key: bytes, dtype: Any, shape: Any, value: bytes) -> bytes:
+    """Return the checksum of a row and of its key, because the index may be damaged too."""
     digest = hashlib.blake2b(repr((trunk, key, dtype, shape)).encode(), digest_size=8)
     digest.update(value)
     return digest.digest()
 
 
 def _to_array(dtype: Any, shape: Any, value: bytes) -> np.ndarray:
-    """Return the array of a record; what has a checksum may still not be one."""
-    kind, sizes = _form(dtype, shape)
+    """Return the array of a record, which may be invalid in spite of a correct checksum."""
+    kind, sizes = _parse_form(dtype, shape)
     if math.prod(sizes) * kind.itemsize != len(value):
-        raise Damage("a row has more or fewer values than its shape")
+        raise DamagedRow("a row has more or fewer values than its shape")
     return np.frombuffer(value, dtype=kind).reshape(sizes)
 
 
+# The rows of a trunk all have the same type and shape, so these are parsed once.
 @functools.lru_cache(maxsize=64)
-def _form(dtype: Any, shape: Any) -> tuple[np.dtype, tuple[int, ...]]:
+def _parse_form(dtype: Any, shape: Any) -> tuple[np.dtype, tuple[int, ...]]:
+    """Return the type and the shape of an array from the strings in a record."""
     if not (isinstance(dtype, str) and _DTYPE.fullmatch(dtype)):
-        raise Damage("a row is not of float32")
+        raise DamagedRow("a row is not of type float32")
     if not (isinstance(shape, str) and _SHAPE.fullmatch(shape)):
-        raise Damage("a row has no shape")
-    return np.dtype(dtype), tuple(int(size) for size in shape.split(",") if size)
+        raise DamagedRow("a row has an invalid shape")
+    if shape == "":
+        return np.dtype(dtype), ()
+    return np.dtype(dtype), tuple(map(int, shape.split(",")))
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether the cause of an error is the file, rather than the disk, a lock or a permission."""
+    """Return whether an error shows that the file is damaged, or that another program made it.
+
+    Other causes are the disk, a lock or missing permissions.
+    """
     code = getattr(error, "sqlite_errorcode", None)
-    # Python found an error without a code: invalid UTF-8, or a wrong checksum. A statement that
-    # meets missing or other tables is an SQLITE_ERROR.
+    # Errors that Python found have no code: invalid UTF-8, or a wrong checksum.
+    if code is None:
+        return True
+    # SQLITE_ERROR is what a statement raises if tables or columns are missing. The higher bits of a
+    # code are details.
     damage = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-    return code is None or code & 0xFF in damage
+    return code & 0xFF in damage

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from .._trunk.build import Backbone
 from .._trunk.features import TRUNK_CONSTRAINTS
-from .._trunk.weights import existing_weights
+from .._trunk.weight_file import existing_weights
 from .checks import check_callbacks, check_layer_sizes
 
 

@@ -1,4 +1,4 @@
-"""What runs the trunk: PyTorch, or onnxruntime where it is installed and can."""
+"""Engines that run the trunk: PyTorch, or onnxruntime."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ from ..exceptions import DeviceWarning
 
 ENGINES = ("auto", "torch", "onnxruntime")
 
-# how far an exported trunk may be from PyTorch, as a share of the greatest activation
+# Activations of the two engines may differ by this share of the greatest activation.
 _TOLERANCE = 1e-4
-_N_SESSIONS = 4
+
+# Each session contains another copy of the weights, so a process keeps only a few sessions.
+MAX_SESSIONS = 4
+
+
+# -- choice of the engine -------------------------------------------------------------------------
 
 
 def resolve_engine(
@@ -33,76 +38,109 @@ def resolve_engine(
     *,
     fitted: bool = False,
 ) -> str:
-    """Return the engine that an ``engine`` parameter names.
+    """Return the engine that a value of the parameter ``engine`` stands for.
 
     Parameters
     ----------
     engine : {"auto", "torch", "onnxruntime"}
-        ``"auto"`` is onnxruntime in float32 on the CPU, for backbones given by name, where it is
-        installed. A user's own network is exported only where that is asked for: an export records
-        what the network does with one batch.
+        ``"auto"`` is onnxruntime if it is installed, the backbone is given by name, and the trunk
+        runs in float32 on the CPU; otherwise it is PyTorch. A user's own network is exported only
+        on request, because an export records what the network does with one batch.
     backbone : str or callable
     device : torch.device
     dtype : torch.dtype or None
-        Of the mixed precision.
+        Type of the matrix products in mixed precision, None for float32.
     fitted : bool
-        A fitted model may have come from a machine with onnxruntime: it then runs on PyTorch, with
-        a warning.
+        Whether the model is fitted. If it comes from a machine with onnxruntime and cannot use it
+        here, it runs on PyTorch, with a warning.
+
+    Returns
+    -------
+    {"torch", "onnxruntime"}
 
     Raises
     ------
     ImportError
-        If onnxruntime is named and not installed.
+        If `engine` is ``"onnxruntime"``, which is not installed.
     ValueError
-        If onnxruntime is named for another device than the CPU, or another precision.
+        If `engine` is ``"onnxruntime"`` for another device than the CPU, or another precision than
+        float32.
     """
-    here = device.type == "cpu" and dtype is None
+    is_supported = device.type == "cpu" and dtype is None
+    is_available = is_supported and has_onnxruntime()
     if engine == "auto":
-        named = isinstance(backbone, str)
-        return "onnxruntime" if named and here and has_onnxruntime() else "torch"
-    if engine == "torch" or (here and has_onnxruntime()):
-        return engine
-    what = device.type if device.type != "cpu" else str(dtype).removeprefix("torch.")
-    if fitted:
-        reason = "is not installed here" if here else f"does not run with {what}"
-        warnings.warn(
-            f"engine='onnxruntime' {reason}; the fitted model runs on PyTorch: "
-            "set_params(engine='auto') says so without this warning",
-            DeviceWarning,
-            stacklevel=2,
-        )
+        if is_available and isinstance(backbone, str):
+            return "onnxruntime"
         return "torch"
-    if not here:
+    if engine == "torch" or is_available:
+        return engine
+    found = str(dtype).removeprefix("torch.")
+    if device.type != "cpu":
+        found = device.type
+    if fitted:
+        _warn_without_onnxruntime(is_supported, found)
+        return "torch"
+    if not is_supported:
         raise ValueError(
-            f"engine='onnxruntime' runs the trunk in float32 on the CPU, not with {what}; pass "
-            "engine='auto', device='cpu' or precision='fp32'"
+            f"engine='onnxruntime' is invalid with {found}: it runs the trunk in float32 on the "
+            "CPU only; expected device='cpu' and precision='fp32'. Pass these, or engine='auto'."
         )
     raise ImportError(
-        "engine='onnxruntime' needs the packages onnxruntime and onnx, which are not installed: "
-        "pip install 'cxr-sklearn[cpu]', or pass engine='torch'"
+        "engine='onnxruntime' needs the packages onnxruntime and onnx, which are not installed. "
+        "Run pip install 'cxr-sklearn[cpu]', or pass engine='torch'."
+    )
+
+
+def _warn_without_onnxruntime(is_supported: bool, found: str) -> None:
+    """Warn that a fitted model cannot use onnxruntime here."""
+    reason = f"does not support {found}"
+    if is_supported:
+        reason = "is not installed here"
+    warnings.warn(
+        f"engine='onnxruntime' {reason}; the fitted model runs on PyTorch. Call "
+        "set_params(engine='auto') to choose this without a warning.",
+        DeviceWarning,
+        stacklevel=3,
     )
 
 
 def has_onnxruntime() -> bool:
-    """Whether onnxruntime is installed, and onnx, which PyTorch exports with."""
+    """Return whether onnxruntime is installed, and onnx, which PyTorch needs for the export."""
     return all(importlib.util.find_spec(name) is not None for name in ("onnxruntime", "onnx"))
 
 
+# -- sessions of onnxruntime ----------------------------------------------------------------------
+
+
 class _Sessions:
-    """The last few exported trunks of this process, by weights, cut, image size and threads."""
+    """The sessions of this process that were used last.
+
+    A session runs an exported trunk. Its key contains the weights, the cut, the size of the images
+    and the number of threads.
+    """
 
     def __init__(self) -> None:
-        self._held: OrderedDict[tuple, Any] = OrderedDict()
+        self._by_key: OrderedDict[tuple, Any] = OrderedDict()
         self._lock = threading.RLock()
 
     def get(self, key: tuple, module: nn.Module, batch: torch.Tensor) -> Any:
-        with self._lock:  # PyTorch's exporter is for one thread at a time
-            if key not in self._held:
-                self._held[key] = _session(module, batch)
-            self._held.move_to_end(key)
-            while len(self._held) > _N_SESSIONS:
-                self._held.popitem(last=False)
-            return self._held[key]
+        """Return the session for a key, after exporting the module if there is none."""
+        # PyTorch's exporter must not run in two threads at once.
+        with self._lock:
+            if key not in self._by_key:
+                self._by_key[key] = _new_session(module, batch)
+            self._by_key.move_to_end(key)
+            while len(self._by_key) > MAX_SESSIONS:
+                self._by_key.popitem(last=False)
+            return self._by_key[key]
+
+    def all(self) -> list[Any]:
+        """Return the sessions, the one that was used last at the end."""
+        return list(self._by_key.values())
+
+    def clear(self) -> None:
+        """Drop every session."""
+        self._by_key.clear()
 
 
 _SESSIONS = _Sessions()
@@ -120,18 +158,28 @@ def _new_sessions() -> None:
     _SESSIONS = _Sessions()
 
 
+def sessions() -> list[Any]:
+    """Return the sessions of this process, the one that was used last at the end."""
+    return _SESSIONS.all()
+
+
+def clear_sessions() -> None:
+    """Drop the sessions of this process."""
+    _SESSIONS.clear()
+
+
 def run_onnx(module: nn.Module, key: tuple, batch: torch.Tensor) -> torch.Tensor:
     """Run a frozen module with onnxruntime.
 
-    It is exported at its first batch, once per process for the same key, and compared with PyTorch
-    on images of that batch.
+    The first batch exports the module, once per process for a key. The export is compared to
+    PyTorch on some images of this batch.
 
     Parameters
     ----------
     module : torch.nn.Module
         In eval mode, on the CPU.
     key : tuple
-        Names the module and the size of its images.
+        Identifies the module.
     batch : Tensor of shape (n, channels, height, width), float32
 
     Returns
@@ -141,10 +189,11 @@ def run_onnx(module: nn.Module, key: tuple, batch: torch.Tensor) -> torch.Tensor
     Raises
     ------
     ValueError
-        If the module cannot be exported, or what was exported gives other activations.
+        If the module cannot be exported, or the export computes other activations.
     """
-    threads = torch.get_num_threads()  # joblib, Dask and the user set it for all of PyTorch
-    session = _SESSIONS.get((*key, tuple(batch.shape[1:]), threads), module, batch)
+    # joblib, Dask and users set this number for all of PyTorch, and onnxruntime follows it.
+    n_threads = torch.get_num_threads()
+    session = _SESSIONS.get((*key, tuple(batch.shape[1:]), n_threads), module, batch)
     return torch.from_numpy(_run(session, batch))
 
 
@@ -152,38 +201,49 @@ def _run(session: Any, batch: torch.Tensor) -> np.ndarray:
     return session.run(None, {"images": batch.contiguous().numpy()})[0]
 
 
-def _session(module: nn.Module, batch: torch.Tensor) -> Any:
-    """Export a module, and compare it with itself."""
+def _new_session(module: nn.Module, batch: torch.Tensor) -> Any:
+    """Export a module, and compare the export to PyTorch."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
+    # Report errors only.
     options.log_severity_level = 3
-    # threads that wait for work must not take the cores that train the tails
+    # Threads that wait for work must not use the processor cores, on which the tails are trained.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     with torch.inference_mode():
         images = batch[:3].contiguous()
         expected = module(images)
-    # two images: a graph recorded from one may take 1 for a constant
-    model = _exported(module, batch[:1].contiguous().clone().expand(2, -1, -1, -1))
+    # Export with two images, because an export with one image may treat the number of images as a
+    # constant.
+    model = _export(module, batch[:1].contiguous().clone().expand(2, -1, -1, -1))
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         found = torch.from_numpy(_run(session, images))
-        difference = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
-    except Exception as error:  # onnxruntime's own classes, and shapes that differ
-        raise _unusable(str(error)) from error
+        difference = _relative_difference(found, expected)
+    # onnxruntime has error classes of its own, and shapes may differ.
+    except Exception as error:
+        raise _export_error(str(error)) from error
+    # This is written so that a difference of NaN is an error too.
     if not difference <= _TOLERANCE:
-        raise _unusable(
-            f"its activations differ by {difference:.1e} of the greatest; {_TOLERANCE} at most"
+        raise _export_error(
+            f"its activations differ by {difference:.1e} of the greatest activation, more than "
+            f"{_TOLERANCE}"
         )
     return session
 
 
-def _exported(module: nn.Module, images: torch.Tensor) -> bytes:
+def _relative_difference(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the greatest difference, as a share of the greatest expected value."""
+    scale = expected.abs().max().clamp(min=1e-6)
+    return float((found - expected).abs().max() / scale)
+
+
+def _export(module: nn.Module, images: torch.Tensor) -> bytes:
     """Return a module in ONNX format, for batches of any length."""
     file = io.BytesIO()
-    with warnings.catch_warnings(record=True) as caught, torch.no_grad(), _log_left_alone():
+    with warnings.catch_warnings(record=True) as caught, torch.no_grad(), _exporter_log_disabled():
         warnings.simplefilter("always")
         try:
             torch.onnx.export(
@@ -193,23 +253,27 @@ def _exported(module: nn.Module, images: torch.Tensor) -> bytes:
                 input_names=["images"],
                 output_names=["activations"],
                 dynamic_axes={"images": {0: "n"}, "activations": {0: "n"}},
-                # a tenth of the time of torch.export's, and the same graph for a network like this
+                # The exporter that is based on torch.export takes ten times as long, and makes the
+                # same graph for such networks.
                 dynamo=False,
-                do_constant_folding=False,  # onnxruntime folds
+                # onnxruntime folds constants itself.
+                do_constant_folding=False,
             )
         except Exception as error:
-            raise _unusable(str(error)) from error
+            raise _export_error(str(error)) from error
+    # The tracer warns if the computation depends on the values or the number of the images.
     for warning in caught:
         if issubclass(warning.category, torch.jit.TracerWarning):
-            raise _unusable(str(warning.message))
+            raise _export_error(str(warning.message))
     return file.getvalue()
 
 
 @contextlib.contextmanager
-def _log_left_alone() -> Iterator[None]:
-    """Keep PyTorch's exporter from turning its log on, in which it prints the graph of a failure.
+def _exporter_log_disabled() -> Iterator[None]:
+    """Prevent PyTorch's exporter from switching its log on.
 
-    It does so whatever `verbose` is, and leaves the log on.
+    The exporter does so even with ``verbose=False``. It then prints the whole graph if an export
+    fails, and leaves the log on.
     """
     name = "_jit_set_onnx_log_enabled"
     original = getattr(torch._C, name, None)
@@ -223,8 +287,10 @@ def _log_left_alone() -> Iterator[None]:
         setattr(torch._C, name, original)
 
 
-def _unusable(reason: str) -> ValueError:
-    first = (reason.strip() or "no reason given").split("\n")[0].rstrip(".")
+def _export_error(reason: str) -> ValueError:
+    """Return the error for a module that cannot be exported."""
+    first_line = (reason.strip() or "no reason given").split("\n")[0].rstrip(".")
     return ValueError(
-        f"engine='onnxruntime' cannot run this backbone ({first}); pass engine='torch'"
+        f"engine='onnxruntime' cannot run this backbone ({first_line}); expected a network that "
+        "can be exported to ONNX. Pass engine='torch'."
     )

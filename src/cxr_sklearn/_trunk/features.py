@@ -19,7 +19,7 @@ from .._images.inputs import check_images, copy_input_form
 from .._images.pixel_scale import scale_to_unit
 from .._utils.constraints import N_JOBS, check_prediction_parameters
 from .._utils.device import PRECISIONS
-from ..backbones._named import ARCHITECTURES
+from ..backbones import list_backbones
 from .build import Backbone
 from .context import RunContext, run_context
 from .counter import PassCounter
@@ -27,7 +27,7 @@ from .engine import ENGINES
 from .runner import Runner, build_runner
 
 TRUNK_CONSTRAINTS: dict[str, list] = {
-    "backbone": [StrOptions(set(ARCHITECTURES)), callable],
+    "backbone": [StrOptions(set(list_backbones())), callable],
     "weights": [str, os.PathLike, None],
     "trainable": [str],
     "image_size": [Interval(Integral, 1, None, closed="left")],

@@ -1,4 +1,4 @@
-"""Cut a network in two at the name of a stage."""
+"""A network with named stages, which can be cut in two where a stage begins."""
 
 from __future__ import annotations
 
@@ -8,24 +8,35 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ..backbones._registry import Normalisation
 
-class _StageReached(Exception):  # noqa: N818 - control flow, not an error
-    """Carry the activations out of a forward pass that ends at the cut."""
+
+class _CutReached(Exception):  # noqa: N818 - it controls the flow, and is not an error
+    """Carries the activations out of a forward pass that ends at the cut."""
 
     def __init__(self, activations: torch.Tensor) -> None:
         super().__init__()
         self.activations = activations
 
 
-class _Exit(nn.Module):
-    """Stand where the first trained stage stood, and end the forward pass there."""
+class _CutPoint(nn.Module):
+    """Takes the place of the first trained stage, and ends the forward pass there."""
 
     def forward(self, activations: torch.Tensor) -> torch.Tensor:
-        raise _StageReached(activations)
+        raise _CutReached(activations)
 
 
 class Trunk(nn.Module):
-    """The network below the cut: its own ``forward``, left at the first trained stage."""
+    """The part of a network below the cut.
+
+    It calls the ``forward`` of the whole network, which ends where the first trained stage would
+    begin. So steps that ``forward`` takes between the stages are part of the trunk as well.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The network with a :class:`_CutPoint` in place of its first trained stage.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -34,9 +45,12 @@ class Trunk(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         try:
             self.net(images)
-        except _StageReached as reached:
+        except _CutReached as reached:
             return reached.activations
-        raise RuntimeError("backbone: forward() never reached its first trained stage")
+        raise RuntimeError(
+            "backbone is invalid: its forward() did not call the first trained stage; expected it "
+            "to call every stage for every batch."
+        )
 
 
 @dataclass(frozen=True)
@@ -46,50 +60,40 @@ class Network:
     Attributes
     ----------
     module : torch.nn.Module
-        The whole network, in eval mode and without gradients. Shared, never trained: tails
-        train copies.
+        The whole network, in eval mode and without gradients. It is shared and never trained: the
+        tails train copies of its stages.
     stages : tuple of str
-        Children that a cut may stand before, in forward order; the last is the
-        classification layer.
+        Names of the children at which the network can be cut, in the order of the forward pass.
+        The last stage is the classification layer.
+    normalisation : Normalisation
+        Normalisation of the images that the network expects.
     fingerprint : str
-        Digest of architecture and weights.
+        Digest of the architecture, the weights and the code.
+    in_channels : int
+        Number of channels of the images that the network takes, 1 or 3.
+    head_width : int
+        Number of values per image that the classification layer takes.
     """
 
     module: nn.Module
     stages: tuple[str, ...]
+    normalisation: Normalisation
     fingerprint: str
+    in_channels: int
+    head_width: int
+
+    @property
+    def name(self) -> str:
+        """Name of the class of the network, for messages."""
+        return type(self.module).__name__
 
     @property
     def cuts(self) -> tuple[str, ...]:
         """Values that ``trainable`` takes, from fewest to most trained stages."""
         return ("head", *reversed(self.stages[:-1]), "all")
 
-    @property
-    def in_channels(self) -> int:
-        """Channels of the images the network takes, 1 or 3."""
-        for module in self.module.modules():
-            if isinstance(module, nn.Conv2d):
-                if module.in_channels not in (1, 3):
-                    raise ValueError(
-                        f"backbone: its first convolution takes {module.in_channels} channels; "
-                        "expected 1 (greyscale) or 3 (RGB)"
-                    )
-                return module.in_channels
-        raise ValueError("backbone: it has no torch.nn.Conv2d, so it takes no images")
-
-    @property
-    def head_width(self) -> int:
-        """Values per image that reach the classification layer."""
-        for module in self.module.get_submodule(self.stages[-1]).modules():
-            if isinstance(module, nn.Linear):
-                return module.in_features
-        raise ValueError(
-            f"backbone: its last stage {self.stages[-1]!r} holds no torch.nn.Linear; expected the "
-            "classification layer there, which the binary problems replace by heads of their own"
-        )
-
     def cut(self, trainable: str) -> tuple[nn.Module, nn.Module]:
-        """Split into trunk and tail, so that ``tail(trunk(x))`` is the network's own ``net(x)``.
+        """Split the network so that ``tail(trunk(x))`` equals ``net(x)``.
 
         Parameters
         ----------
@@ -99,43 +103,51 @@ class Network:
         Returns
         -------
         trunk : torch.nn.Module
-            Images (n, channels, height, width) to activations. The identity for ``"all"``.
+            From images (n, channels, height, width) to activations. The identity for ``"all"``.
         tail : torch.nn.Module
-            Activations to the outputs of the classification layer. Both share the network's
-            parameters.
+            From activations to the outputs of the classification layer. Trunk and tail share the
+            parameters of the network.
 
         Raises
         ------
         ValueError
-            If `trainable` names no stage of this network.
+            If the network has no stage of this name.
         """
         if trainable not in self.cuts:
             raise ValueError(
-                f"trainable={trainable!r} is no stage of this backbone; expected one of "
-                f"{', '.join(map(repr, self.cuts))}"
+                f"trainable={trainable!r} is invalid: this backbone has no such stage; expected "
+                f"one of {', '.join(map(repr, self.cuts))}."
             )
         if trainable == "all":
             return nn.Identity(), self.module
-        first = self.stages[-1] if trainable == "head" else trainable
-        if first == self.stages[-1]:
-            tail = self.module.get_submodule(first)
-            return Trunk(_replaced(self.module, {first: _Exit()})), tail
+        if trainable == "head":
+            first = self.stages[-1]
+            trunk = _with_children(self.module, {first: _CutPoint()})
+            return Trunk(trunk), self.module.get_submodule(first)
+        # The forward pass of the trunk ends at the cut, so the children above it are not called.
+        # They are replaced, or the trunk would contain their parameters. In the tail, children
+        # below the cut are replaced by identities, which return the activations unchanged.
         names = [name for name, _ in self.module.named_children()]
-        below = names[: names.index(first)]
-        above = names[names.index(first) + 1 :]
-        trunk = _replaced(self.module, {first: _Exit()} | {n: nn.Identity() for n in above})
-        return Trunk(trunk), _replaced(self.module, {n: nn.Identity() for n in below})
+        place = names.index(trainable)
+        below = _identities(names[:place])
+        above = _identities(names[place + 1 :])
+        trunk = _with_children(self.module, {trainable: _CutPoint(), **above})
+        return Trunk(trunk), _with_children(self.module, below)
 
     def body(self, trainable: str) -> nn.Module:
-        """Return the tail without its classification layer: activations to pooled features."""
+        """Return the tail without its classification layer: from activations to pooled features."""
         if trainable == "head":
             return nn.Identity()
         _, tail = self.cut(trainable)
-        return _replaced(tail, {self.stages[-1]: nn.Identity()})
+        return _with_children(tail, {self.stages[-1]: nn.Identity()})
 
 
-def _replaced(net: nn.Module, children: dict[str, nn.Module]) -> nn.Module:
-    """Return `net` with some children replaced; every other part is shared, not copied."""
+def _identities(names: list[str]) -> dict[str, nn.Module]:
+    return {name: nn.Identity() for name in names}
+
+
+def _with_children(net: nn.Module, children: dict[str, nn.Module]) -> nn.Module:
+    """Return `net` with some children replaced. All other parts are shared, not copied."""
     twin = copy.copy(net)
     twin._modules = {**net._modules, **children}
     return twin

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from .._images.pixel_scale import scale_to_unit
-from ..backbones._named import _MEAN, _STD
+from ..backbones._registry import IMAGENET_NORMALISATION
 
 
 def unit_images(pixels: torch.Tensor, image_size: int) -> torch.Tensor:
@@ -39,7 +39,9 @@ def network_images(unit: torch.Tensor, channels: int, standardised: bool) -> tor
     """
     if standardised:
         return unit.expand(-1, channels, -1, -1).contiguous()
-    means, stds = (_MEAN, _STD) if channels == 3 else ([sum(_MEAN) / 3], [sum(_STD) / 3])
+    means, stds = IMAGENET_NORMALISATION.mean, IMAGENET_NORMALISATION.std
+    if channels == 1:
+        means, stds = (sum(means) / 3,), (sum(stds) / 3,)
     images = unit.new_empty(len(unit), channels, *unit.shape[2:])
     for channel, mean, std in zip(range(channels), means, stds, strict=True):
         one = images[:, channel]

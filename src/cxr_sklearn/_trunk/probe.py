@@ -1,9 +1,11 @@
-"""Run a user's network on fixed images: what it does, and whether it can be cut."""
+"""Run a user's network on fixed images, to check it and to describe what it computes."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,16 +16,13 @@ from .._utils.device import is_out_of_memory, seeded, threads_for
 from .._utils.messages import one_line
 from .network import Network
 
-# of the greatest value: rounding differs between batches of other lengths
+# Activations are equal if they differ by less than this share of the greatest activation. Rounding
+# errors depend on the number of images in a batch.
 _TOLERANCE = 1e-3
 
 
-class _UnsuitableStageError(ValueError):
-    """A stage is not called in a way that a cut can use."""
-
-
 def probe_images(channels: int, image_size: int) -> torch.Tensor:
-    """Return the fixed images: noise, a ramp, a dark one, a framed bright one, and a flat one.
+    """Return the fixed images: noise, a ramp, a dark, a framed bright, and a flat image.
 
     Returns
     -------
@@ -36,16 +35,20 @@ def probe_images(channels: int, image_size: int) -> torch.Tensor:
     bright = np.full((side, side), -2.1)
     frame = side // 8
     bright[frame : side - frame, frame : side - frame] = 2
-    images = [noise, 0.9 * ramp[:, None] + 0.3 * ramp, 0.1 * noise - 2, bright, 0.02 * noise + 0.2]
-    stacked = np.stack([np.broadcast_to(image, noise.shape) for image in images])
-    return torch.from_numpy(stacked.astype(np.float32))
+    images = np.empty((5, channels, side, side), np.float32)
+    images[0] = noise
+    images[1] = 0.9 * ramp[:, None] + 0.3 * ramp
+    images[2] = 0.1 * noise - 2
+    images[3] = bright
+    images[4] = 0.02 * noise + 0.2
+    return torch.from_numpy(images)
 
 
 def probe(network: Network, trainable: str, image_size: int) -> tuple[str, tuple[int, ...]]:
-    """Check a network from outside, and describe what it computes below the cut.
+    """Check a network by its activations, and describe what it computes below the cut.
 
-    Weights and settings do not tell what ``forward`` does: it may be decorated, call helpers, or
-    read attributes of the class. Its output on fixed images does.
+    Weights and settings do not determine what ``forward`` computes. It may be decorated, call
+    helper functions, or read attributes of its class. The output for fixed images shows this.
 
     Parameters
     ----------
@@ -58,177 +61,233 @@ def probe(network: Network, trainable: str, image_size: int) -> tuple[str, tuple
     Returns
     -------
     digest : str
-        Of the activations at the cut; ``""`` for ``"all"``, where nothing is below it. It is
-        computed in one thread, so that processes of one machine agree.
+        Digest of the activations at the cut, or ``""`` for ``"all"``, because nothing is below
+        that cut. It is computed in one thread, so all processes of a machine get the same digest.
     shape : tuple of int
         Shape of the activations of one image.
 
     Raises
     ------
     ValueError
-        If the network fails on the images, its stages are not what a cut needs, or the output for
-        an image depends on the images next to it.
+        If the network cannot process the images, if it cannot be cut at its stages, or if the
+        output for an image depends on other images.
     """
-    name = type(network.module).__name__
     images = probe_images(network.in_channels, image_size)
     last = network.stages[-1]
-    cut = last if trainable in ("head", "all") else trainable
+    cut = trainable
+    if trainable in ("head", "all"):
+        cut = last
     with torch.inference_mode(), seeded(0), threads_for(1):
-        reached = _run(network, {last, cut}, images)
-        alone = _run(network, {last, cut}, images[:1])
-    _check_features(reached[last], network, name)
+        reached = _stage_inputs(network, {last, cut}, images)
+        alone = _stage_inputs(network, {last, cut}, images[:1])
+    _check_features(network, reached[last])
     for stage in (cut, last):
-        _check_finite(reached[stage], stage, name)
-        _check_alone(reached[stage][:1], alone[stage], name)
-    if trainable != "head":
-        inputs = images if trainable == "all" else reached[cut]
-        _check_tail(network, trainable, inputs, reached[last], name)
+        _check_finite(network, stage, reached[stage])
+        _check_independence(network, reached[stage][:1], alone[stage])
     if trainable == "all":
+        _check_tail(network, trainable, images, reached[last])
         return "", (1, image_size, image_size)
-    activations = reached[cut]
+    if trainable != "head":
+        _check_tail(network, trainable, reached[cut], reached[last])
+    return _digest(reached[cut]), tuple(reached[cut].shape[1:])
+
+
+def _digest(activations: torch.Tensor) -> str:
     digest = hashlib.blake2b(str(tuple(activations.shape)).encode(), digest_size=16)
     digest.update(activations.float().contiguous().numpy().tobytes())
-    return digest.hexdigest(), tuple(activations.shape[1:])
+    return digest.hexdigest()
 
 
-def _run(network: Network, stages: set[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return what enters some stages of a network."""
-    name = type(network.module).__name__
-    reached: dict[str, torch.Tensor] = {}
+# -- calls of the user's code ---------------------------------------------------------------------
 
-    def noting(stage: str) -> Callable:
-        def hook(_: nn.Module, inputs: tuple, named: dict) -> None:
-            if len(inputs) != 1 or named or not isinstance(inputs[0], torch.Tensor):
-                raise _UnsuitableStageError(
-                    f"backbone: forward() of {name} calls its stage {stage!r} with "
-                    f"{len(inputs) + len(named)} inputs; expected one tensor: choose stages that "
-                    "take one"
-                )
-            reached[stage] = inputs[0].clone()  # the stage may change it in place
 
-        return hook
+class _UnsuitableStageError(ValueError):
+    """The network calls a stage in a way that does not allow a cut."""
 
-    hooks = [
-        network.module.get_submodule(stage).register_forward_pre_hook(
-            noting(stage), with_kwargs=True
-        )
-        for stage in stages
-    ]
+
+@contextlib.contextmanager
+def _explaining(explain: Callable[[Exception], ValueError]) -> Iterator[None]:
+    """Replace an error of the user's code by an error that explains it.
+
+    Running out of memory is not an error of the network, and is not replaced.
+    """
     try:
-        output = network.module(images.clone())
+        yield
     except _UnsuitableStageError:
         raise
-    except Exception as error:  # it is the user's code
+    # The user's code can raise any error.
+    except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise ValueError(
-            f"backbone: forward() of {name} fails at image_size={images.shape[-1]} "
-            f"({_reason(error)}); expected a network that takes float32 images of "
-            f"{images.shape[1]} channels and this size: {_remedy(error)}"
-        ) from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-    missing = sorted(stages - set(reached))
-    if missing:
-        raise ValueError(
-            f"backbone: forward() of {name} never calls its stage {missing[0]!r}; expected it to "
-            "call each stage as a whole"
-        )
-    _check_output(output, len(images), name)
-    return reached
+        raise explain(error) from error
+
+
+def _forward_error(network: Network, images: torch.Tensor, error: Exception) -> ValueError:
+    """Explain an error of the forward pass."""
+    remedy = "Pass a larger image_size if the network needs larger images."
+    if "view size is not compatible" in str(error):
+        # Images are in the channels-last layout, in which convolutions are faster.
+        remedy = "Replace view() by flatten() or reshape(), which support every memory layout."
+    return ValueError(
+        f"backbone is invalid: forward() of {network.name} fails at image_size={images.shape[-1]} "
+        f"({_reason(error)}); expected a network that takes float32 images of {images.shape[1]} "
+        f"channels and this size. {remedy}"
+    )
+
+
+def _tail_error(network: Network, trainable: str, error: Exception) -> ValueError:
+    """Explain an error of the stages above the cut."""
+    return ValueError(
+        f"backbone is invalid: if it is cut at trainable={trainable!r}, the stages of "
+        f"{network.name} above the cut fail on the activations ({_reason(error)}); expected stages "
+        "that do not need other steps of forward(). Write every step before the cut as a child "
+        "module, not as a function."
+    )
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {one_line(str(error).split(chr(10))[0])}"
+    """Return the type of an error and the first line of its message."""
+    first_line = str(error).split("\n")[0]
+    return f"{type(error).__name__}: {one_line(first_line)}"
 
 
-def _remedy(error: Exception) -> str:
-    if "view size is not compatible" in str(error):
-        # images come in the channels-last layout, which convolutions are faster in
-        return "replace view() by flatten() or reshape(), which work in every memory layout"
-    return "it may need larger images (image_size)"
+def _stage_inputs(
+    network: Network, stages: set[str], images: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Run a network, and return the inputs of some stages."""
+    reached: dict[str, torch.Tensor] = {}
+    hooks = []
+    for stage in stages:
+        module = network.module.get_submodule(stage)
+        hook = _recording_hook(network, stage, reached)
+        hooks.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+    try:
+        with _explaining(functools.partial(_forward_error, network, images)):
+            output = network.module(images.clone())
+    finally:
+        for handle in hooks:
+            handle.remove()
+    missing = sorted(stages - set(reached))
+    if missing:
+        raise ValueError(
+            f"backbone is invalid: forward() of {network.name} does not call its stage "
+            f"{missing[0]!r}; expected it to call each stage as a whole. Call the stage instead of "
+            "its parts."
+        )
+    _check_output(network, output, len(images))
+    return reached
 
 
-def _check_output(output: Any, n_images: int, name: str) -> None:
-    """Refuse a network that returns anything but one vector of real numbers per image."""
-    if isinstance(output, torch.Tensor) and output.ndim == 2 and output.is_floating_point():
-        return
+def _recording_hook(network: Network, stage: str, reached: dict[str, torch.Tensor]) -> Callable:
+    """Return a hook that records the input of a stage before the stage runs."""
+
+    def record(_: nn.Module, inputs: tuple, named: dict) -> None:
+        if len(inputs) != 1 or named or not isinstance(inputs[0], torch.Tensor):
+            raise _UnsuitableStageError(
+                f"backbone is invalid: forward() of {network.name} calls its stage {stage!r} with "
+                f"{len(inputs) + len(named)} inputs; expected one tensor. Choose stages that take "
+                "one tensor."
+            )
+        # The stage may change its input in place.
+        reached[stage] = inputs[0].clone()
+
+    return record
+
+
+# -- checks ---------------------------------------------------------------------------------------
+
+
+def _check_output(network: Network, output: Any, n_images: int) -> None:
+    """Raise unless the network returns one vector of real numbers per image."""
     found = type(output).__name__
     if isinstance(output, torch.Tensor):
+        if output.ndim == 2 and output.is_floating_point():
+            return
         dtype = str(output.dtype).removeprefix("torch.")
         found = f"a {dtype} tensor of shape {tuple(output.shape)}"
     raise ValueError(
-        f"backbone: forward() of {name} returns {found} for {n_images} images; expected one "
-        "real tensor (n_images, n_outputs): switch off auxiliary outputs, or wrap the network"
+        f"backbone is invalid: forward() of {network.name} returns {found} for {n_images} images; "
+        "expected one real tensor of shape (n_images, n_outputs). Switch off auxiliary outputs, or "
+        "wrap the network."
     )
 
 
-def _check_finite(activations: torch.Tensor, stage: str, name: str) -> None:
-    """Refuse a network whose activations are NaN or infinite."""
-    if not torch.isfinite(activations).all():
-        raise ValueError(
-            f"backbone: what enters the stage {stage!r} of {name} is NaN or infinite for ordinary "
-            "images; expected finite activations: correct the weights and the running statistics"
-        )
-
-
-def _are_close(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors are equal up to rounding, relative to their greatest value."""
-    if one.shape != other.shape:
-        return False
-    scale = float(one.abs().max()) if one.numel() else 0.0
-    return torch.allclose(one, other, rtol=0, atol=_TOLERANCE * scale)
-
-
-def _check_alone(together: torch.Tensor, alone: torch.Tensor, name: str) -> None:
-    """Refuse a network that gives an image other activations next to other images."""
-    if _are_close(together, alone):
-        return
-    raise ValueError(
-        f"backbone: {name} gives an image other activations alone than next to other images, so "
-        "these cannot be kept by image; expected activations that depend on the image only: use "
-        "normalisation with running statistics (track_running_stats=True), and no randomness "
-        "in eval mode"
-    )
-
-
-def _check_features(features: torch.Tensor, network: Network, name: str) -> None:
-    """Refuse a last stage that does more than classify."""
+def _check_features(network: Network, features: torch.Tensor) -> None:
+    """Raise unless the last stage does nothing but classify vectors."""
     if features.ndim == 2 and features.shape[1] == network.head_width:
         return
     last = network.stages[-1]
     raise ValueError(
-        f"backbone: the last stage {last!r} of {name} is given activations of shape "
-        f"{tuple(features.shape[1:])} per image; expected ({network.head_width},), the inputs of "
-        "its classification layer: move pooling and flattening into a child module before it, or "
-        f"into forward() right before {last!r}"
+        f"backbone is invalid: the last stage {last!r} of {network.name} takes activations of "
+        f"shape {tuple(features.shape[1:])} per image; expected ({network.head_width},), the "
+        "inputs of its classification layer. Move pooling and flattening into a child module "
+        f"before it, or into forward() directly before {last!r}."
     )
 
 
-def _check_tail(
-    network: Network, trainable: str, inputs: torch.Tensor, expected: torch.Tensor, name: str
-) -> None:
-    """Compare the tail to the whole network, by what enters the classification layer.
-
-    A cut assumes that what is below it is done by child modules. Steps that ``forward`` takes
-    between them are repeated by the tail, which no structural check can see. The classification
-    layer itself is replaced, and one that is still zero would hide every difference.
-    """
-    try:
-        with torch.inference_mode():
-            features = network.body(trainable)(inputs.clone()).flatten(1)
-    except Exception as error:  # it is the user's code
-        if is_out_of_memory(error):
-            raise
+def _check_finite(network: Network, stage: str, activations: torch.Tensor) -> None:
+    """Raise if activations are NaN or infinite."""
+    if not torch.isfinite(activations).all():
         raise ValueError(
-            f"backbone: cut at trainable={trainable!r}, the stages of {name} from there on fail on "
-            f"what reaches them ({_reason(error)}); write every step that its forward() takes "
-            "before that stage as a child module, not as a function"
-        ) from error
+            f"backbone is invalid: the inputs of the stage {stage!r} of {network.name} are NaN or "
+            "infinite for ordinary images; expected finite activations. Correct the weights and "
+            "the running statistics."
+        )
+
+
+def _check_independence(network: Network, together: torch.Tensor, alone: torch.Tensor) -> None:
+    """Raise if the activations of an image depend on the other images of the batch.
+
+    Parameters
+    ----------
+    network : Network
+    together, alone : Tensor
+        Activations of the first image, in a batch with the other images and in a batch of one.
+    """
+    if not _are_close(together, alone):
+        raise ValueError(
+            f"backbone is invalid: {network.name} computes other activations for an image alone "
+            "than for the same image next to other images, so they cannot be cached by image; "
+            "expected activations that depend only on the image. Use normalisation with running "
+            "statistics (track_running_stats=True), and no randomness in eval mode."
+        )
+
+
+def _check_tail(
+    network: Network, trainable: str, inputs: torch.Tensor, expected: torch.Tensor
+) -> None:
+    """Raise unless the stages above the cut do the same as in the whole network.
+
+    A cut assumes that everything below it is done by child modules. The tail repeats steps that
+    ``forward`` takes between them, which can only be seen in the activations. These are compared
+    before the classification layer, because models replace this layer, and a layer whose weights
+    are zero would hide every difference.
+
+    Parameters
+    ----------
+    network : Network
+    trainable : str
+    inputs : Tensor
+        Activations at the cut.
+    expected : Tensor
+        Inputs of the classification layer in the whole network.
+    """
+    with _explaining(functools.partial(_tail_error, network, trainable)), torch.inference_mode():
+        features = network.body(trainable)(inputs.clone()).flatten(1)
     if not _are_close(expected, features):
         raise ValueError(
-            f"backbone: cut at trainable={trainable!r}, the stages from there on do not give what "
-            f"{name} gives to its last stage; write every step that its forward() takes before "
-            "that stage, or after the last one, as a child module, not as a function"
+            f"backbone is invalid: if it is cut at trainable={trainable!r}, the stages above the "
+            f"cut compute other features than the whole {network.name}; expected the same "
+            "features. Write every step of forward() before the cut, or after the last stage, as a "
+            "child module, not as a function."
         )
+
+
+def _are_close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether two tensors are equal up to rounding, relative to their greatest value."""
+    if one.shape != other.shape:
+        return False
+    if one.numel() == 0:
+        return True
+    scale = float(one.abs().max())
+    return torch.allclose(one, other, rtol=0, atol=_TOLERANCE * scale)
