@@ -58,7 +58,7 @@ torch.save(source.net_.module_.body.state_dict(), weights)
 # %%
 # Each cut
 # --------
-# With ``verbose=1`` a model prints its trunk passes, and a line per epoch, which is left out here.
+# With ``verbose=2`` a model prints its trunk passes, and a line per epoch, which is left out here.
 # :func:`~cxr_sklearn.clear_cache` forgets the activations, so that each fit starts from nothing.
 
 
@@ -66,7 +66,7 @@ def fitted(**parameters):
     """Return a fitted model, its seconds, and what it printed of the trunk."""
     printed, start = io.StringIO(), time.perf_counter()
     with redirect_stdout(printed):
-        model = ResNetClassifier(**settings, **parameters, random_state=0, verbose=1).fit(X, y)
+        model = ResNetClassifier(**settings, **parameters, random_state=0, verbose=2).fit(X, y)
     lines = [line for line in printed.getvalue().splitlines() if line.startswith("trunk")]
     return model.set_params(verbose=0), time.perf_counter() - start, "; ".join(lines)
 

@@ -29,7 +29,7 @@ model = ResNetOvO(backbone="resnet18", weights=None, image_size=64, max_epochs=5
 # %%
 # Counting
 # --------
-# ``verbose=1`` prints the passes. This function evaluates a candidate of a search by three folds,
+# ``verbose=2`` prints the passes. This function evaluates a candidate of a search by three folds,
 # as a worker of ``GridSearchCV(n_jobs=2)`` does, and returns how many images passed the trunk, and
 # which warnings it met. Python shows a worker's warnings on standard error, where they are easily
 # missed.
@@ -40,7 +40,7 @@ def evaluate(model):
     printed = io.StringIO()
     with redirect_stdout(printed), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        cross_val_score(model.set_params(verbose=1), X, y, cv=3)
+        cross_val_score(model.set_params(verbose=2), X, y, cv=3)
     lines = [line.split() for line in printed.getvalue().splitlines()]
     passes = sum(int(words[1]) for words in lines if words[0] == "trunk:")
     return passes, sorted({w.category.__name__ for w in caught})

@@ -89,7 +89,8 @@ backbone : str or callable, default="resnet50"
         Seeds weights, order, dropout, augmentation and internal splits. None draws the seed from
         numpy's global generator; a trunk without weights is then still the same each time.
     verbose : int, default=0
-        1 prints trunk passes and a line per epoch."""
+        1 shows progress bars of the trunk and of each training. 2 prints a line for the trunk, for
+        the cache and for each epoch instead."""
 _SHARED_ATTRIBUTES = """\
 classes_ : ndarray of shape (n_classes,)
         The labels.

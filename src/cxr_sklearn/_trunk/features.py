@@ -90,7 +90,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Seeds the weights of a network without weights. None is a fixed seed, so that such trunks
         agree.
     verbose : int, default=0
-        1 prints how many images passed the trunk.
+        1 shows a progress bar. 2 prints how many images passed the trunk instead.
 
     Attributes
     ----------
