@@ -178,13 +178,13 @@ def test_a_default_of_float64_does_not_reach_named_backbones(phantoms, double_by
     [
         (lambda net: net.double(), "type float64"),
         (lambda net: net.half(), "type float16"),
-        (lambda net: net.to("meta"), r"no values \(meta device\)"),
+        (lambda net: net.to("meta"), r"no values \(it is on the meta device\)"),
     ],
 )
 def test_a_network_of_another_type_is_explained(change, found, phantoms):
     """It would fail on images, which are float32, with words about convolutions."""
     options = {**SMALL, "backbone": lambda: change(ToyResNet())}
-    message = rf"backbone: conv1.weight of ToyResNet has {found}; expected weights of float32"
+    message = rf"conv1.weight of ToyResNet has {found}; expected weights of type float32"
     with pytest.raises(ValueError, match=message) as caught:
         ResNetClassifier(**options).fit(*phantoms)
     assert "\n" not in str(caught.value)
@@ -236,7 +236,7 @@ def vision_transformer():
         ({"image_size": 40}, r"at image_size=40 \(AssertionError: Wrong image height! Expected 32"),
         (
             {"trainable": "encoder"},
-            r"cut at trainable='encoder', the stages of VisionTransformer from there on fail",
+            r"cut at trainable='encoder', the stages of VisionTransformer above the cut fail",
         ),
     ],
 )
