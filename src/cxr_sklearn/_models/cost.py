@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .base import BaseResNet
+from .hyperparameters import Hyperparameters
 
 # augmented views per image below a cut, if augment=True
 _N_VIEWS = 4
@@ -34,7 +33,7 @@ class TrainingCost(NamedTuple):
     n_views: int
 
 
-def n_augmented_views(model: BaseResNet) -> int:
+def n_augmented_views(model: Hyperparameters) -> int:
     """Return how many augmented views of each image pass the trunk.
 
     Without a trunk (``trainable="all"``) images are varied anew in each epoch.
@@ -46,7 +45,7 @@ def n_augmented_views(model: BaseResNet) -> int:
     return int(model.augment)
 
 
-def training_cost(model: BaseResNet, n_images: int, n_classes: int) -> TrainingCost:
+def training_cost(model: Any, n_images: int, n_classes: int) -> TrainingCost:
     """Return what the training of a model costs.
 
     Parameters

@@ -82,15 +82,14 @@ def training(bunch: Any, rows: np.ndarray, model: Any, loader: Any, out: Any) ->
     line : str
         Images, classes, patients, trunk passes, estimated minutes, memory and disk.
     """
-    n, k = len(rows), len(bunch.target_names)
-    units = {"ResNetClassifier": 1, "ResNetOvO": k - 1, "ResNetOvR": k}.get(type(model).__name__)
-    if units is None:  # stacking: one-versus-rest once per fold, and once more
-        units = k * (1 + (model.cv if isinstance(model.cv, int) else 5))
+    # PyTorch is imported when it is needed: help and audits do not wait for it.
+    from .._models.cost import training_cost
+
+    n = len(rows)
+    cost = training_cost(model, n, len(bunch.target_names))
     is_frozen = model.trainable != "all"
     below, values, _ = _timed(model, model.trainable) if is_frozen else (0.0, 0, 0)
     whole, _, n_bytes = _timed(model, "head")
-    views = 1 + (int(model.augment) if is_frozen else 0)
-    passes = n * views if is_frozen else 0
     # a training step costs about three forward passes of what stands above the cut
     above = max(0.0, whole - below)
     paths = [str(path) for path in bunch.data[:, 0]]
@@ -102,18 +101,19 @@ def training(bunch: Any, rows: np.ndarray, model: Any, loader: Any, out: Any) ->
 
     seconds = (
         len(paths) * _per_file(read, paths) / effective_n_jobs(loader.n_jobs)
-        + passes * below
-        + 3 * above * n * units * model.max_epochs
+        + cost.n_passes * below
+        + 3 * above * cost.n_uses
     )
-    n_copies = 1 if model.trainable == "head" else 1 + k * (k - 1) // 2
+    # Below the head each network has a copy of the trained stages. At most it is a whole network.
+    n_copies = 1 if model.trainable == "head" else 1 + cost.n_tails
     # rows, activations, weights, and of one copy the gradients and AdamW's two moments
     n_moments = 0 if model.trainable == "head" else 3
-    held = len(paths) * model.image_size**2 + n * views * values * 4
+    held = len(paths) * model.image_size**2 + n * (1 + cost.n_views) * values * 4
     held += (n_copies + n_moments) * n_bytes
     return "; ".join(
         [
             _what(bunch, rows),
-            f"{passes} trunk passes",
+            f"{cost.n_passes} trunk passes",
             _minutes(seconds),
             f"{size(_in_use() + held)} of memory",
             f"a model of up to {size(n_copies * n_bytes)}{_room(out, n_copies * n_bytes)}",
