@@ -15,13 +15,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from .._utils.constraints import N_JOBS
+from .._utils.fit_tasks import CallbackSupportMixin, reported
 from ..exceptions import UnreadableImageWarning
 from .paths import as_paths
 from .reading import RESIZE_MODES, Failure, _read_into, all_unreadable
 from .row_file import Put, RowFile
 
 
-class XRayLoader(TransformerMixin, BaseEstimator):
+class XRayLoader(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Load chest X-rays from files, as rows of greyscale pixels.
 
     Give it the column of paths that :func:`~cxr_sklearn.datasets.load_xray_folder` returns. What
@@ -108,6 +109,7 @@ class XRayLoader(TransformerMixin, BaseEstimator):
         self.memmap = memmap
         self.n_jobs = n_jobs
 
+    @reported
     def fit(self, X: Any, y: Any = None) -> XRayLoader:
         """Check the parameters and the form of X; no file is opened.
 

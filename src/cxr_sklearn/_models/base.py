@@ -20,12 +20,14 @@ from .._tail.rows import Blueprint, TrainingRows
 from .._tail.settings import TailSettings
 from .._tail.tail import Tail
 from .._tail.trained_net import without_batches
+from .._tail.training_tasks import TrainingTasks
 from .._trunk.context import RunContext, run_context
 from .._trunk.counter import PassCounter
 from .._trunk.features import fit_trunk
 from .._trunk.runner import Runner
 from .._utils.constraints import check_prediction_parameters
 from .._utils.device import warn_shared_gpu
+from .._utils.fit_tasks import CallbackSupportMixin, FitRoot, FitTask, with_callbacks
 from ..exceptions import NeverPredictedWarning
 from .checks import class_weights
 from .cost import n_augmented_views
@@ -33,9 +35,12 @@ from .hyperparameters import Hyperparameters
 from .splits import patient_groups, validation_mask
 from .targets import LabelledImages, label_images
 
+# Row numbers of the training part and of the test part.
+Fold = tuple[np.ndarray, np.ndarray]
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class BaseResNet(ClassifierMixin, Hyperparameters):
+class BaseResNet(CallbackSupportMixin, ClassifierMixin, Hyperparameters):
     """Base class of the four classifiers.
 
     A subclass fits tails (``_fit_tails``), turns their outputs into probabilities
@@ -97,7 +102,7 @@ class BaseResNet(ClassifierMixin, Hyperparameters):
 
     # -- what a subclass defines ------------------------------------------------------------------
 
-    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: list[int]) -> None:
+    def _fit_tails(self, rows: TrainingRows, folds: list[Fold], seed: int) -> None:
         """Fit the tails, on row numbers of `rows`."""
         raise NotImplementedError
 
@@ -116,6 +121,12 @@ class BaseResNet(ClassifierMixin, Hyperparameters):
         """Return probabilities (n, n_classes), float64."""
         return np.exp(self._log_probabilities(activations, context))
 
+    def _folds(
+        self, codes: np.ndarray, groups: np.ndarray, held: np.ndarray, seed: int
+    ) -> list[Fold]:
+        """Return the folds on which networks are trained in addition to that on all rows."""
+        return []
+
     def _record_training(self) -> None:
         """Set the attributes that describe how the training went."""
         raise NotImplementedError
@@ -130,19 +141,23 @@ class BaseResNet(ClassifierMixin, Hyperparameters):
 
     # -- the steps of fit -------------------------------------------------------------------------
 
+    @with_callbacks
     def _fit(self, X: Any, y: Any, groups: Any, sample_weight: Any) -> None:
         self._validate_params()
         images = check_images(self, X, reset=True)
         data = label_images(images, y, groups, sample_weight, type(self).__name__)
         codes = self._encode(data.y)
+        root = FitRoot(self, 2, X, y, sample_weight)
+        task = root.task
         context = run_context(self, fitted=False)
         warn_shared_gpu(self.n_jobs, context.device)
         draw = check_random_state(self.random_state)
         self.trunk_, self._runner = fit_trunk(self, context, self._trunk_seed(draw))
         seeds = draw.randint(2**31 - 1, size=3).tolist()
         groups, held = self._split(data, codes, seeds[0])
+        folds = self._folds(codes, groups, held, seeds[2])
         activations = ImageActivations(
-            data.images, self._runner, context, n_augmented_views(self), ~held
+            data.images, self._runner, context, n_augmented_views(self), ~held, task
         )
         rows = TrainingRows(
             activations,
@@ -153,13 +168,25 @@ class BaseResNet(ClassifierMixin, Hyperparameters):
             names=self._names,
         )
         try:
-            self._fit_tails(rows, groups, seeds[1:])
+            self._train(rows, folds, seeds[1], task)
             predicted = self._predicted_codes(rows)
         finally:
             rows.release()
         self.cache_info_ = activations.cache_info(rows.n_uses)
         self._warn_never_predicted(predicted)
         self._record_training()
+        root.end()
+
+    def _train(self, rows: TrainingRows, folds: list[Fold], seed: int, task: FitTask) -> None:
+        """Fit the tails, and report this part of the fit to the callbacks."""
+        n_problems = self._n_tails(len(self.classes_))
+        n_trainings = n_problems
+        if folds:
+            # One training more for each fold, and that of the final MLP.
+            n_trainings += n_problems * len(folds) + 1
+        with task.subtask("train", n_subtasks=n_trainings, is_ordered=False) as training:
+            rows.tasks = TrainingTasks(training, n_problems, [train for train, _ in folds])
+            self._fit_tails(rows, folds, seed)
 
     def _encode(self, y: np.ndarray) -> np.ndarray:
         """Set ``classes_``, and return the index of the class of each image."""

@@ -23,7 +23,7 @@ def check_layer_sizes(name: str, sizes: Any) -> None:
 
 # names of the callbacks that every tail has, skorch's among them
 _OWN_CALLBACKS = {
-    *("best_epoch", "epoch_line", "epoch_progress", "schedule", "stopping"),
+    *("best_epoch", "epoch_line", "epoch_progress", "schedule", "stopping", "task"),
     *("epoch_timer", "print_log", "train_loss", "valid_acc", "valid_loss"),
 }
 

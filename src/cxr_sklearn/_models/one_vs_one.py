@@ -11,6 +11,7 @@ from sklearn.multiclass import OneVsOneClassifier
 
 from .._tail.rows import TrainingRows
 from .._trunk.context import RunContext
+from .base import Fold
 from .base_combined import BaseCombined
 from .coupling import couple_probabilities
 from .documentation import documented_combined
@@ -67,8 +68,8 @@ class ResNetOvO(BaseCombined):
     Normal Pneumonia
     """
 
-    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: list[int]) -> None:
-        combiner = OneVsOneClassifier(self._tail(rows, seeds[0]), n_jobs=self.n_jobs)
+    def _fit_tails(self, rows: TrainingRows, folds: list[Fold], seed: int) -> None:
+        combiner = OneVsOneClassifier(self._tail(rows, seed), n_jobs=self.n_jobs)
         self._fit_combiner(combiner, rows)
         self._adopt(list(self.combiner_.estimators_), rows)
         self.pairs_ = list(combinations(self.classes_, 2))

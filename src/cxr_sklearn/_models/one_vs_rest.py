@@ -10,6 +10,7 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from .._tail.rows import TrainingRows
 from .._trunk.context import RunContext
+from .base import Fold
 from .base_combined import BaseCombined
 from .documentation import documented_combined
 
@@ -56,8 +57,8 @@ class ResNetOvR(BaseCombined):
     3
     """
 
-    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: list[int]) -> None:
-        combiner = OneVsRestClassifier(self._tail(rows, seeds[0]), n_jobs=self.n_jobs)
+    def _fit_tails(self, rows: TrainingRows, folds: list[Fold], seed: int) -> None:
+        combiner = OneVsRestClassifier(self._tail(rows, seed), n_jobs=self.n_jobs)
         self._fit_combiner(combiner, rows)
         self._adopt(list(self.combiner_.estimators_), rows)
 

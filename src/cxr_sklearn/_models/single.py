@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 from .._tail.rows import TrainingRows
 from .._trunk.context import RunContext
-from .base import BaseResNet
+from .base import BaseResNet, Fold
 from .documentation import documented
 from .training_record import training_record
 
@@ -66,8 +66,8 @@ class ResNetClassifier(BaseResNet):
     (2, 3)
     """
 
-    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: list[int]) -> None:
-        self._estimator = self._tail(rows, seeds[0])
+    def _fit_tails(self, rows: TrainingRows, folds: list[Fold], seed: int) -> None:
+        self._estimator = self._tail(rows, seed)
         self._estimator.fit(np.arange(rows.n_rows)[:, None], rows.codes)
 
     @property

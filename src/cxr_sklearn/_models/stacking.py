@@ -16,6 +16,7 @@ from .._tail.final_mlp import FinalMLP
 from .._tail.rows import TrainingRows
 from .._tail.settings import TailSettings
 from .._trunk.context import RunContext
+from .base import Fold
 from .base_combined import BaseCombined
 from .checks import check_layer_sizes
 from .documentation import documented_combined
@@ -95,17 +96,18 @@ class ResNetStacking(BaseCombined):
         super()._validate_params()
         check_layer_sizes("final_hidden_layer_sizes", self.final_hidden_layer_sizes)
 
-    def _fit_tails(self, rows: TrainingRows, groups: np.ndarray, seeds: list[int]) -> None:
-        tail_seed, split_seed = seeds
-        splits = stacking_folds(
-            rows.codes, groups, rows.is_validation, self.cv, self._names, split_seed
-        )
-        tail = self._tail(rows, tail_seed)
+    def _folds(
+        self, codes: np.ndarray, groups: np.ndarray, held: np.ndarray, seed: int
+    ) -> list[Fold]:
+        return stacking_folds(codes, groups, held, self.cv, self._names, seed)
+
+    def _fit_tails(self, rows: TrainingRows, folds: list[Fold], seed: int) -> None:
+        tail = self._tail(rows, seed)
         combiner = StackingClassifier(
             [("ovr", OneVsRestClassifier(tail))],
-            FinalMLP(rows, self._final_settings(tail.settings), tail_seed),
+            FinalMLP(rows, self._final_settings(tail.settings), seed),
             stack_method="decision_function",
-            cv=splits,
+            cv=folds,
             n_jobs=self.n_jobs,
         )
         self._fit_combiner(combiner, rows)

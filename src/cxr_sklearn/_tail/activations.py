@@ -12,6 +12,7 @@ from .._images.images import Images
 from .._trunk.context import RunContext
 from .._trunk.counter import PassCounter
 from .._trunk.runner import Runner
+from .._utils.fit_tasks import FitTask
 from ..exceptions import TrunkPassWarning
 
 
@@ -31,6 +32,8 @@ class ImageActivations:
         Number of augmented views of each image. 0 without augmentation.
     is_viewed : ndarray of shape (n_images,), dtype bool
         Images whose augmented views are used: those that are trained on.
+    task : FitTask, default=None
+        The fit, which reports the run of the trunk to its callbacks.
 
     Attributes
     ----------
@@ -48,6 +51,7 @@ class ImageActivations:
         context: RunContext,
         n_views: int,
         is_viewed: np.ndarray,
+        task: FitTask | None = None,
     ) -> None:
         self.shape = runner.row_shape
         self.n_views = n_views
@@ -61,9 +65,9 @@ class ImageActivations:
         # Rows without a trunk are images, which pass nothing and are not counted.
         self._is_counted = not runner.is_empty
         self._is_requested = np.zeros(len(images) * (1 + n_views), dtype=bool)
-        self._load()
+        self._load(FitTask() if task is None else task)
 
-    def _load(self) -> None:
+    def _load(self, task: FitTask) -> None:
         """Compute all rows if they fit into memory; warn if they are computed again and again."""
         images, runner, context = self._images, self._runner, self._context
         assert images is not None
@@ -71,7 +75,9 @@ class ImageActivations:
         itemsize = images.dtype.itemsize if runner.is_empty else np.dtype(np.float32).itemsize
         n_bytes = len(self._is_requested) * math.prod(self.shape) * itemsize
         if n_bytes <= IN_PROCESS_BYTES:
-            self.whole = self._compute_all(images, runner, context)
+            n_batches = math.ceil(len(images) / context.batch_size)
+            with task.subtask("run the trunk", n_subtasks=n_batches) as run:
+                self.whole = self._compute_all(images, runner, context, run)
             # Workers get the array alone, without the images and the network.
             self._images = self._runner = None
             if context.verbose > 1 and self._is_counted:
@@ -89,29 +95,42 @@ class ImageActivations:
             # Otherwise each file would be decoded once per view.
             images.decode(np.arange(len(images)))
 
-    def _compute_all(self, images: Images, runner: Runner, context: RunContext) -> np.ndarray:
+    def _compute_all(
+        self, images: Images, runner: Runner, context: RunContext, task: FitTask
+    ) -> np.ndarray:
         n = len(images)
         whole: np.ndarray | None = None
         for index, batch, block in runner.blocks(images, context, self.counter):
-            if whole is None:
+            with task.subtask("batch"):
                 if len(index) == n and not self.n_views:
-                    whole = block
-                    break
-                whole = np.empty((n * (1 + self.n_views), *block.shape[1:]), block.dtype)
-            whole[index] = block
-            is_viewed = self._is_viewed[index]
-            if not is_viewed.any():
-                continue
-            # All views of a batch are computed together, so that its files are decoded once.
-            viewed = batch.take(np.flatnonzero(is_viewed))
-            for view in range(1, self.n_views + 1):
-                rows = runner.activations(viewed, context, self.counter, view=view)
-                whole[index[is_viewed] + view * n] = rows
+                    whole = block  # without a copy
+                    continue
+                if whole is None:
+                    whole = np.empty((n * (1 + self.n_views), *block.shape[1:]), block.dtype)
+                whole[index] = block
+                self._add_views(whole, index, batch, runner, context)
         assert whole is not None
         self._is_requested[:n] = True
         for view in range(1, self.n_views + 1):
             self._is_requested[np.flatnonzero(self._is_viewed) + view * n] = True
         return whole
+
+    def _add_views(
+        self,
+        whole: np.ndarray,
+        index: np.ndarray,
+        batch: Images,
+        runner: Runner,
+        context: RunContext,
+    ) -> None:
+        """Compute all views of a batch of images together, so that its files are decoded once."""
+        is_viewed = self._is_viewed[index]
+        if not is_viewed.any():
+            return
+        viewed = batch.take(np.flatnonzero(is_viewed))
+        for view in range(1, self.n_views + 1):
+            rows = runner.activations(viewed, context, self.counter, view=view)
+            whole[index[is_viewed] + view * len(self._is_viewed)] = rows
 
     def take(self, ids: np.ndarray) -> np.ndarray:
         """Return some rows."""

@@ -14,6 +14,7 @@ import torch
 from skorch.callbacks import Callback, LRScheduler
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
+from .._utils.fit_tasks import FitTask
 from .._utils.progress import Progress, write_line
 
 _LONGEST_NAME = 80
@@ -106,6 +107,45 @@ class EpochProgress(Callback):
     def __getstate__(self) -> dict[str, Any]:
         # A bar cannot be pickled, but a net may be, during its training.
         return {**self.__dict__, "progress": Progress()}
+
+
+class EpochTask(Callback):
+    """Report each epoch to scikit-learn's callbacks, which may request to stop the training.
+
+    Parameters
+    ----------
+    task : FitTask
+        The training.
+
+    Attributes
+    ----------
+    requests_stop_ : bool
+    """
+
+    def __init__(self, task: FitTask) -> None:
+        self.task = task
+
+    def initialize(self) -> EpochTask:
+        """Forget an earlier training."""
+        self.requests_stop_ = False
+        return self
+
+    def on_epoch_begin(self, net: Any, **_: Any) -> None:
+        """Report the beginning of the epoch."""
+        self._epoch = self.task.begin_subtask("epoch")
+
+    def on_epoch_end(self, net: Any, **_: Any) -> None:
+        """Report the end of the epoch, with its losses."""
+        epoch = net.history[-1]
+        losses = {name: epoch[name] for name in ("train_loss", "valid_loss") if name in epoch}
+        if self._epoch.end(losses):
+            self.requests_stop_ = True
+            # skorch has no other way to end a training.
+            raise KeyboardInterrupt
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A fitted net has nothing more to report.
+        return {**self.__dict__, "task": FitTask(), "_epoch": FitTask()}
 
 
 def _losses(epoch: Any) -> str:

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from .._utils.fit_tasks import FitTask
 from .sampling import share_factors
-from .tail import Tail
+from .tail import Tail, _Problem
 
 
 class FinalMLP(Tail):
@@ -47,6 +48,9 @@ class FinalMLP(Tail):
         self._fit(own, np.arange(len(values)), y)
         self.predicted_classes_ = np.unique(self.predict(values))
         return self
+
+    def _begin_task(self, problem: _Problem) -> FitTask:
+        return problem.rows.tasks.begin_final(self.settings.max_epochs)
 
     def _skip(self, width: int) -> np.ndarray:
         if width == 1:  # two classes: one logit

@@ -12,6 +12,8 @@ from skorch.dataset import unpack_data
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from .callbacks import EpochTask
+
 
 class TailNet(NeuralNetClassifier):
     """The skorch net behind a tail.
@@ -105,11 +107,8 @@ class TailNet(NeuralNetClassifier):
         try:
             return super().fit_loop(X, y, epochs, **kwargs)
         except KeyboardInterrupt:
-            # skorch's EarlyStopping asks with the same exception; a user's Ctrl-C is the other kind
-            self.interrupted_ = not any(
-                isinstance(callback, EarlyStopping) and callback.misses_ >= callback.patience
-                for _, callback in self.callbacks_
-            )
+            # Callbacks request to stop with the same exception as a user who presses Ctrl-C.
+            self.interrupted_ = not any(_requests_stop(callback) for _, callback in self.callbacks_)
             raise
 
 
@@ -119,6 +118,13 @@ def _weighted_loss(
     """Return the cross entropy of a batch, whose weights are shares of it."""
     losses = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
     return torch.dot(losses, weights)
+
+
+def _requests_stop(callback: Callback) -> bool:
+    """Whether a callback has ended the training."""
+    if isinstance(callback, EarlyStopping):
+        return bool(callback.misses_ >= callback.patience)
+    return isinstance(callback, EpochTask) and callback.requests_stop_
 
 
 def _overrides_batch_hooks(callback: Callback) -> bool:

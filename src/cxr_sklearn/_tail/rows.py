@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -15,6 +16,7 @@ from torch import nn
 from .._utils.device import to_device
 from .._utils.forks import after_fork_in_child
 from .activations import Activations, ArrayActivations
+from .training_tasks import TrainingTasks
 
 # share of a CUDA device's free memory that activations may take for the length of a fit
 _RESIDENT_SHARE = 0.25
@@ -59,6 +61,8 @@ class TrainingRows:
         Index of each row's class in `names`.
     names : sequence of str
         The classes, for messages.
+    tasks : TrainingTasks, default=None
+        The trainings on these rows, as they are reported to callbacks. None reports nothing.
 
     Attributes
     ----------
@@ -78,6 +82,7 @@ class TrainingRows:
     _owner = ""
     _name = ""
     _made_of: TrainingRows | None = None
+    tasks = TrainingTasks()
 
     def __init__(
         self,
@@ -88,6 +93,7 @@ class TrainingRows:
         blueprint: Blueprint,
         codes: np.ndarray,
         names: Sequence[str],
+        tasks: TrainingTasks | None = None,
     ) -> None:
         self._activations: Activations | None = activations
         self.shape = activations.shape
@@ -97,6 +103,8 @@ class TrainingRows:
         self._blueprint: Blueprint | None = blueprint
         self.codes = codes
         self.names = names
+        if tasks is not None:
+            self.tasks = tasks
         self._resident: torch.Tensor | None = None
         self._owner = _PROCESS
         self._name = uuid.uuid4().hex
@@ -155,6 +163,7 @@ class TrainingRows:
             blueprint=Blueprint(nn.Identity(), values.shape[1]),
             codes=self.codes,
             names=self.names,
+            tasks=self.tasks,
         )
 
     def made_for_training(self, values: np.ndarray) -> TrainingRows:
@@ -203,10 +212,22 @@ class TrainingRows:
         first, second = sorted(positive + negative)  # as in pairs_
         return f"{self.names[first]} against {self.names[second]}"
 
+    def problem_number(self, ids: np.ndarray, y: np.ndarray) -> int:
+        """Return the position of a classification problem among those of the same kind."""
+        positive, negative = (sorted(set(self.codes[ids[y == side]])) for side in (1, 0))
+        if len(set(y)) > 2 or not positive or not negative:
+            return 0
+        if len(negative) > 1:
+            return int(positive[0])
+        first, second = sorted(positive + negative)
+        pairs = list(combinations(range(len(self.names)), 2))
+        return pairs.index((first, second))
+
     def release(self) -> None:
         """Delete the rows, in everything that shares this object."""
         for name in ("_activations", "_blueprint", "_resident", "_made_of"):
             setattr(self, name, None)
+        self.tasks = TrainingTasks()
         self.sample_weight = np.empty(0)
         self.is_validation = np.empty(0, bool)
         self.codes = np.empty(0, int)

@@ -26,10 +26,11 @@ from .._utils.device import (
     threads_for,
     to_device,
 )
+from .._utils.fit_tasks import FitTask
 from .._utils.progress import Progress, progress_bar
 from .batch_norm import settle_batch_norm
 from .batches import RowBatches, RowDataset, batch_bounds
-from .callbacks import BestEpoch, EpochLine, EpochProgress, own_callbacks, scheduler
+from .callbacks import BestEpoch, EpochLine, EpochProgress, EpochTask, own_callbacks, scheduler
 from .module import TailModule
 from .moments import fit_moments
 from .net import TailNet
@@ -47,6 +48,8 @@ class _Problem:
     ----------
     name : str
         Its classes, for messages.
+    number : int
+        Its position among the problems of the same kind.
     rows : TrainingRows
     train, held : ndarray of int
         Row numbers of the training part, and of the validation part.
@@ -55,6 +58,7 @@ class _Problem:
     """
 
     name: str
+    number: int
     rows: TrainingRows
     train: np.ndarray
     train_codes: np.ndarray
@@ -103,6 +107,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         held = rows.is_validation[ids]
         problem = _Problem(
             name=rows.problem(ids, y),
+            number=rows.problem_number(ids, y),
             rows=rows,
             train=ids[~held],
             train_codes=codes[~held],
@@ -189,14 +194,22 @@ class Tail(ClassifierMixin, BaseEstimator):
             with progress_bar(
                 settings.max_epochs, problem.name, enabled=is_shown, unit="epochs"
             ) as progress:
-                callbacks = self._callbacks(dataset, validation, problem.name, progress)
+                task = self._begin_task(problem)
+                callbacks = self._callbacks(dataset, validation, problem.name, progress, task)
                 net = self._net(module, dataset, validation, callbacks, seed)
                 net.fit(dataset, None)
             if net.interrupted_:
                 raise KeyboardInterrupt
             self._check_loss(net, problem.name)
             settle_batch_norm(net.module_, dataset, batch_size, seed)
+            task.end()
         return net
+
+    def _begin_task(self, problem: _Problem) -> FitTask:
+        """Report the beginning of the training to the callbacks of the model."""
+        ids = np.sort(np.concatenate([problem.train, problem.held]))
+        max_epochs = self.settings.max_epochs
+        return problem.rows.tasks.begin(problem.name, problem.number, ids, max_epochs)
 
     def _module(self, rows: TrainingRows, priors: np.ndarray, device: torch.device) -> TailModule:
         settings, plan = self.settings, rows.blueprint
@@ -261,6 +274,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         validation: RowDataset | None,
         problem: str,
         progress: Progress,
+        task: FitTask,
     ) -> list[Any]:
         """Return the callbacks of the training, in the order in which they are called."""
         settings = self.settings
@@ -276,7 +290,10 @@ class Tail(ClassifierMixin, BaseEstimator):
         callbacks.append(("epoch_progress", EpochProgress(progress)))
         # Copies: the user's own callbacks keep no optimizer and no data of this training.
         callbacks += own_callbacks(settings.callbacks, problem)
-        # It ends an epoch at once, so a callback after it would not be called for the last one.
+        # These two end a training at once. A callback after them would not be called for the last
+        # epoch.
+        if task.is_reported:
+            callbacks.append(("task", EpochTask(task)))
         stopping = EarlyStopping(
             monitor="train_loss" if validation is None else "valid_loss",
             patience=settings.n_iter_no_change,

@@ -19,6 +19,7 @@ from .._images.inputs import check_images, copy_input_form
 from .._images.pixel_scale import scale_to_unit
 from .._utils.constraints import N_JOBS, check_prediction_parameters
 from .._utils.device import PRECISIONS
+from .._utils.fit_tasks import CallbackSupportMixin, reported
 from ..backbones import list_backbones
 from .build import Backbone
 from .context import RunContext, run_context
@@ -43,7 +44,9 @@ TRUNK_CONSTRAINTS: dict[str, list] = {
 }
 
 
-class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class ResNetFeatures(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """The frozen trunk of a ResNet, as a transformer: images to activations.
 
     ``fit`` loads the network and trains nothing. Below the cut that `trainable` names the network
@@ -159,6 +162,7 @@ class ResNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.random_state = random_state
         self.verbose = verbose
 
+    @reported
     def fit(self, X: Any, y: Any = None) -> ResNetFeatures:
         """Load the network.
 

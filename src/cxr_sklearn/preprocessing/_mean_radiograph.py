@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._images.inputs import check_images
 from .._images.paths import as_paths
 from .._images.reading import read_images
+from .._utils.fit_tasks import CallbackSupportMixin, reported
 from .._utils.messages import some
 from ..exceptions import OutOfDistributionWarning
 from ._novelty import (
@@ -39,7 +40,9 @@ _MAX_DEVIATIONS = 2.5
 _MIN_SIDE = 8  # pixels
 
 
-class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseEstimator):
+class MeanRadiograph(
+    CallbackSupportMixin, OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseEstimator
+):
     """Warn of images that are unlike the training set.
 
     A classifier gives an answer for any image. As a step of a pipeline, this transformer returns
@@ -103,6 +106,7 @@ class MeanRadiograph(OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseE
     def __init__(self, *, threshold: float = MIN_TYPICAL_CORRELATION) -> None:
         self.threshold = threshold
 
+    @reported
     def fit(self, X: Any, y: Any = None) -> MeanRadiograph:
         """Compute the mean and the principal components of the images.
 

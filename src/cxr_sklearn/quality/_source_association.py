@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
 
+from .._utils.fit_tasks import CallbackSupportMixin, reported
 from ..exceptions import ConfoundingWarning
 from ..metrics._association import cramers_v
 from ._sources import remedy_for_sources
@@ -27,7 +28,9 @@ _CONSEQUENCE = (
 _N_NAMED = 5
 
 
-class SourceAssociation(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class SourceAssociation(
+    CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     """Warn if source and class of the training images were associated.
 
     A network that recognises the source of an image then has the class, and its predictions for
@@ -88,6 +91,7 @@ class SourceAssociation(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     >>> #           sources__groups=bunch.groups, model__groups=bunch.groups)
     """
 
+    @reported
     def fit(self, X: Any, y: Any = None, sources: Any = None, groups: Any = None) -> Any:
         """Compute the association of source and class.
 
