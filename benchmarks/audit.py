@@ -28,7 +28,7 @@ from cxr_sklearn.preprocessing._thumbnails import (
     mean_radiograph,
 )
 from cxr_sklearn.quality import CurationRules, audit, curate
-from cxr_sklearn.quality._measurements import measure_films
+from cxr_sklearn.quality._measure import measure_files
 
 
 def checks(seed: int, n_images: int) -> list[tuple[str, str]]:
@@ -73,7 +73,7 @@ def speed(options: argparse.Namespace) -> None:
         )
         steps = {
             "decode": decode,
-            "measure (decoding included)": timed(lambda: measure_films(paths, options.jobs)),
+            "measure (decoding included)": timed(lambda: measure_files(paths, options.jobs)),
             "curate, dry": timed(lambda: curate(bunch, rules=CurationRules(), n_jobs=options.jobs)),
             "audit": timed(lambda: audit(bunch, n_jobs=options.jobs)),
         }
@@ -93,8 +93,8 @@ def timed(function) -> float:
 
 def turned(options: argparse.Namespace) -> None:
     """Print how many real films are found when they are inverted or turned."""
-    films = measure_films(list(load_xray_folder(options.data).data[:, 0]), options.jobs)
-    thumbnails = films.thumbnails[films.readable]
+    images = measure_files(list(load_xray_folder(options.data).data[:, 0]), options.jobs)
+    thumbnails = images.thumbnails[images.is_readable]
     mean = mean_radiograph(thumbnails)
     versions = {
         "as they are": thumbnails,

@@ -26,8 +26,9 @@ from PIL import Image, ImageOps
 from cxr_sklearn._images.decode import decode_image
 from cxr_sklearn._images.formats import IMAGE_SUFFIXES
 from cxr_sklearn.datasets import load_xray_folder, make_chest_phantom_files
+from cxr_sklearn.quality import ImageMeasurements
 from cxr_sklearn.quality._duplicates import find_duplicates
-from cxr_sklearn.quality._measurements import Films, measure_films
+from cxr_sklearn.quality._measure import measure_files
 
 
 def copies(image: Image.Image, rng: np.random.Generator) -> Iterator[tuple[str, Image.Image]]:
@@ -78,7 +79,7 @@ def planted(options: argparse.Namespace) -> None:
     paths = list(load_xray_folder(options.data).data[:, 0])
     rng = np.random.default_rng(options.seed)
     rows = rng.choice(report_rows(len(paths)), options.images or 100, replace=False)
-    films = measure_films(paths, options.jobs)
+    images = measure_files(paths, options.jobs)
     with tempfile.TemporaryDirectory() as folder:
         made = []
         for row in rows:
@@ -86,11 +87,11 @@ def planted(options: argparse.Namespace) -> None:
                 path = Path(folder) / f"{len(made):05d}.png"
                 image.save(path)
                 made.append((str(path), row, kind))
-        copied = measure_films([path for path, _, _ in made], options.jobs)
-    pairs = find_duplicates(films, copied, options.jobs)
+        copied = measure_files([path for path, _, _ in made], options.jobs)
+    pairs = find_duplicates(images, copied, options.jobs)
     table = pd.DataFrame(made, columns=["path", "row", "kind"])
     source = table["row"].to_numpy()[pairs["second"]]
-    twins = _twins(find_duplicates(films, n_jobs=options.jobs))
+    twins = _twins(find_duplicates(images, n_jobs=options.jobs))
     true = np.array(
         [(a, b) in twins or a == b for a, b in zip(pairs["first"], source, strict=True)]
     )
@@ -114,18 +115,18 @@ def _twins(pairs: pd.DataFrame) -> set[tuple[int, int]]:
 def real(options: argparse.Namespace) -> None:
     """Print the pairs among real images, to be looked at, and the time per step."""
     paths = list(load_xray_folder(options.data).data[:, 0])[: options.images]
-    films, measuring = timed(lambda: measure_films(paths, options.jobs))
-    pairs, comparing = timed(lambda: find_duplicates(films, n_jobs=options.jobs))
-    _print_pairs(pairs, films, films)
+    images, measuring = timed(lambda: measure_files(paths, options.jobs))
+    pairs, comparing = timed(lambda: find_duplicates(images, n_jobs=options.jobs))
+    _print_pairs(pairs, images, images)
     print(f"{len(paths)} images, {options.jobs} threads, {os.cpu_count()} cores")
     print(f"measuring {measuring:.0f} s, comparing {comparing:.0f} s")
     print(f"processor time of all threads: {time.process_time():.0f} s")
     _print_memory()
 
 
-def _print_pairs(pairs: pd.DataFrame, films: Films, others: Films) -> None:
+def _print_pairs(pairs: pd.DataFrame, images: ImageMeasurements, others: ImageMeasurements) -> None:
     for first, second, kind, distance, correlation in pairs.itertuples(index=False):
-        names = (Path(f.frame["path"][row]).name for f, row in ((films, first), (others, second)))
+        names = (Path(f.frame["path"][row]).name for f, row in ((images, first), (others, second)))
         print(f"{kind} ({distance} bits, correlation {correlation:.2f}):", *names)
 
 
@@ -143,13 +144,13 @@ def timed(function) -> tuple:
 
 def framing(options: argparse.Namespace) -> None:
     """Print how many images of equal name in two folders are found, and pairs of other names."""
-    films, others = (
-        measure_films([str(p) for p in sorted(Path(folder).rglob("*")) if _is_image(p)])
+    images, others = (
+        measure_files([str(p) for p in sorted(Path(folder).rglob("*")) if _is_image(p)])
         for folder in (options.data, options.other)
     )
-    mine, theirs = ([Path(path).stem for path in some.frame["path"]] for some in (films, others))
+    mine, theirs = ([Path(path).stem for path in some.frame["path"]] for some in (images, others))
     shared = set(mine) & set(theirs)
-    pairs = find_duplicates(films, others, options.jobs)
+    pairs = find_duplicates(images, others, options.jobs)
     names = [(mine[a], theirs[b]) for a, b in pairs[["first", "second"]].to_numpy(dtype=int)]
     found = {a for a, b in names if a == b}
     equal = {
@@ -163,7 +164,7 @@ def framing(options: argparse.Namespace) -> None:
     print("missing:", *sorted(shared - found))
     print("pairs of other names:")
     other_names = np.array([a != b for a, b in names], dtype=bool)
-    _print_pairs(pairs[other_names], films, others)
+    _print_pairs(pairs[other_names], images, others)
 
 
 def _is_image(path: Path) -> bool:
@@ -177,9 +178,9 @@ def phantoms(options: argparse.Namespace) -> None:
         bunch = make_chest_phantom_files(
             folder, n, image_size=options.size, random_state=options.seed
         )
-        films, measuring = timed(lambda: measure_films(list(bunch.data[:, 0]), options.jobs))
-    pairs, comparing = timed(lambda: find_duplicates(films, n_jobs=options.jobs))
-    _print_pairs(pairs, films, films)
+        images, measuring = timed(lambda: measure_files(list(bunch.data[:, 0]), options.jobs))
+    pairs, comparing = timed(lambda: find_duplicates(images, n_jobs=options.jobs))
+    _print_pairs(pairs, images, images)
     y = np.asarray(bunch.target)
     crossing = int((y[pairs["first"].to_numpy(int)] != y[pairs["second"].to_numpy(int)]).sum())
     print(f"{n} phantoms of {options.size} pixels: {len(pairs)} false pairs, {crossing} serious")

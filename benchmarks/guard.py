@@ -21,7 +21,7 @@ from cxr_sklearn import XRayLoader
 from cxr_sklearn.datasets import load_xray_folder
 from cxr_sklearn.preprocessing import MeanRadiograph
 from cxr_sklearn.quality import CurationRules, curate
-from cxr_sklearn.quality._measurements import measure_films
+from cxr_sklearn.quality._measure import measure_files
 
 KINDS = {"PA": "frontal", "AP": "frontal", "L": "lateral", "Axial": "CT", "Coronal": "CT"}
 LANDSCAPE = 1.1  # width / height from which a radiograph counts as landscape
@@ -43,7 +43,7 @@ def guard_table(bunch: Bunch, views: pd.DataFrame) -> pd.DataFrame:
     loader = XRayLoader(image_size=224).fit(bunch.data)
     rows = loader.transform(bunch.data)
     others = loader.transform(views[["path"]].to_numpy())
-    wide = measure_films(views["path"].tolist()).frame["aspect"].to_numpy(float) > LANDSCAPE
+    wide = measure_files(views["path"].tolist()).frame["aspect"].to_numpy(float) > LANDSCAPE
     kind = views["kind"].to_numpy()
     unseen = np.zeros(len(rows), dtype=bool)
     for training, held_out in GroupKFold(5).split(rows, groups=bunch.groups):

@@ -21,7 +21,13 @@ from cxr_sklearn.datasets import load_xray_folder, make_chest_phantom_files, sel
 from cxr_sklearn.exceptions import CurationWarning, OutOfDistributionWarning
 from cxr_sklearn.model_selection import SplitReport, check_split
 from cxr_sklearn.preprocessing import MeanRadiograph
-from cxr_sklearn.quality import Curation, CurationRules, curate
+from cxr_sklearn.quality import (
+    Curation,
+    CurationRules,
+    ImageMeasurements,
+    curate,
+    measure_images,
+)
 
 folder = TemporaryDirectory()
 root = Path(folder.name) / "images"
@@ -66,11 +72,12 @@ for row in np.flatnonzero(bunch.target == "COVID-19")[10:24]:
 # The phantoms are smaller than real radiographs, so this page sets ``min_side`` and keeps the
 # other defaults. Without a folder to write to, ``curate`` only reports what it would do. Most of
 # the small images show COVID-19, so the rule removes more images of this class than of the others.
-# A warning reports it.
+# A warning reports it. The images are measured once, for all rules that you try.
 
+measurements: ImageMeasurements = measure_images(bunch)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", CurationWarning)
-    result: Curation = curate(bunch, rules=CurationRules(min_side=80))
+    result: Curation = curate(bunch, rules=CurationRules(min_side=80), measurements=measurements)
 print(caught[0].message)
 print()
 print(result)
@@ -79,7 +86,12 @@ print(result)
 # It is better to switch off a rule that affects one class more than the others. With a folder as
 # second argument, ``curate`` copies the images that it keeps.
 
-result = curate(bunch, Path(folder.name) / "curated", rules=CurationRules(min_side=None))
+result = curate(
+    bunch,
+    Path(folder.name) / "curated",
+    rules=CurationRules(min_side=None),
+    measurements=measurements,
+)
 print(result.costs("label"))
 
 # %%

@@ -14,8 +14,8 @@ from cxr_sklearn.model_selection import check_split
 from cxr_sklearn.quality import CurationRules, _duplicates, audit, curate
 from cxr_sklearn.quality._duplicates import duplicate_groups, find_duplicates
 from cxr_sklearn.quality._keypoints import MIN_SIDE, find_keypoints
-from cxr_sklearn.quality._matching import candidates
-from cxr_sklearn.quality._measurements import measure_films
+from cxr_sklearn.quality._matching import find_candidates
+from cxr_sklearn.quality._measure import measure_files
 from cxr_sklearn.quality._registration import overlay
 
 SIDE = 192
@@ -56,7 +56,7 @@ def measured(images, folder):
     paths = [str(folder / f"{k}.png") for k in range(len(images))]
     for image, path in zip(images, paths, strict=True):
         image.save(path)
-    return measure_films(paths)
+    return measure_files(paths)
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +85,10 @@ def test_a_reframed_pair_has_its_own_kind_and_correlation(images, originals, tmp
 
 def test_reframed_copies_within_one_set_come_once(images, tmp_path):
     """The first row comes first, and threads change nothing."""
-    films = measured([cropped(images[0], 0.08), *images[:2]], tmp_path)
-    pairs = find_duplicates(films)
+    compared = measured([cropped(images[0], 0.08), *images[:2]], tmp_path)
+    pairs = find_duplicates(compared)
     assert pairs[["first", "second", "kind"]].to_numpy().tolist() == [[0, 1, "reframed"]]
-    assert find_duplicates(films, n_jobs=2).equals(pairs)
+    assert find_duplicates(compared, n_jobs=2).equals(pairs)
 
 
 def test_linked_copies_are_not_compared_again(images, tmp_path, monkeypatch):
@@ -115,9 +115,9 @@ def test_equal_framing_is_not_called_reframed(images, originals, tmp_path):
 def test_different_phantoms_are_not_duplicates(tmp_path):
     """Ribs at equal distances are no evidence, at a size with detail."""
     bunch = make_chest_phantom_files(tmp_path, 6, image_size=SIDE, random_state=5)
-    films = measure_films(list(bunch.data[:, 0]))
-    assert list(candidates(films.keypoints, films.keypoints, within=True))
-    assert find_duplicates(films).empty
+    measured = measure_files(list(bunch.data[:, 0]))
+    assert list(find_candidates(measured.keypoints, measured.keypoints, is_within=True))
+    assert find_duplicates(measured).empty
 
 
 def test_images_of_equal_coarse_look_are_not_duplicates(tmp_path, monkeypatch):
@@ -127,10 +127,10 @@ def test_images_of_equal_coarse_look_are_not_duplicates(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).normal(0, 30, first.shape)
     fine_noise = gaussian_filter(noise, 0.7) - gaussian_filter(noise, 1.5)
     second = np.clip(gaussian_filter(first, 1) + fine_noise, 0, 255)
-    films = measured([Image.fromarray(p.astype(np.uint8)) for p in (first, second)], tmp_path)
-    assert find_duplicates(films).empty
+    compared = measured([Image.fromarray(p.astype(np.uint8)) for p in (first, second)], tmp_path)
+    assert find_duplicates(compared).empty
     monkeypatch.setattr(_duplicates, "MIN_FINE_CORRELATION", -1)
-    assert find_duplicates(films)["kind"].tolist() == ["near"]
+    assert find_duplicates(compared)["kind"].tolist() == ["near"]
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_images_of_equal_coarse_look_are_not_duplicates(tmp_path, monkeypatch):
 def test_no_duplicates_among_many_phantoms(tmp_path, n, size):
     """No pair is found, so no finding can be serious. Larger phantoms have many candidates."""
     bunch = make_chest_phantom_files(tmp_path, n, image_size=size, random_state=0)
-    assert find_duplicates(measure_films(list(bunch.data[:, 0]))).empty
+    assert find_duplicates(measure_files(list(bunch.data[:, 0]))).empty
 
 
 def test_images_without_detail_have_no_reframed_copies(tmp_path):
@@ -157,16 +157,16 @@ def test_images_without_detail_have_no_reframed_copies(tmp_path):
 
 def test_small_images_have_no_keypoints(images):
     """Below 128 pixels nothing but equal framing is looked for."""
-    assert len(find_keypoints(images[0].resize((MIN_SIDE, 90))).where) > 0
-    assert len(find_keypoints(images[0].resize((MIN_SIDE - 1, 90))).where) == 0
+    assert len(find_keypoints(images[0].resize((MIN_SIDE, 90))).positions) > 0
+    assert len(find_keypoints(images[0].resize((MIN_SIDE - 1, 90))).positions) == 0
 
 
 def test_keypoints_of_inverted_and_mirrored_images_correspond(images):
     """An inverted image has the negative descriptors, at the same places."""
     some, inverted = find_keypoints(images[0]), find_keypoints(ImageOps.invert(images[0]))
-    shared = min(len(some.where), len(inverted.where))
+    shared = min(len(some.positions), len(inverted.positions))
     assert shared > 20
-    equal = np.isclose(some.where[:20], inverted.where[:20]).all(axis=1)
+    equal = np.isclose(some.positions[:20], inverted.positions[:20]).all(axis=1)
     assert equal.mean() > 0.8
     difference = some.descriptors[:20][equal] + inverted.descriptors[:20][equal].astype(int)
     assert np.abs(difference).max() <= 6
@@ -228,7 +228,7 @@ def test_the_audit_notes_small_images(tmp_path):
 def test_real_images_have_no_false_duplicates():
     """Of the set behind DarkCovidNet, only images of one exposure are paired."""
     bunch = load_xray_folder(os.environ["CXR_DATA"])
-    films = measure_films(list(bunch.data[:, 0]))
-    pairs = find_duplicates(films)
+    measured = measure_files(list(bunch.data[:, 0]))
+    pairs = find_duplicates(measured)
     assert len(pairs) <= 3  # looked at by eye: all are images of one exposure
     assert (pairs["correlation"] > 0.95).all()

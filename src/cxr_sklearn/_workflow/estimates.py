@@ -45,10 +45,10 @@ def reading(bunch: Any, n_jobs: int | None, out: Any = None, n_processes: int = 
     line : str
         Images, classes, patients, trunk passes (none), estimated minutes of reading, memory, disk.
     """
-    from ..quality._measurements import measure_films
+    from ..quality._measure import measure_files
 
     paths = [str(path) for path in bunch.data[:, 0]]
-    seconds = _per_file(lambda some: measure_films(some), paths) / effective_n_jobs(n_jobs)
+    seconds = _per_file(measure_files, paths) / effective_n_jobs(n_jobs)
     memory = _in_use() + len(paths) * _BYTES_PER_FILM + _BYTES_AT_WORK
     memory += n_processes * _BYTES_PER_PROCESS
     return "; ".join(

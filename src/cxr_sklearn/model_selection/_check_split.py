@@ -10,14 +10,16 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
+from .._utils.messages import some
 from ..quality._duplicates import find_duplicates
 from ..quality._keypoints import MIN_SIDE
-from ..quality._measurements import measure_films
+from ..quality._measure import measure_images
+from ..quality._measurements import ImageMeasurements, check_measurements
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What stands on both sides of a split.
+    """Report of what is on both sides of a split, made by :func:`check_split`.
 
     Attributes
     ----------
@@ -83,26 +85,40 @@ class SplitReport:
         return f"<pre>{escape(str(self))}</pre>{self.to_frame().to_html(index=False, max_rows=50)}"
 
 
-def _named(names: list[str], most: int = 5) -> str:
+def _named(names: list[str]) -> str:
+    """Return the first names in brackets, or nothing if there are none."""
     if not names:
         return ""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f" ({', '.join(names[:most])}{more})"
+    return f" ({some(names)})"
 
 
-def check_split(train: Bunch, test: Bunch, *, n_jobs: int | None = None) -> SplitReport:
-    """Find patients, images and sources that stand on both sides of a split.
+def check_split(
+    train: Bunch,
+    test: Bunch,
+    *,
+    measurements: tuple[ImageMeasurements, ImageMeasurements] | None = None,
+    n_jobs: int | None = None,
+) -> SplitReport:
+    """Find patients, images and sources that are on both sides of a split.
 
     Parameters
     ----------
     train, test : sklearn.utils.Bunch
         As a loader returns them, or :func:`~cxr_sklearn.datasets.select_rows` of one.
+    measurements : tuple of two ImageMeasurements, default=None
+        Results of :func:`~cxr_sklearn.quality.measure_images` for `train` and for `test`, or of
+        :meth:`~cxr_sklearn.quality.ImageMeasurements.take`. No file is then decoded.
     n_jobs : int, default=None
-        Threads that read and compare the files.
+        Number of threads that decode and compare images.
 
     Returns
     -------
     report : SplitReport
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `measurements` are not those of `train` and `test`.
 
     Notes
     -----
@@ -129,28 +145,49 @@ def check_split(train: Bunch, test: Bunch, *, n_jobs: int | None = None) -> Spli
     >>> report.is_clean
     False
     """
-    mine = measure_films(list(train.data[:, 0]), n_jobs)
-    theirs = measure_films(list(test.data[:, 0]), n_jobs)
-    pairs = find_duplicates(mine, theirs, n_jobs)
+    first, second = _measured(measurements, train, test, n_jobs)
+    pairs = find_duplicates(first, second, n_jobs)
+    first_paths, second_paths = first.frame["path"].to_numpy(), second.frame["path"].to_numpy()
     duplicates = pd.DataFrame(
         {
-            "train": mine.frame["path"].to_numpy()[pairs["first"].to_numpy(dtype=int)],
-            "test": theirs.frame["path"].to_numpy()[pairs["second"].to_numpy(dtype=int)],
-            **{name: pairs[name] for name in ("kind", "distance", "correlation")},
+            "train": first_paths[pairs["first"].to_numpy(dtype=int)],
+            "test": second_paths[pairs["second"].to_numpy(dtype=int)],
+            "kind": pairs["kind"],
+            "distance": pairs["distance"],
+            "correlation": pairs["correlation"],
         }
     )
-    unreadable = [*mine.frame["path"][~mine.readable], *theirs.frame["path"][~theirs.readable]]
+    unreadable = [*first_paths[~first.is_readable], *second_paths[~second.is_readable]]
     return SplitReport(
         patients=_both(_known(train), _known(test)),
         duplicates=duplicates,
         sources=[name for name in _both(train.sources, test.sources) if name],
         unreadable=unreadable,
-        small=[*mine.frame["path"][mine.small], *theirs.frame["path"][theirs.small]],
+        small=[*first_paths[first.is_small], *second_paths[second.is_small]],
     )
 
 
+def _measured(
+    measurements: tuple[ImageMeasurements, ImageMeasurements] | None,
+    train: Bunch,
+    test: Bunch,
+    n_jobs: int | None,
+) -> tuple[ImageMeasurements, ImageMeasurements]:
+    """Return the measurements of both sides: those that were passed, or new ones."""
+    if measurements is None:
+        return measure_images(train, n_jobs=n_jobs), measure_images(test, n_jobs=n_jobs)
+    if not isinstance(measurements, tuple) or len(measurements) != 2:
+        raise TypeError(
+            f"measurements is {type(measurements).__name__}; expected a tuple of two "
+            "ImageMeasurements. Pass (measure_images(train), measure_images(test))."
+        )
+    check_measurements(measurements[0], train, "measurements[0]", "train")
+    check_measurements(measurements[1], test, "measurements[1]", "test")
+    return measurements
+
+
 def _known(bunch: Bunch) -> np.ndarray:
-    """Return the patients of a bunch, without those that are a file's own name for want of one."""
+    """Return the patients of a bunch, without those named after their only file."""
     paths = [str(path).replace("\\", "/") for path in bunch.data[:, 0]]
     own = [f"/{path}".endswith(f"/{name}") for path, name in zip(paths, bunch.groups, strict=True)]
     return np.asarray(bunch.groups)[~np.array(own, dtype=bool)]

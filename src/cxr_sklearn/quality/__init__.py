@@ -1,10 +1,11 @@
-"""Whether a data set is fit to learn from: audit it, and curate it."""
+"""Check and clean a data set before a model is trained on it."""
 
-from ._audit import audit
-from ._audit_result import Audit
+from ._audit import Audit, audit
 from ._curate import Curation, curate
 from ._curation_rules import CurationRules
 from ._finding import Finding
+from ._measure import measure_images
+from ._measurements import ImageMeasurements
 from ._source_association import SourceAssociation
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "Curation",
     "CurationRules",
     "Finding",
+    "ImageMeasurements",
     "SourceAssociation",
     "audit",
     "curate",
+    "measure_images",
 ]

@@ -3,33 +3,152 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from sklearn.utils import Bunch
 
-from ._audit_checks import _Auditor, _check_classes
-from ._audit_result import Audit
-from ._measurements import measure_films
+from ._audit_data import AuditData, readable_images
+from ._audit_report import as_html, as_text, draw, write_page
+from ._audit_result import AuditResult
+from ._baseline_checks import baseline_table, check_baselines, check_classes_of_one_patient
+from ._duplicate_checks import check_duplicates, check_small_images, duplicate_table
+from ._finding import SEVERITIES
+from ._image_checks import (
+    age_table,
+    check_ages,
+    check_children_by_name,
+    check_class_sizes,
+    check_files,
+    check_orientation,
+    check_patients_are_known,
+    check_patients_in_several_classes,
+    class_table,
+    images_in_other_orientation,
+    patients_in_several_classes,
+)
+from ._measure import measure_images
+from ._measurements import ImageMeasurements, check_measurements
+from ._source_checks import (
+    associations_with_class,
+    check_associations,
+    check_single_sources,
+    check_source_names,
+    check_unknown_sources,
+    classes_of_one_source,
+    source_table,
+)
+
+
+@dataclass(frozen=True)
+class Audit(AuditResult):
+    """Result of an audit: what :func:`audit` found, as tables and as findings.
+
+    Attributes
+    ----------
+    n_images, n_patients : int
+        Readable images, and patients among them.
+    classes : DataFrame
+        Per class ``images``, ``patients``, ``share``.
+    unreadable : DataFrame
+        ``path`` and ``reason``.
+    images : DataFrame
+        The readable images: ``path``, ``class``, ``patient`` and ``source``.
+    sources : DataFrame
+        Images by source (rows) and class (columns).
+    sources_are_inferred : bool
+        Whether the sources are families of file names, because the bunch has no sources.
+    cramers_v : dict of str to (float, float)
+        By column (``"source"``, ``"view"``): Cramér's V with the class, and its permutation
+        p-value, patients being permuted. NaN where a column has one value.
+    single_source_classes : dict of str to str
+        Classes all of whose images come from one source, and the source, where there are several
+        sources. Classes of fewer than 10 patients count only if source and class are associated.
+    baselines : DataFrame
+        ``baseline``, ``metric``, ``classes`` ("" for all, a class against the rest, or a pair),
+        ``value``, 95 % patient-bootstrap interval ``low``, ``high``, ``chance``, and ``p``, of a
+        one-sided test against chance. No rows, if fewer than two classes have two patients.
+    duplicates : DataFrame
+        Pairs: ``first``, ``second`` (paths), ``kind`` ("exact", "near", "mirrored" or
+        "reframed"), ``distance``, ``correlation``, ``same_class``, ``same_patient``.
+    patients_in_several_classes : list of str
+    turned : list of str
+        Paths of images that seem to be upside down or inverted.
+    ages : DataFrame or None
+        Per class ``known``, ``median`` (years) and ``children`` (share under 18).
+    findings : list of Finding
+        Worst first.
+    """
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    def to_html(self, path: Any, *, thumbnails: bool = True) -> Path:
+        """Write a page that needs no other file, with the figure inside.
+
+        The page contains names of files and patients: those that are unreadable, upside down,
+        duplicates, or in several classes.
+
+        Parameters
+        ----------
+        path : str or path
+            File of the page. An existing file is replaced as a whole, but never if it is an image,
+            one of the files that were audited, or a ``metadata.csv``.
+        thumbnails : bool, default=True
+            Whether the page shows small copies of these images, up to 200. The files are read
+            again.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        OSError
+            If the page cannot be written, or would replace one of these files.
+        """
+        return write_page(self, path, thumbnails)
+
+    def plot(self) -> Any:
+        """Draw the baselines with their intervals, and the number of images by class and source.
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+        """
+        return draw(self)
 
 
 def audit(
-    bunch: Bunch, *, n_jobs: int | None = None, progress: Callable[[], Any] | None = None
+    bunch: Bunch,
+    *,
+    measurements: ImageMeasurements | None = None,
+    n_jobs: int | None = None,
+    progress: Callable[[], Any] | None = None,
 ) -> Audit:
-    """Look for what lets a classifier succeed without seeing disease.
+    """Report what allows a classifier to predict the class without the disease.
 
-    Classifiers are trained on everything but the lungs (headers, file sizes, file names, the
-    border of the image, thumbnails, grey levels) and judged on patients that they have not seen.
-    Where these do better than chance, a network can too, and its figures say little about
+    Simple classifiers are trained on everything but the lungs (headers, file sizes, file names, the
+    border of the image, thumbnails, grey levels), and tested on other patients. If one of them is
+    better than chance, a network can learn the same shortcut, and its scores say little about
     patients.
 
     Parameters
     ----------
     bunch : sklearn.utils.Bunch
         As a loader returns it, for instance :func:`~cxr_sklearn.datasets.load_xray_folder`.
+    measurements : ImageMeasurements, default=None
+        Result of :func:`measure_images` for this bunch. No file is then decoded.
     n_jobs : int, default=None
-        Threads that decode, and processes that fit the baselines.
+        Number of threads that decode, and of processes that fit the baselines.
     progress : callable, default=None
-        Called after each file.
+        Function without arguments that is called after each file that is decoded.
 
     Returns
     -------
@@ -39,16 +158,19 @@ def audit(
     ------
     ValueError
         If there are fewer than two classes, before any file is read, or fewer than two classes
-        with readable images.
+        with readable images; if `measurements` belongs to other images.
+    TypeError
+        If `measurements` is not an ImageMeasurements.
 
     Notes
     -----
     The baselines are cross-validated by patient, which takes two patients of each class. They leave
     out classes of one patient, and a finding names these.
 
-    Each check that tests something against chance does so at a level of 1 %. How often each speaks
-    without a flaw is measured in the user guide. The thumbnail and the grey histogram see the
-    lungs, if dimly. They are what a network must beat, and no finding by themselves.
+    Each check that tests something against chance does so at a level of 1 %. The user guide states
+    how often each check reports something in data without a flaw. The thumbnail and the grey
+    histogram contain a coarse image of the lungs. They are baselines for a network, and never a
+    finding.
 
     References
     ----------
@@ -74,5 +196,71 @@ def audit(
     ['header']
     """
     _check_classes(bunch.target, "bunch has images of")
-    films = measure_films(list(bunch.data[:, 0]), n_jobs, progress)
-    return _Auditor(bunch, films, n_jobs).result()
+    if measurements is None:
+        measurements = measure_images(bunch, n_jobs=n_jobs, progress=progress)
+    else:
+        check_measurements(measurements, bunch)
+    data = readable_images(bunch, measurements)
+    _check_classes(data.y, "the files that could be read are of")
+    unreadable = measurements.frame.loc[~measurements.is_readable, ["path", "error"]]
+    unreadable = unreadable.rename(columns={"error": "reason"}).reset_index(drop=True)
+    return _run_checks(data, unreadable, n_jobs)
+
+
+def _check_classes(labels: Any, found: str) -> None:
+    """Raise unless there are two classes or more."""
+    names = np.unique(np.asarray(labels).astype(str)).tolist()
+    if len(names) >= 2:
+        return
+    classes = f"one class only ({names[0]!r})" if names else "no class"
+    raise ValueError(
+        f"{found} {classes}; expected 2 or more: an audit looks for what gives the class away"
+    )
+
+
+def _run_checks(data: AuditData, unreadable: pd.DataFrame, n_jobs: int | None) -> Audit:
+    """Compute the tables of the result, and run every check on them."""
+    associations = associations_with_class(data)
+    _, p = associations["source"]
+    classes = class_table(data)
+    single_sources = classes_of_one_source(data, p)
+    baselines = baseline_table(data, n_jobs)
+    duplicates = duplicate_table(data, n_jobs)
+    patients = patients_in_several_classes(data)
+    turned = images_in_other_orientation(data)
+    ages = age_table(data)
+    findings = [
+        *check_associations(data, associations),
+        *check_files(unreadable),
+        *check_class_sizes(classes),
+        *check_patients_are_known(data),
+        *check_unknown_sources(data),
+        *check_source_names(data),
+        *check_single_sources(single_sources, p),
+        *check_classes_of_one_patient(data, baselines),
+        *check_baselines(baselines),
+        *check_small_images(data),
+        *check_duplicates(duplicates),
+        *check_patients_in_several_classes(patients),
+        *check_orientation(turned),
+        *check_ages(data, ages),
+        *check_children_by_name(data),
+    ]
+    images = {"path": data.paths, "class": data.y, "patient": data.groups, "source": data.sources}
+    return Audit(
+        n_images=len(data.y),
+        n_patients=len(set(data.groups)),
+        unreadable=unreadable,
+        images=pd.DataFrame(images),
+        classes=classes,
+        sources=source_table(data),
+        sources_are_inferred=data.sources_are_inferred,
+        cramers_v=associations,
+        single_source_classes=single_sources,
+        baselines=baselines,
+        duplicates=duplicates,
+        patients_in_several_classes=patients,
+        turned=turned,
+        ages=ages,
+        findings=sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)),
+    )

@@ -6,16 +6,14 @@ import base64
 import io
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from .._images.decode import decode_image
 from .._utils.messages import one_line
 from .._utils.quiet import quiet
-
-if TYPE_CHECKING:
-    from ._audit_result import Audit
+from ._audit_result import AuditResult
 
 N_LISTED = 20  # rows of a list in text
 _N_THUMBNAILS = 200  # of a page
@@ -50,7 +48,7 @@ class Listing:
         return f"{self.title}: {len(self.lines)}"
 
 
-def listings(result: Audit) -> list[Listing]:
+def listings(result: AuditResult) -> list[Listing]:
     """Return the lists of an audit, without empty ones."""
     images = result.images
     turned = images[images["path"].isin(result.turned)]
@@ -92,7 +90,7 @@ def _duplicate_line(row: Any) -> str:
     return f"{row.first} = {row.second} ({row.kind}, {classes}, {patients})"
 
 
-def as_lines(result: Audit) -> list[str]:
+def as_lines(result: AuditResult) -> list[str]:
     """Return the lists as lines of text, the first 20 entries of each."""
     lines = []
     for listing in listings(result):
@@ -103,7 +101,7 @@ def as_lines(result: Audit) -> list[str]:
     return lines
 
 
-def as_json(result: Audit) -> dict[str, pd.DataFrame]:
+def as_json(result: AuditResult) -> dict[str, pd.DataFrame]:
     """Return every list, empty ones too, by the name of its attribute."""
     names = ("unreadable", "turned", "duplicates", "patients_in_several_classes")
     empty = {name: pd.DataFrame() for name in names}
@@ -111,13 +109,13 @@ def as_json(result: Audit) -> dict[str, pd.DataFrame]:
 
 
 def as_sections(
-    result: Audit, *, has_thumbnails: bool = False, max_rows: int | None = None
+    result: AuditResult, *, has_thumbnails: bool = False, max_rows: int | None = None
 ) -> list[str]:
     """Return the lists as HTML.
 
     Parameters
     ----------
-    result : Audit
+    result : AuditResult
     has_thumbnails : bool, default=False
         Whether to read the files again, and show the first 200 images.
     max_rows : int, default=None

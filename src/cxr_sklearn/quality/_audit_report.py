@@ -7,7 +7,7 @@ import io
 import os
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,7 @@ import pandas as pd
 from .._utils.files import replace_file
 from ..datasets._output_files import check_target
 from ._audit_lists import as_lines, as_sections
-
-if TYPE_CHECKING:
-    from ._audit_result import Audit
+from ._audit_result import AuditResult
 
 _MAX_ROWS = 40  # of a table in a notebook
 _COLOURS = {"serious": "#b3261e", "warning": "#a15c00", "note": "#3d5a80"}
@@ -30,7 +28,7 @@ img { max-width: 100%; }
 """
 
 
-def as_text(result: Audit) -> str:
+def as_text(result: AuditResult) -> str:
     """Return the findings, worst first, the baselines, and what the findings are about."""
     lines = [
         f"{result.n_images} images of {result.n_patients} patients in "
@@ -51,13 +49,13 @@ def as_text(result: Audit) -> str:
     return "\n".join([*lines, *as_lines(result)])
 
 
-def overview(result: Audit) -> pd.DataFrame:
+def overview(result: AuditResult) -> pd.DataFrame:
     """Return balanced accuracy and AUC of the baselines over all classes, as text."""
     table = result.baseline_table()
     return table[["balanced accuracy", "AUC"]]
 
 
-def as_html(result: Audit, sections: list[str] | None = None) -> str:
+def as_html(result: AuditResult, sections: list[str] | None = None) -> str:
     """Return findings and tables as HTML, without a page around it.
 
     `sections` are the lists of files and patients, by default short ones for a notebook.
@@ -98,7 +96,7 @@ def _table(frame: pd.DataFrame, index: bool = True) -> str:
     return bare.to_html(index=index, max_rows=_MAX_ROWS, border=0)
 
 
-def write_page(result: Audit, path: Any, has_thumbnails: bool) -> Path:
+def write_page(result: AuditResult, path: Any, has_thumbnails: bool) -> Path:
     """Write a page that needs no other file."""
     check_target(path, "path", [*result.images["path"], *result.unreadable["path"]])
     image = io.BytesIO()
@@ -125,7 +123,7 @@ def _label(name: str) -> str:
     return short.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
 
 
-def draw(result: Audit) -> Any:
+def draw(result: AuditResult) -> Any:
     """Draw the baselines beside chance, and the classes by source."""
     from matplotlib.figure import Figure
 

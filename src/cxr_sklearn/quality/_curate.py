@@ -19,7 +19,8 @@ from ..metrics._association import cramers_v
 from ._curate_files import check_out, check_sheet, contact_sheet, write_folders
 from ._curation_rules import CurationRules, by_measure, label_suspects
 from ._duplicates import duplicate_groups, find_duplicates
-from ._measurements import Films, measure_films
+from ._measure import measure_images
+from ._measurements import ImageMeasurements, check_measurements, paths_of
 
 TIERS = ("reject", "review", "keep")
 _UNEVEN_P = 0.01
@@ -109,6 +110,7 @@ def curate(
     mode: str = "copy",
     proba: Any = None,
     dry_run: bool = False,
+    measurements: ImageMeasurements | None = None,
     n_jobs: int | None = None,
     progress: Callable[[], Any] | None = None,
 ) -> Curation:
@@ -139,10 +141,12 @@ def curate(
         usual (confident learning).
     dry_run : bool, default=False
         Decide, and write nothing. The same as ``out=None``.
+    measurements : ImageMeasurements, default=None
+        Result of :func:`measure_images` for this bunch. No file is then decoded for the decision.
     n_jobs : int, default=None
-        Threads that read and compare files.
+        Number of threads that decode and compare images.
     progress : callable, default=None
-        Called after each file read.
+        Function without arguments that is called after each file that is decoded.
 
     Returns
     -------
@@ -150,7 +154,7 @@ def curate(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If an argument is not as described.
     OSError
         If `out` cannot be written, or holds something else.
@@ -195,10 +199,15 @@ def curate(
     suspects = np.zeros(len(bunch.data), dtype=bool)
     if proba is not None:
         suspects = label_suspects(proba, bunch.target, bunch.target_names)
-    paths = [str(p) for p in bunch.data[:, 0]]
-    folder = None if out is None or dry_run else check_out(out, paths)
-    films = measure_films(paths, n_jobs, progress)
-    manifest = _decide(bunch, films, rules, suspects, n_jobs)
+    if measurements is not None:
+        # Before anything is written.
+        check_measurements(measurements, bunch)
+    folder = None
+    if out is not None and not dry_run:
+        folder = check_out(out, paths_of(bunch))
+    if measurements is None:
+        measurements = measure_images(bunch, n_jobs=n_jobs, progress=progress)
+    manifest = _decide(bunch, measurements, rules, suspects, n_jobs)
     _warn_uneven(manifest, "label", "class")
     _warn_uneven(manifest, "source", "source")
     if folder is not None:
@@ -213,44 +222,52 @@ def curate(
 
 def _set_aside(bunch: Bunch, columns: pd.Index) -> pd.DataFrame:
     """Return rows of the manifest for files that the loader did not load."""
-    rows = [
-        {"path": path, "reasons": f"set aside in loading: {reason}"}
-        for path, reason in zip(bunch.ignored, bunch.ignored_reasons, strict=True)
-    ]
-    rows += [{"path": path, "reasons": "missing"} for path in bunch.missing]
-    empty = dict.fromkeys(columns, "")
-    return pd.DataFrame([empty | row | {"tier": "reject"} for row in rows], columns=list(columns))
+    reasons = [f"set aside in loading: {reason}" for reason in bunch.ignored_reasons]
+    reasons += ["missing"] * len(bunch.missing)
+    rows = pd.DataFrame({"path": [*bunch.ignored, *bunch.missing], "reasons": reasons})
+    rows = rows.reindex(columns=columns, fill_value="")
+    rows["tier"] = "reject"
+    return rows
 
 
 def _decide(
-    bunch: Bunch, films: Films, rules: CurationRules, suspects: np.ndarray, n_jobs: int | None
+    bunch: Bunch,
+    measurements: ImageMeasurements,
+    rules: CurationRules,
+    suspects: np.ndarray,
+    n_jobs: int | None,
 ) -> pd.DataFrame:
-    n = len(films)
-    reject, review = by_measure(films, rules)
-    reject = {"unreadable": ~films.readable, **reject}
-    duplicate_of = np.full(n, "", dtype=object)
+    """Return the manifest: the tier of each image, and the reasons for it."""
     y = np.asarray(bunch.target)
+    by_rule, review = by_measure(measurements, rules)
+    reject = {"unreadable": ~measurements.is_readable, **by_rule}
+    duplicate_of = np.full(len(y), "", dtype=object)
     if rules.duplicates:
-        crossing, spare, duplicate_of = _duplicates(films, y, n_jobs)
+        crossing, spare, duplicate_of = _duplicates(measurements, y, n_jobs)
         reject |= {"duplicate in another class": crossing, "duplicate": spare}
-    review |= {"label contradicted": suspects}
-    rejected = np.any(list(reject.values()), axis=0)
-    reviewed = np.any(list(review.values()), axis=0) & ~rejected
+    review["label contradicted"] = suspects
+
+    is_rejected = np.any(list(reject.values()), axis=0)
+    is_reviewed = np.any(list(review.values()), axis=0) & ~is_rejected
+    tier = np.select([is_rejected, is_reviewed], ["reject", "review"], "keep")
     reasons = []
-    for row in range(n):
-        rules_hit = reject if rejected[row] else review
-        named = [name for name, hit in rules_hit.items() if hit[row]]
-        if "unreadable" in named:
-            named = [f"unreadable ({films.frame['error'].iloc[row]})".replace("; ", ", ")]
-        reasons.append("; ".join(named))
+    for row in range(len(y)):
+        # An image that is rejected does not need a review.
+        checks = reject if is_rejected[row] else review
+        names = [name for name, hits in checks.items() if hits[row]]
+        if "unreadable" in names:
+            error = measurements.frame["error"].iloc[row]
+            names = [f"unreadable ({error})".replace("; ", ", ")]
+        reasons.append("; ".join(names))
+
     sources = bunch.get("sources")
     return pd.DataFrame(
         {
-            "path": films.frame["path"],
+            "path": measurements.frame["path"],
             "label": y,
             "patient": np.asarray(bunch.groups),
             "source": "" if sources is None else np.asarray(sources),
-            "tier": np.where(rejected, "reject", np.where(reviewed, "review", "keep")),
+            "tier": tier,
             "reasons": reasons,
             "duplicate_of": duplicate_of,
             "output": "",
@@ -259,29 +276,35 @@ def _decide(
 
 
 def _duplicates(
-    films: Films, y: np.ndarray, n_jobs: int | None
+    measurements: ImageMeasurements, y: np.ndarray, n_jobs: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return duplicates across classes, spare ones in a class, and what each is a duplicate of."""
-    n = len(films)
-    crossing, spare = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
-    of = np.full(n, "", dtype=object)
-    frame = films.frame
-    pairs = find_duplicates(films, n_jobs=n_jobs)
+    """Return masks of duplicates, and the path of the image that each is a duplicate of.
+
+    The first mask contains all images that occur in several classes. The second one contains, of
+    the images that occur twice in one class, all but the best one.
+    """
+    frame = measurements.frame
+    n = len(frame)
+    is_crossing, is_spare = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    duplicate_of = np.full(n, "", dtype=object)
+    pairs = find_duplicates(measurements, n_jobs=n_jobs)
     groups = duplicate_groups(pairs, n)
     for group in np.unique(groups[pairs["first"].to_numpy(dtype=int)]):
         rows = np.flatnonzero(groups == group)
-        members = frame.iloc[rows].assign(pixels=frame["width"] * frame["height"])
-        order = members.reset_index(drop=True).sort_values(
+        members = frame.iloc[rows].reset_index(drop=True)
+        members["pixels"] = members["width"] * members["height"]
+        best_first = members.sort_values(
             ["pixels", "n_bytes", "path"], ascending=[False, False, True]
         )
-        best, *others = rows[order.index]
-        of[others] = frame["path"].iloc[best]
+        best, *others = rows[best_first.index]
+        duplicate_of[others] = frame["path"].iloc[best]
         if len(set(y[rows])) > 1:
-            crossing[rows] = True
-            of[best] = frame["path"].iloc[others[0]]
+            # Which of the labels is right is not known.
+            is_crossing[rows] = True
+            duplicate_of[best] = frame["path"].iloc[others[0]]
         else:
-            spare[others] = True
-    return crossing, spare, of
+            is_spare[others] = True
+    return is_crossing, is_spare, duplicate_of
 
 
 def _warn_uneven(manifest: pd.DataFrame, column: str, what: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..preprocessing._novelty import MIN_IMAGES, out_of_fold_unexplained_shares, robust_spread
 from ..preprocessing._thumbnails import MIN_TYPICAL_CORRELATION, equalise, mean_radiograph
-from ._measurements import Films
+from ._measurements import ImageMeasurements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +80,14 @@ class CurationRules:
 
 
 def by_measure(
-    films: Films, rules: CurationRules
+    measurements: ImageMeasurements, rules: CurationRules
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return which rows each rule rejects, and which it sends to review."""
-    frame, readable = films.frame, films.readable
+    frame, readable = measurements.frame, measurements.is_readable
     column = {name: frame[name].to_numpy(dtype=float) for name in _MEASURED}
     column["side"] = np.minimum(frame["width"], frame["height"]).to_numpy(dtype=float)
-    likeness, novelty = _likeness(films, readable)
-    blur = np.zeros(len(films))
+    likeness, novelty = _likeness(measurements, readable)
+    blur = np.zeros(len(measurements))
     sharp = np.log(np.maximum(column["sharpness"][readable], 1e-12))
     if len(sharp):
         spread = 1.4826 * np.median(np.abs(sharp - np.median(sharp)))
@@ -108,18 +108,25 @@ def by_measure(
         ("unlike the other images", novelty, rules.review_unexplained, np.greater),
         ("blurred", blur, rules.review_sharpness, np.greater),
     )
-    nowhere = np.zeros(len(films), dtype=bool)
-
-    def hits(rows: tuple) -> dict[str, np.ndarray]:
-        return {
-            name: nowhere if limit is None else exceeds(values, limit) & readable
-            for name, values, limit, exceeds in rows
-        }
-
-    return hits(limits), hits(reviews)
+    return _rows_beyond(limits, readable), _rows_beyond(reviews, readable)
 
 
-def _likeness(films: Films, readable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rows_beyond(
+    limits: tuple[tuple[str, np.ndarray, float | None, np.ufunc], ...], readable: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return by the name of each limit the mask of the readable rows that are beyond it."""
+    rows = {}
+    for name, values, limit, is_beyond in limits:
+        if limit is None:
+            rows[name] = np.zeros(len(readable), dtype=bool)
+        else:
+            rows[name] = is_beyond(values, limit) & readable
+    return rows
+
+
+def _likeness(
+    measurements: ImageMeasurements, readable: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return correlations with the mean radiograph, and how far images are left unexplained.
 
     Returns
@@ -127,11 +134,11 @@ def _likeness(films: Films, readable: np.ndarray) -> tuple[np.ndarray, np.ndarra
     likeness, novelty : ndarray of shape (n,), dtype float64
         1 and 0 for unreadable files. `novelty` is in robust standard deviations above the median.
     """
-    likeness, novelty = np.ones(len(films)), np.zeros(len(films))
+    likeness, novelty = np.ones(len(measurements)), np.zeros(len(measurements))
     if not readable.any():
         return likeness, novelty
-    ranks = equalise(films.thumbnails[readable])
-    likeness[readable] = ranks @ mean_radiograph(films.thumbnails[readable])
+    ranks = equalise(measurements.thumbnails[readable])
+    likeness[readable] = ranks @ mean_radiograph(measurements.thumbnails[readable])
     is_typical = likeness[readable] >= MIN_TYPICAL_CORRELATION
     if is_typical.sum() >= MIN_IMAGES:
         shares = out_of_fold_unexplained_shares(ranks, is_typical)

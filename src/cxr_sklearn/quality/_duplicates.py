@@ -12,8 +12,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ._keypoints import Keypoints
-from ._matching import Candidate, candidates
-from ._measurements import Films
+from ._matching import Candidate, find_candidates
+from ._measurements import ImageMeasurements
 from ._registration import overlay
 
 # Of 256 bits. With the correlation it had no false pair in 723,000; 64-bit hashes find other
@@ -35,22 +35,24 @@ _BLOCK = 4096
 
 
 def find_duplicates(
-    films: Films, others: Films | None = None, n_jobs: int | None = None
+    first: ImageMeasurements, second: ImageMeasurements | None = None, n_jobs: int | None = None
 ) -> pd.DataFrame:
     """Find pairs of images of equal or nearly equal content.
 
     A pair is exact if the decoded pixels are equal. It is a near-duplicate if the 256-bit
     perceptual hashes differ in at most 24 bits, the thumbnails of 32 by 32 pixels correlate by
-    0.95 or more, and the local contrast of those of 64 by 64 pixels by 0.9 or more, the one as it
-    is with the other as it is or mirrored. It is reframed if keypoints of both agree on how the one
-    lies on the other, and the fine detail that they share then correlates by 0.82 or more: the
-    other may be cropped, framed, rotated a little, mirrored, inverted, or of other grey levels.
+    0.95 or more, and the local contrast of those of 64 by 64 pixels by 0.9 or more, either as they
+    are or with one of them mirrored. It is reframed if keypoints of both images agree on an affine
+    map between them, and the fine detail in the common part then correlates by 0.82 or more: the
+    second image may be cropped, framed, rotated a little, mirrored, inverted, or have other grey
+    levels.
 
     Parameters
     ----------
-    films : Films
-    others : Films, default=None
-        Where to find the second of each pair; by default in `films`, each pair once.
+    first : ImageMeasurements
+    second : ImageMeasurements, default=None
+        Images in which the second of each pair is searched. By default both are searched in
+        `first`, and each pair is found once.
     n_jobs : int, default=None
         Number of threads that compare candidates in detail.
 
@@ -64,58 +66,120 @@ def find_duplicates(
         each image the 10 most likely reframed copies are compared. Of several reframed copies of
         one image each is in a pair, but not every two of them are.
     """
-    second = films if others is None else others
-    mine, theirs = _representatives(films), _representatives(second)
-    found = [_exact(films, others)]
-    found += [_near(films, second, mine, theirs, mirror) for mirror in (False, True)]
-    # equal images are near too, and a symmetric image is its own mirror image
-    pairs = pd.concat([some for some in found if len(some)] or found[:1])
+    search = _Search(first, second)
+    found = [_exact(search), _near(search, mirror=False), _near(search, mirror=True)]
+    not_empty = [pairs for pairs in found if len(pairs)]
+    pairs = pd.concat(not_empty or found[:1])
+    # Equal images are near-duplicates too, and a symmetric image is its own mirror image.
     pairs = pairs.drop_duplicates(["first", "second"])
-    reframed = _reframed(films, others, mine, theirs, pairs, n_jobs)
-    pairs = pd.concat([pairs, reframed]) if len(reframed) else pairs
+    reframed = _reframed(search, pairs, n_jobs)
+    if len(reframed):
+        pairs = pd.concat([pairs, reframed])
     return pairs.sort_values(["first", "second"], ignore_index=True)
 
 
-def _near(
-    films: Films, second: Films, mine: np.ndarray, theirs: np.ndarray, mirror: bool
-) -> pd.DataFrame:
+class _Search:
+    """Two sets of images that are compared, which may be the same set.
+
+    Parameters
+    ----------
+    first : ImageMeasurements
+    second : ImageMeasurements or None
+        None to search within `first`.
+
+    Attributes
+    ----------
+    first, second : ImageMeasurements
+    is_within : bool
+        Whether both are the same set.
+    first_rows, second_rows : ndarray of int
+        The images that are compared. A thousand blank images have one representative, since they
+        would make half a million pairs.
+    """
+
+    def __init__(self, first: ImageMeasurements, second: ImageMeasurements | None) -> None:
+        self.first = first
+        self.is_within = second is None
+        self.second = first if second is None else second
+        self.first_rows = _representatives(first)
+        self.second_rows = _representatives(self.second)
+
+    def second_hashes(self, mirror: bool) -> np.ndarray:
+        """Return the hashes of the second images, or of their mirror images."""
+        return self.second.mirrored_hashes if mirror else self.second.hashes
+
+
+def _representatives(images: ImageMeasurements) -> np.ndarray:
+    """Return the first row of each content."""
+    digests = images.frame.loc[images.is_readable, "digest"]
+    return digests.drop_duplicates().index.to_numpy(dtype=int)
+
+
+def _exact(search: _Search) -> pd.DataFrame:
+    """Return the pairs of equal pixels, the first of them being the first row of that content."""
+    pairs = _copies(search.first, search.second)
+    if search.is_within:
+        pairs = pairs[pairs["first"] < pairs["second"]]
+    else:
+        # Every row of either set that has a copy in the other one must be in a pair.
+        back = _copies(search.second, search.first)
+        back = back.rename(columns={"first": "second", "second": "first"})
+        pairs = pd.concat([pairs, back]).drop_duplicates()
+    return pairs.assign(kind="exact", distance=0, correlation=1.0)
+
+
+def _copies(first: ImageMeasurements, second: ImageMeasurements) -> pd.DataFrame:
+    """Return each row of `second` that is also in `first`, with the first row of its content."""
+    representatives = first.frame.loc[_representatives(first), "digest"]
+    row_of_digest = pd.Series(representatives.index, index=representatives.to_numpy())
+    digests = second.frame.loc[second.is_readable, "digest"]
+    matched = digests.map(row_of_digest).dropna().astype(int)
+    return pd.DataFrame({"first": matched.to_numpy(), "second": matched.index.to_numpy()})
+
+
+def _near(search: _Search, mirror: bool) -> pd.DataFrame:
     """Return the pairs of equal framing whose hashes and thumbnails agree."""
+    first, second = search.first, search.second
+    first_hashes = first.hashes[search.first_rows]
+    second_hashes = search.second_hashes(mirror)[search.second_rows]
     found = []
-    hashes = (second.mirrored if mirror else second.hashes)[theirs]
-    for i, j, distance in _close(films.hashes[mine], hashes, within=films is second):
-        i, j = mine[i], theirs[j]
-        correlation = _correlation(films.thumbnails[i], second.thumbnails[j], mirror)
-        alike = correlation >= MIN_CORRELATION
-        i, j, distance, correlation = i[alike], j[alike], distance[alike], correlation[alike]
-        fine = _fine_correlation(films.fine[i], second.fine[j], mirror) >= MIN_FINE_CORRELATION
-        values = {"first": i, "second": j, "kind": "mirrored" if mirror else "near"}
-        values |= {"distance": distance, "correlation": correlation}
-        found.append(pd.DataFrame(values)[fine])
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    for i, j, distance in _close(first_hashes, second_hashes, search.is_within):
+        i, j = search.first_rows[i], search.second_rows[j]
+        correlation = _correlation(first.thumbnails[i], second.thumbnails[j], mirror)
+        is_alike = correlation >= MIN_CORRELATION
+        i, j = i[is_alike], j[is_alike]
+        # Computed for the few pairs that are left, because it takes much longer.
+        fine = _fine_correlation(first.large_thumbnails[i], second.large_thumbnails[j], mirror)
+        pairs = pd.DataFrame(
+            {
+                "first": i,
+                "second": j,
+                "kind": "mirrored" if mirror else "near",
+                "distance": distance[is_alike],
+                "correlation": correlation[is_alike],
+            }
+        )
+        found.append(pairs[fine >= MIN_FINE_CORRELATION])
+    if not found:
+        return pd.DataFrame()
+    return pd.concat(found, ignore_index=True)
 
 
-def _reframed(
-    films: Films,
-    others: Films | None,
-    mine: np.ndarray,
-    theirs: np.ndarray,
-    known: pd.DataFrame,
-    n_jobs: int | None,
-) -> pd.DataFrame:
-    """Return the pairs that agree in another framing, and are not known already."""
-    second = films if others is None else others
+def _reframed(search: _Search, known: pd.DataFrame, n_jobs: int | None) -> pd.DataFrame:
+    """Return the pairs that agree in another framing, without those that are known already."""
     known_pairs = set(zip(known["first"], known["second"], strict=True))
-    a, b = [films.keypoints[i] for i in mine], [second.keypoints[j] for j in theirs]
-    possible = [
-        candidate
-        for candidate in candidates(a, b, within=others is None)
-        if (mine[candidate.first], theirs[candidate.second]) not in known_pairs
-    ]
+    first_rows, second_rows = search.first_rows, search.second_rows
+    a = [search.first.keypoints[row] for row in first_rows]
+    b = [search.second.keypoints[row] for row in second_rows]
+    possible = []
+    for candidate in find_candidates(a, b, search.is_within):
+        if (first_rows[candidate.first], second_rows[candidate.second]) not in known_pairs:
+            possible.append(candidate)
     rows = []
-    for candidate, correlation in _confirmed(possible, a, b, others is None, n_jobs):
-        i, j = int(mine[candidate.first]), int(theirs[candidate.second])
-        hashes = second.mirrored if candidate.mirror else second.hashes
-        distance = int((films.hashes[i] != hashes[j]).sum())
+    for candidate, correlation in _confirmed(possible, a, b, search.is_within, n_jobs):
+        i, j = int(first_rows[candidate.first]), int(second_rows[candidate.second])
+        hashes = search.second_hashes(candidate.mirror)
+        distance = int((search.first.hashes[i] != hashes[j]).sum())
         rows.append((i, j, "reframed", distance, correlation))
     pairs = pd.DataFrame(rows, columns=["first", "second", "kind", "distance", "correlation"])
     best_first = pairs.sort_values("correlation", ascending=False, kind="stable")
@@ -126,7 +190,7 @@ def _confirmed(
     possible: list[Candidate],
     a: list[Keypoints],
     b: list[Keypoints],
-    within: bool,
+    is_within: bool,
     n_jobs: int | None,
 ) -> list[tuple[Candidate, float]]:
     """Return the candidates whose detail agrees, with its correlation.
@@ -135,75 +199,53 @@ def _confirmed(
     not compared again: a thousand copies of an image take some thousand comparisons, not half a
     million.
     """
-    offset = 0 if within else len(a)
-    linked = np.arange(offset + len(b))
+    offset = 0 if is_within else len(a)
+    group = np.arange(offset + len(b))
     ranks = _ranks(possible)
     parallel = Parallel(n_jobs=n_jobs, require="sharedmem")
     found: list[tuple[Candidate, float]] = []
     for rank in range(1, MAX_CANDIDATES + 1):
-        compared = [
-            candidate
-            for candidate, its_rank in zip(possible, ranks, strict=True)
-            if its_rank == rank and linked[candidate.first] != linked[offset + candidate.second]
-        ]
-        agreement = parallel(delayed(_agreement)(a[c.first], b[c.second], c) for c in compared)
-        found += [
-            (candidate, correlation)
-            for candidate, correlation in zip(compared, agreement, strict=True)
-            if correlation >= MIN_DETAIL_CORRELATION
-        ]
-        links = [(c.first, offset + c.second) for c, _ in found]
-        linked = duplicate_groups(pd.DataFrame(links, columns=["first", "second"]), len(linked))
+        compared = []
+        for candidate, candidate_rank in zip(possible, ranks, strict=True):
+            is_linked = group[candidate.first] == group[offset + candidate.second]
+            if candidate_rank == rank and not is_linked:
+                compared.append(candidate)
+        correlations = parallel(delayed(_agreement)(a[c.first], b[c.second], c) for c in compared)
+        for candidate, correlation in zip(compared, correlations, strict=True):
+            if correlation >= MIN_DETAIL_CORRELATION:
+                found.append((candidate, correlation))
+        links = [(candidate.first, offset + candidate.second) for candidate, _ in found]
+        group = duplicate_groups(pd.DataFrame(links, columns=["first", "second"]), len(group))
     return found
 
 
 def _ranks(possible: list[Candidate]) -> np.ndarray:
-    """Return the place of each candidate among those of either of its images, by votes."""
-    columns = {name: [getattr(c, name) for c in possible] for name in ("first", "second", "votes")}
-    frame = pd.DataFrame(columns)
-    ranks = [
-        frame.groupby(side)["votes"].rank(method="first", ascending=False).to_numpy()
-        for side in ("first", "second")
-    ]
-    return np.minimum(*ranks)
+    """Return the rank of each candidate by votes, the better one of those for its two images."""
+    frame = pd.DataFrame(
+        {
+            "first": [candidate.first for candidate in possible],
+            "second": [candidate.second for candidate in possible],
+            "votes": [candidate.votes for candidate in possible],
+        }
+    )
+    by_first = frame.groupby("first")["votes"].rank(method="first", ascending=False)
+    by_second = frame.groupby("second")["votes"].rank(method="first", ascending=False)
+    return np.minimum(by_first.to_numpy(), by_second.to_numpy())
 
 
 def _agreement(a: Keypoints, b: Keypoints, candidate: Candidate) -> float:
     """Return how well the detail of two images correlates, 0 if they hardly overlap."""
     detail = b.detail[:, ::-1] if candidate.mirror else b.detail
-    sign, resolution = -1 if candidate.invert else 1, min(a.side, b.side)
+    sign = -1 if candidate.invert else 1
+    resolution = min(a.native_side, b.native_side)
     correlation, overlap, _ = overlay(a.detail, detail, candidate.matrix, sign, resolution)
-    return correlation if overlap >= MIN_OVERLAP else 0.0
-
-
-def _representatives(films: Films) -> np.ndarray:
-    """Return the first row of each content: a thousand blank films are one, not a million pairs."""
-    readable = films.frame.loc[films.readable, "digest"]
-    return readable.drop_duplicates().index.to_numpy(dtype=int)
-
-
-def _exact(films: Films, others: Films | None) -> pd.DataFrame:
-    """Return the pairs of equal pixels, the first of them being the first row of that content."""
-    second = films if others is None else others
-    pairs = _copies(films, second)
-    if others is None:
-        pairs = pairs[pairs["first"] < pairs["second"]]
-    else:  # across two sets every row of either stands in a pair
-        back = _copies(second, films).rename(columns={"first": "second", "second": "first"})
-        pairs = pd.concat([pairs, back]).drop_duplicates()
-    return pairs.assign(kind="exact", distance=0, correlation=1.0)
-
-
-def _copies(films: Films, second: Films) -> pd.DataFrame:
-    """Return each row of the second that is in the first, with the first row of its content."""
-    representatives = films.frame.loc[_representatives(films), "digest"]
-    first = pd.Series(representatives.index, index=representatives.to_numpy())
-    matched = second.frame.loc[second.readable, "digest"].map(first).dropna().astype(int)
-    return pd.DataFrame({"first": matched.to_numpy(), "second": matched.index.to_numpy()})
+    if overlap < MIN_OVERLAP:
+        return 0.0
+    return correlation
 
 
 def duplicate_groups(pairs: pd.DataFrame, n: int) -> np.ndarray:
-    """Return the number of each image's group: images linked by pairs share one.
+    """Return the group of each image. Images that are linked by pairs are in one group.
 
     Parameters
     ----------
@@ -259,12 +301,12 @@ def _correlation(a: np.ndarray, b: np.ndarray, mirror: bool) -> np.ndarray:
 
 def _fine_correlation(a: np.ndarray, b: np.ndarray, mirror: bool) -> np.ndarray:
     """Return the correlation of the local contrast of images pair by pair."""
-    blocks = range(0, len(a), _BLOCK)
-    found = [
-        _correlation(_contrast(a[k : k + _BLOCK]), _contrast(b[k : k + _BLOCK]), mirror)
-        for k in blocks
-    ]
-    return np.concatenate([np.zeros(0, np.float32), *found])
+    correlations = np.zeros(len(a), np.float32)
+    # Block by block, since the contrast is computed in floats.
+    for start in range(0, len(a), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        correlations[block] = _correlation(_contrast(a[block]), _contrast(b[block]), mirror)
+    return correlations
 
 
 def _contrast(images: np.ndarray) -> np.ndarray:

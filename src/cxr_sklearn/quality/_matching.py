@@ -1,4 +1,4 @@
-"""Pairs of images that may show the same in another framing: keypoints that agree on a map."""
+"""Candidates for reframed duplicates: image pairs with keypoints that agree on an affine map."""
 
 from __future__ import annotations
 
@@ -9,32 +9,43 @@ import numpy as np
 
 from ._keypoints import IS_ODD, N_COMPONENTS, Keypoints
 
-MIN_VOTES = 4
-MIN_LIKENESS = 0.8  # cosine of two descriptors
-_MAX_LOG_SCALE = 0.7  # octaves
-_MAX_SHIFT = 0.35  # of the longer side
-_SAME_SCALE = 0.4  # octaves
+MIN_VOTES = 4  # keypoints that must agree
+MIN_COSINE = 0.8  # of two descriptors that match
+
+# Limits of the change of framing: zoom in octaves, and shift in units of the longer side.
+_MAX_LOG_SCALE = 0.7
+_MAX_SHIFT = 0.35
+
+# Two matches agree if their maps differ by no more than this.
+_SAME_LOG_SCALE = 0.4  # octaves
 _SAME_SHIFT = 0.04  # of the longer side
-_IMAGES = 512  # in a block: what bounds the memory
-_ROWS = 4096  # keypoints in a product
-_STIFFNESS = 0.05  # how much a map resists what is not a change of scale
+
+# Number of matches with the most agreement that are tried as the centre of a consensus.
+_N_CENTRES = 5
+
+# Sizes of blocks, which limit the memory: images in a table, and keypoints in a matrix product.
+_IMAGES_PER_TABLE = 512
+_ROWS_PER_PRODUCT = 4096
+
+# Weight of the prior when a map is fitted: high values allow little but zoom and shift.
+_STIFFNESS = 0.05
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Two images that may show the same, and how the one lies on the other.
+    """Two images that may show the same exposure, and the map between them.
 
     Attributes
     ----------
     first, second : int
-        Rows.
+        Row numbers of the images.
     mirror, invert : bool
-        Whether the second has to be mirrored, or inverted, to be like the first.
+        Whether the second image has to be mirrored, or inverted, to resemble the first.
     votes : int
         Number of keypoints that agree.
     matrix : ndarray of shape (2, 3)
-        Affine map of (y, x) of the first to those of the second, mirrored if need be, from their
-        centres and in units of their longer sides.
+        Affine map from (y, x) of the first image to (y, x) of the second image, which is mirrored
+        before if `mirror`. Coordinates start at the centres, in units of the longer sides.
     """
 
     first: int
@@ -46,118 +57,188 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class _Table:
-    """Keypoints of many images, one image after the other, sorted by their largest component."""
+class _KeypointTable:
+    """Keypoints of many images, sorted by their largest component.
 
-    image: np.ndarray  # (m,)
-    where: np.ndarray  # (m, 3)
-    descriptors: np.ndarray  # (m, 63)
-    edges: np.ndarray  # (64,), the rows at which each component begins
+    Attributes
+    ----------
+    image : ndarray of shape (m,)
+        Row number of each keypoint's image.
+    positions : ndarray of shape (m, 3)
+    descriptors : ndarray of shape (m, 63)
+    starts : ndarray of shape (64,)
+        Rows at which the keypoints of each largest component begin, and the end of the last.
+    """
+
+    image: np.ndarray
+    positions: np.ndarray
+    descriptors: np.ndarray
+    starts: np.ndarray
 
 
-def candidates(
-    first: Sequence[Keypoints], second: Sequence[Keypoints], within: bool
+@dataclass(frozen=True)
+class _Matches:
+    """Pairs of similar keypoints.
+
+    Attributes
+    ----------
+    first, second : ndarray of shape (m,), dtype int
+        Rows in two tables of keypoints.
+    mirror, invert : ndarray of shape (m,), dtype bool
+        Whether the second image has to be mirrored, or inverted.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    mirror: np.ndarray
+    invert: np.ndarray
+
+    def select(self, rows: np.ndarray) -> _Matches:
+        """Return some of the matches."""
+        return _Matches(self.first[rows], self.second[rows], self.mirror[rows], self.invert[rows])
+
+
+def find_candidates(
+    first: Sequence[Keypoints], second: Sequence[Keypoints], is_within: bool
 ) -> Iterator[Candidate]:
-    """Yield pairs of images in which keypoints agree on how the one lies on the other.
+    """Yield image pairs in which keypoints agree on the map between the images.
 
-    Keypoints are compared only where their largest component is the same one, which mirroring and
-    inversion do not change: one comparison in seventeen. Each two that are alike propose a change
-    of scale and a shift, and a pair is a candidate where four or more propose the same.
+    Each pair of similar keypoints proposes a zoom and a shift. Two images are a candidate if four
+    or more pairs propose the same.
 
     Parameters
     ----------
     first, second : sequence of Keypoints
-    within : bool
-        Whether both are the same set: each pair comes once, the first row first.
+        Keypoints of two sets of images.
+    is_within : bool
+        Whether both are the same set. Each pair is then yielded once, the lower row first.
 
     Yields
     ------
     Candidate
     """
-    for i in range(0, len(first), _IMAGES):
-        a = _table(first, i)
-        for j in range(i if within else 0, len(second), _IMAGES):
-            yield from _agreeing(a, _table(second, j), within)
+    for i in range(0, len(first), _IMAGES_PER_TABLE):
+        first_table = _make_table(first, i)
+        start = i if is_within else 0
+        for j in range(start, len(second), _IMAGES_PER_TABLE):
+            second_table = _make_table(second, j)
+            yield from _candidates_of_tables(first_table, second_table, is_within)
 
 
-def _table(keypoints: Sequence[Keypoints], start: int) -> _Table:
-    some = keypoints[start : start + _IMAGES]
-    image = np.repeat(np.arange(start, start + len(some)), [len(k.where) for k in some])
-    where = np.concatenate([k.where for k in some])
-    descriptors = np.concatenate([k.descriptors for k in some])
-    cell = np.abs(descriptors).argmax(axis=1)
-    order = np.argsort(cell, kind="stable")
-    edges = np.searchsorted(cell[order], np.arange(N_COMPONENTS + 1))
-    return _Table(image[order], where[order], descriptors[order], edges)
+def _make_table(keypoints: Sequence[Keypoints], start: int) -> _KeypointTable:
+    """Return the keypoints of up to 512 images as a table."""
+    block = keypoints[start : start + _IMAGES_PER_TABLE]
+    n_keypoints = [len(k.positions) for k in block]
+    image = np.repeat(np.arange(start, start + len(block)), n_keypoints)
+    positions = np.concatenate([k.positions for k in block])
+    descriptors = np.concatenate([k.descriptors for k in block])
+    # Mirroring and inversion change the sign of components, but not which one is the largest.
+    # Comparing only keypoints with the same largest component saves 16 of 17 comparisons.
+    largest = np.abs(descriptors).argmax(axis=1)
+    order = np.argsort(largest, kind="stable")
+    starts = np.searchsorted(largest[order], np.arange(N_COMPONENTS + 1))
+    return _KeypointTable(image[order], positions[order], descriptors[order], starts)
 
 
-def _agreeing(a: _Table, b: _Table, within: bool) -> Iterator[Candidate]:
-    i, j, mirror, invert = _alike(a, b)
-    if within:
-        ordered = a.image[i] < b.image[j]
-        i, j, mirror, invert = (values[ordered] for values in (i, j, mirror, invert))
-    p, q = a.where[i], b.where[j]
-    q[mirror, 1] *= -1
+def _candidates_of_tables(
+    first: _KeypointTable, second: _KeypointTable, is_within: bool
+) -> Iterator[Candidate]:
+    """Yield the candidates among the images of two tables."""
+    matches = _match_keypoints(first, second)
+    if is_within:
+        # A pair of images is searched in one direction only, and no image with itself.
+        is_ordered = first.image[matches.first] < second.image[matches.second]
+        matches = matches.select(is_ordered)
+    p, q = first.positions[matches.first], second.positions[matches.second]
+    q[matches.mirror, 1] *= -1
     log_scale = q[:, 2] - p[:, 2]
     shift = q[:, :2] - 2 ** log_scale[:, None] * p[:, :2]
-    kept = (np.abs(log_scale) <= _MAX_LOG_SCALE) & (np.abs(shift).max(axis=1) <= _MAX_SHIFT)
-    kept = np.flatnonzero(kept)
-    # one number for each pair of images, and each way of laying the one on the other
-    key = a.image[i[kept]].astype(np.int64) * (b.image.max(initial=0) + 1) + b.image[j[kept]]
-    key = 4 * key + 2 * mirror[kept] + invert[kept]
-    order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.diff(key[order], prepend=-1))
-    for rows in np.split(kept[order], starts[1:]) if len(starts) else []:
+    is_possible = np.abs(log_scale) <= _MAX_LOG_SCALE
+    is_possible &= np.abs(shift).max(axis=1) <= _MAX_SHIFT
+    for rows in _rows_by_pair(first, second, matches, np.flatnonzero(is_possible)):
         if len(rows) < MIN_VOTES:
             continue
-        votes, agree = _consensus(i[rows], j[rows], log_scale[rows], shift[rows])
-        if votes >= MIN_VOTES:
-            one, those = rows[0], rows[agree]
-            matrix = _fitted(p[those, :2], q[those, :2], log_scale[those], shift[those])
-            pair = int(a.image[i[one]]), int(b.image[j[one]])
-            yield Candidate(*pair, bool(mirror[one]), bool(invert[one]), votes, matrix)
+        votes, agrees = _consensus(matches.select(rows), log_scale[rows], shift[rows])
+        if votes < MIN_VOTES:
+            continue
+        agreeing = rows[agrees]
+        yield Candidate(
+            first=int(first.image[matches.first[rows[0]]]),
+            second=int(second.image[matches.second[rows[0]]]),
+            mirror=bool(matches.mirror[rows[0]]),
+            invert=bool(matches.invert[rows[0]]),
+            votes=votes,
+            matrix=_fit_map(p[agreeing, :2], q[agreeing, :2], log_scale[agreeing], shift[agreeing]),
+        )
 
 
-def _alike(a: _Table, b: _Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows of keypoints that are alike, and whether when mirrored, and when inverted."""
+def _rows_by_pair(
+    first: _KeypointTable, second: _KeypointTable, matches: _Matches, rows: np.ndarray
+) -> list[np.ndarray]:
+    """Divide rows of matches by image pair, and by mirroring and inversion."""
+    if not len(rows):
+        return []
+    # One integer identifies a pair of images, and one of the four ways to lay them on each other.
+    n_second = second.image.max(initial=0) + 1
+    key = first.image[matches.first[rows]].astype(np.int64) * n_second
+    key += second.image[matches.second[rows]]
+    key = 4 * key + 2 * matches.mirror[rows] + matches.invert[rows]
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.diff(key[order], prepend=-1))
+    return np.split(rows[order], starts[1:])
+
+
+def _match_keypoints(first: _KeypointTable, second: _KeypointTable) -> _Matches:
+    """Return the pairs of keypoints with similar descriptors."""
     none = np.zeros(0, dtype=int)
     found = [(none, none, none.astype(bool), none.astype(bool))]
-    for cell in range(N_COMPONENTS):
-        for start in range(a.edges[cell], a.edges[cell + 1], _ROWS):
-            left = _scaled(a, start, cell)
-            for other in range(b.edges[cell], b.edges[cell + 1], _ROWS):
-                right = _scaled(b, other, cell)
-                odd = left[:, IS_ODD] @ right[:, IS_ODD].T
-                even = left[:, ~IS_ODD] @ right[:, ~IS_ODD].T
+    for component in range(N_COMPONENTS):
+        for i in range(first.starts[component], first.starts[component + 1], _ROWS_PER_PRODUCT):
+            a = _scaled_descriptors(first, i, component)
+            ends = second.starts[component], second.starts[component + 1]
+            for j in range(*ends, _ROWS_PER_PRODUCT):
+                b = _scaled_descriptors(second, j, component)
+                # The cosine of a mirrored image differs in the sign of the odd components.
+                odd = a[:, IS_ODD] @ b[:, IS_ODD].T
+                even = a[:, ~IS_ODD] @ b[:, ~IS_ODD].T
                 for mirror, cosine in ((False, even + odd), (True, even - odd)):
-                    i, j = np.nonzero(np.abs(cosine) >= MIN_LIKENESS)
-                    found.append((start + i, other + j, np.full(len(i), mirror), cosine[i, j] < 0))
-    first, second, mirrors, inverts = (np.concatenate(part) for part in zip(*found, strict=True))
-    return first, second, mirrors, inverts
+                    rows, columns = np.nonzero(np.abs(cosine) >= MIN_COSINE)
+                    mirrors = np.full(len(rows), mirror)
+                    # An inverted image has a negative cosine.
+                    inverts = cosine[rows, columns] < 0
+                    found.append((i + rows, j + columns, mirrors, inverts))
+    return _Matches(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
-def _scaled(table: _Table, start: int, cell: int) -> np.ndarray:
-    rows = table.descriptors[start : min(start + _ROWS, table.edges[cell + 1])]
-    return rows.astype(np.float32) / 127
+def _scaled_descriptors(table: _KeypointTable, start: int, component: int) -> np.ndarray:
+    """Return up to 4,096 descriptors of one largest component, as floats of length 1."""
+    end = min(start + _ROWS_PER_PRODUCT, table.starts[component + 1])
+    return table.descriptors[start:end].astype(np.float32) / 127
 
 
 def _consensus(
-    i: np.ndarray, j: np.ndarray, log_scale: np.ndarray, shift: np.ndarray
+    matches: _Matches, log_scale: np.ndarray, shift: np.ndarray
 ) -> tuple[int, np.ndarray]:
-    """Return the most keypoints that propose the same map, and which of the rows do."""
-    agree = np.abs(log_scale[:, None] - log_scale) <= _SAME_SCALE
-    agree &= np.square(shift[:, None] - shift).sum(axis=2) <= _SAME_SHIFT**2
-    fullest = np.argsort(-agree.sum(axis=1), kind="stable")[:5]
-    # a keypoint that is like many others has one vote
-    votes = [min(len(np.unique(i[agree[k]])), len(np.unique(j[agree[k]]))) for k in fullest]
+    """Return the largest number of keypoints that propose the same map, and which matches do."""
+    agrees = np.abs(log_scale[:, None] - log_scale) <= _SAME_LOG_SCALE
+    agrees &= np.square(shift[:, None] - shift).sum(axis=2) <= _SAME_SHIFT**2
+    centres = np.argsort(-agrees.sum(axis=1), kind="stable")[:_N_CENTRES]
+    votes = []
+    for centre in centres:
+        # A keypoint that resembles many others counts once, on either side.
+        n_first = len(np.unique(matches.first[agrees[centre]]))
+        n_second = len(np.unique(matches.second[agrees[centre]]))
+        votes.append(min(n_first, n_second))
     best = int(np.argmax(votes))
-    return votes[best], agree[fullest[best]]
+    return votes[best], agrees[centres[best]]
 
 
-def _fitted(p: np.ndarray, q: np.ndarray, log_scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Return the affine map that takes `p` to `q` best, and is not far from a change of scale."""
+def _fit_map(p: np.ndarray, q: np.ndarray, log_scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return the affine map that takes `p` to `q` best and differs little from zoom and shift."""
     scale = 2 ** np.median(log_scale)
     prior = np.column_stack([scale * np.eye(2), np.median(shift, axis=0)])
+    # Ridge regression of what the prior leaves over; the shift is hardly penalised.
     known = np.column_stack([p, np.ones(len(p))]).astype(float)
-    normal = known.T @ known + np.diag([_STIFFNESS, _STIFFNESS, 1e-6])
-    return prior + np.linalg.solve(normal, known.T @ (q - known @ prior.T)).T
+    penalty = np.diag([_STIFFNESS, _STIFFNESS, 1e-6])
+    residual = q - known @ prior.T
+    return prior + np.linalg.solve(known.T @ known + penalty, known.T @ residual).T

@@ -22,7 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..metrics._patient_bootstrap import balanced_accuracy, interval, patient_draws, weighted_auc
-from ._measurements import RING_SIDE, RING_WIDTHS, Films
+from ._measurements import ImageMeasurements
+from ._pixel_statistics import BORDER_SIDE, BORDER_WIDTHS
 
 N_RESAMPLES = 1000
 _MAX_FOLDS = 5
@@ -47,16 +48,16 @@ class Shortcut:
     is_linear: bool = False
 
 
-def shortcuts(films: Films, names: Sequence[str]) -> Iterator[Shortcut]:
-    """Yield the baselines for readable films.
+def shortcuts(measurements: ImageMeasurements, names: Sequence[str]) -> Iterator[Shortcut]:
+    """Yield the baselines for readable images.
 
     Parameters
     ----------
-    films : Films
+    measurements : ImageMeasurements
     names : sequence of str
         File names, without folders.
     """
-    frame = films.frame
+    frame = measurements.frame
     header = pd.get_dummies(frame[["format", "mode"]].astype(str))
     numbers = frame[["width", "height", "aspect", "bit_depth"]].astype(float)
     yield Shortcut("header", np.hstack([header.to_numpy(float), numbers.to_numpy()]))
@@ -64,10 +65,11 @@ def shortcuts(films: Films, names: Sequence[str]) -> Iterator[Shortcut]:
     pixels = (frame["width"].astype(float) * frame["height"].astype(float)).to_numpy()
     yield Shortcut("file size", np.column_stack([np.log(size), np.log(size / pixels)]))
     yield Shortcut("file name", _name_features(names))
-    for width in RING_WIDTHS:
-        yield Shortcut(f"border {width}/{RING_SIDE}", films.rings[width])
-    yield Shortcut("thumbnail 8×8", films.tiny.astype(float), is_linear=True)
-    yield Shortcut("grey histogram", films.histograms)
+    for width in BORDER_WIDTHS:
+        yield Shortcut(f"border {width}/{BORDER_SIDE}", measurements.border_statistics[width])
+    thumbnail_pixels = measurements.small_thumbnails.reshape(len(frame), -1).astype(float)
+    yield Shortcut("thumbnail 8×8", thumbnail_pixels, is_linear=True)
+    yield Shortcut("grey histogram", measurements.histograms)
 
 
 def out_of_fold(
