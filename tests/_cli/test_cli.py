@@ -359,7 +359,7 @@ def test_tables_have_patients_and_sources_by_default(films, tmp_path, capsys):
     assert main(["curate", str(table), "out", "--root", str(films), "--dry-run"]) == 0
     assert "60 images of 3 classes and 60 patients" in capsys.readouterr().err
     assert main(["audit", str(table), "--root", str(films), "--patient", "patient"]) == 1
-    assert "no column 'patient'" in capsys.readouterr().err
+    assert "expected a column 'patient'" in capsys.readouterr().err
 
 
 def test_a_file_given_twice_has_one_row(films, model, tmp_path, monkeypatch):
@@ -406,7 +406,7 @@ def test_predict_names_rows_without_a_path(films, model, tmp_path, capsys):
     arguments = [str(model[0]), str(table), "--root", str(films), "--out", str(tmp_path / "p.csv")]
     assert main(["predict", *arguments]) == 1
     err = capsys.readouterr().err
-    assert "no path in the column 'filename' of rows 1 (counted from 0)" in err
+    assert "the column 'filename' is empty in rows 1 (counted from 0)" in err
 
 
 def test_predict_names_files_that_do_not_exist(films, model, tmp_path, capsys):
@@ -415,7 +415,7 @@ def test_predict_names_files_that_do_not_exist(films, model, tmp_path, capsys):
     listed.write_text("gone.png\n" + next((films / "Normal").iterdir()).name, encoding="utf-8")
     arguments = ["predict", str(model[0]), str(listed), "--root", str(films), "--out"]
     assert main([*arguments, str(tmp_path / "p.csv")]) == 1
-    assert "1 of 2 files that" in (err := capsys.readouterr().err)
+    assert "1 of 2 files in" in (err := capsys.readouterr().err)
     assert "(gone.png)" in err
     assert main([*arguments, str(tmp_path / "p.csv"), "--skip-missing"]) == 0
     assert len(pd.read_csv(tmp_path / "p.csv")) == 1
@@ -493,25 +493,25 @@ def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
         (["train", "{films}", "--out", "{tmp}/no/m", *SMALL], "no' does not exist"),
         (["audit", "{films}", "--html", "{tmp}/no/a.html"], "no' does not exist"),
         (["predict", "{films}/metadata.csv", "{films}", "--out", "{tmp}/p"], "could not be loaded"),
-        (["predict", "{model}", "{tmp}", "--out", "{tmp}/p"], "holds no image"),
+        (["predict", "{model}", "{tmp}", "--out", "{tmp}/p"], "contains no image"),
         (
             ["predict", "{model}", "{films}/metadata.csv", "--path", "file", "--out", "{tmp}/p"],
-            "no column 'file'",
+            "expected a column 'file'",
         ),
         (
             ["predict", "{model}", "{films}/metadata.csv", "--label", "class", "--out", "{tmp}/p"],
-            "no column 'class'",
+            "expected a column 'class'",
         ),
         (
             ["predict", "{model}", "{films}/metadata.csv", "{films}/Normal", "--out", "{tmp}/p"],
-            "is a list or a table by its name",
+            "by its name it is a list or a table",
         ),
         (["audit", "{films}/Normal"], "expected"),
         (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--set", "lr=abc"], "'lr' parameter"),
         (["train", "{films}", "--out", "/dev/null", *SMALL], "is not a regular file"),
-        (["predict", "{model}", "{films}", "--out", "{model}"], "is an input"),
-        (["audit", "{films}", "--html", ""], "--html='' is empty"),
-        (["train", "{films}", "--out", "", *SMALL], "--out='' is empty"),
+        (["predict", "{model}", "{films}", "--out", "{model}"], "it is the input"),
+        (["audit", "{films}", "--html", ""], "--html='' is invalid: it is empty"),
+        (["train", "{films}", "--out", "", *SMALL], "--out='' is invalid: it is empty"),
         (["curate", "{films}", ""], "out='' is empty"),
         (["curate", "{films}", "{films}/metadata.csv/x"], "cannot be made"),
         (["curate", "{films}", "{films}"], "that is to be curated"),
@@ -578,21 +578,27 @@ def contents(root):
     ("arguments", "message"),
     [
         (["audit", "{root}", "--html", "{image}"], "is an image"),
-        (["audit", "{root}", "--html", "{root}/metadata.csv"], "is an input"),
-        (["audit", "{root}/metadata.csv", "--html", "{root}/metadata.csv"], "is an input"),
-        (["audit", "{root}", "--html", "{root}/../link.html"], "is an input"),
-        (["predict", "{model}", "{root}", "--out", "{root}/metadata.csv"], "is an input"),
-        (["predict", "{model}", "{root}", "--out", "{root}/Normal/new.png"], "named as one"),
+        (["audit", "{root}", "--html", "{root}/metadata.csv"], "it is the input"),
+        (["audit", "{root}/metadata.csv", "--html", "{root}/metadata.csv"], "it is the input"),
+        (["audit", "{root}", "--html", "{root}/../link.html"], "it is the input"),
+        (["predict", "{model}", "{root}", "--out", "{root}/metadata.csv"], "it is the input"),
+        (
+            ["predict", "{model}", "{root}", "--out", "{root}/Normal/new.png"],
+            "suffix of an image",
+        ),
         (["predict", "{model}", "{root}", "--out", "{root}/.cxr-curation.json"], "read together"),
-        (["predict", "{model}", "{root}/Normal", "--out", "{root}/metadata.csv"], "is an input"),
-        (["predict", "{model}", "{image}", "--out", "{root}/metadata.csv"], "is an input"),
+        (
+            ["predict", "{model}", "{root}/Normal", "--out", "{root}/metadata.csv"],
+            "it is the input",
+        ),
+        (["predict", "{model}", "{image}", "--out", "{root}/metadata.csv"], "it is the input"),
         (
             ["predict", "{model}", "{root}/Normal", "--out", "{root}/../metadata.csv"],
             "read together",
         ),
         (["predict", "{model}", "{root}", "--out", "{root}/../METADATA.CSV"], "read together"),
         (["train", "{root}", "--out", "{image}", *SMALL], "is an image"),
-        (["train", "{root}", "--out", "{root}/../link.html", *SMALL], "is an input"),
+        (["train", "{root}", "--out", "{root}/../link.html", *SMALL], "it is the input"),
         (["demo", "{root}", "--output", "{root}/demo"], "is inside the input"),
     ],
 )
@@ -624,13 +630,13 @@ def test_results_never_replace_inputs_through_links(copy, model, tmp_path, capsy
         ["train", str(read), "--out", str(link), *SMALL],
     ):
         assert main(arguments) == 1
-        expected = "would be read together with" if is_other_set else "is an input"
+        expected = "is read together with" if is_other_set else "it is the input"
         assert expected in capsys.readouterr().err.splitlines()[-1]
     table = tmp_path / "table.csv"
     (root / "metadata.csv").rename(table)
     (root / "metadata.csv").symlink_to(table)
     assert main(["train", str(root), "--out", str(table), *SMALL]) == 1
-    assert "is an input" in capsys.readouterr().err.splitlines()[-1]
+    assert "it is the input" in capsys.readouterr().err.splitlines()[-1]
     assert contents(root) == before
 
 
@@ -653,7 +659,7 @@ def test_weights_in_the_home_folder_are_an_input(films, tmp_path, capsys, monkey
     weights.write_bytes(b"weights")
     arguments = ["--out", str(weights), *SMALL, "--weights", "~/w.pth"]
     assert main(["train", str(films), *arguments]) == 1
-    assert "is an input" in capsys.readouterr().err.splitlines()[-1]
+    assert "it is the input" in capsys.readouterr().err.splitlines()[-1]
     assert weights.read_bytes() == b"weights"
 
 

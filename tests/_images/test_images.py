@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import pickle
@@ -684,14 +685,14 @@ def test_a_file_that_finds_no_room_is_an_error_and_not_left(files, tmp_path):
 
 @pytest.mark.parametrize("method", ["truncate", "write"])
 def test_a_full_disk_is_named(files, tmp_path, monkeypatch, method):
-    """A system that has no room says so, at the beginning or at a row."""
+    """The disk may be full when the file is created, or when a row is written."""
 
-    class Full(io.BytesIO):
+    class FullDisk(io.BytesIO):
         def fail(self, *args):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    setattr(Full, method, Full.fail)
-    monkeypatch.setattr(row_file, "open", lambda *args: Full(), raising=False)
+    setattr(FullDisk, method, FullDisk.fail)
+    monkeypatch.setattr(row_file, "replace_file", lambda path: contextlib.closing(FullDisk()))
     with pytest.raises(OSError, match=r"cannot hold the rows \(No space left on device\)"):
         XRayLoader(image_size=4, memmap=tmp_path / "rows").fit_transform(files)
 

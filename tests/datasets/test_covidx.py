@@ -117,13 +117,17 @@ def test_other_labels_are_named(label_file):
         (
             "1 a.png normal\n\nDoe b.png abnormal x\n",
             {},
-            "train.txt: line 3 has none of the labels",
+            "train.txt is invalid: line 3 contains none of the labels",
         ),
-        ("a.png normal\n", {}, "line 1 has none of the labels normal, pneumonia, COVID-19"),
-        ("\n \n", {}, "no line with text"),
-        (OLD_TEST, {"labels": "normal"}, "labels='normal'; expected a list of words"),
-        (OLD_TEST, {"labels": []}, "labels=.*; expected a list of words"),
-        (OLD_TEST, {"labels": ["no finding"]}, "labels=.*expected a list of words without blanks"),
+        ("a.png normal\n", {}, "line 1 contains none of the labels normal, pneumonia, COVID-19"),
+        ("\n \n", {}, "contains no text"),
+        (OLD_TEST, {"labels": "normal"}, "labels='normal' is invalid: it is not a list of words"),
+        (OLD_TEST, {"labels": []}, "labels=.* it is not a list of words"),
+        (
+            OLD_TEST,
+            {"labels": ["no finding"]},
+            "labels=.*expected a list of strings without blanks",
+        ),
     ],
 )
 def test_errors_of_label_files(label_file, text, kwargs, said):
@@ -136,11 +140,11 @@ def test_errors_of_label_files(label_file, text, kwargs, said):
 
 def test_files_that_are_none(label_file, tmp_path):
     """A missing label file, a folder and other encodings are errors that say so."""
-    with pytest.raises(FileNotFoundError, match=r"label_file=.*gone.*found nothing"):
+    with pytest.raises(FileNotFoundError, match=r"label_file=.*gone.*it does not exist"):
         read_covidx_labels(tmp_path / "gone.txt")
-    with pytest.raises(FileNotFoundError, match=r"label_file=.*found a folder"):
+    with pytest.raises(FileNotFoundError, match=r"label_file=.*it is a folder"):
         read_covidx_labels(tmp_path)
-    with pytest.raises(ValueError, match=r"train\.txt: unknown encoding .*expected UTF-8"):
+    with pytest.raises(ValueError, match=r"train\.txt .* encoding is unknown .*expected UTF-8"):
         read_covidx_labels(label_file("1 \xe9.png normal", encoding="latin-1"))
 
 
@@ -184,7 +188,9 @@ def test_missing_images_are_an_error_or_a_list(label_file, tree):
     """Images that are not there stop the load, or are listed and left out of everything."""
     root = tree(*FILES[:2])
     path = label_file(SPACED)
-    with pytest.raises(FileNotFoundError, match=r"3 of 5 files that .*train\.txt names") as caught:
+    with pytest.raises(
+        FileNotFoundError, match=r"3 of 5 files in .*train\.txt do not exist"
+    ) as caught:
         load_covidx(path, root)
     assert "\n" not in str(caught.value)
     bunch = load_covidx(path, root, on_missing="list")
@@ -204,7 +210,7 @@ def test_a_version_without_sources_has_none(label_file, tree):
 def test_lines_of_one_file_that_contradict_each_other_are_an_error(label_file, tree, what):
     """One image has one label and one source."""
     second = {"label": "1 a.png pneumonia x\n", "source": "1 a.png normal y\n"}[what]
-    said = rf"several rows for 1 files that differ in their {what} \(a\.png\)"
+    said = rf"several rows of 1 files differ in their {what} \(a\.png\)"
     with pytest.raises(ValueError, match=said):
         load_covidx(label_file("1 a.png normal x\n" + second), tree("a.png"))
 
@@ -251,7 +257,11 @@ def test_a_carriage_return_in_a_name_does_not_end_the_line(label_file, tree):
 def test_parameters_are_checked(label_file, tree):
     """on_missing has two values, and image_root is a folder."""
     path = label_file(OLD_TEST)
-    with pytest.raises(ValueError, match=r"^on_missing=None; expected 'raise' or 'list'"):
+    with pytest.raises(
+        ValueError, match=r"^on_missing=None is invalid; expected one of 'raise', 'list'"
+    ):
         load_covidx(path, tree("a.png"), on_missing=None)
-    with pytest.raises(NotADirectoryError, match=r"^image_root='gone': found nothing; expected a"):
+    with pytest.raises(
+        NotADirectoryError, match=r"^image_root='gone' is invalid: it does not exist"
+    ):
         load_covidx(path, "gone")

@@ -266,16 +266,16 @@ def test_unknown_sources_stay_unknown(tree):
 @pytest.mark.parametrize(
     ("rows", "error", "said"),
     [
-        ([True, False], ValueError, "rows is a mask of 2 values; expected 5"),
-        ([False] * 5, ValueError, "rows selects none of 5 images"),
-        ([], ValueError, "rows selects none of 5 images"),
-        ([5], ValueError, "rows names row 5; expected numbers from 0 to 4"),
-        ([-6], ValueError, "rows names row -6"),
-        ([0.5], TypeError, "rows is list of float64 values"),
-        ([[0]], TypeError, "rows is list of int64 values"),
-        (["a"], TypeError, "rows is list of <U1 values"),
-        (2, TypeError, "rows is int"),
-        (pd.array([True, None, True, True, True]), TypeError, "without holes"),
+        ([True, False], ValueError, "mask of 2 values for 5 images; expected one value per image"),
+        ([False] * 5, ValueError, "it selects none of 5 images"),
+        ([], ValueError, "it selects none of 5 images"),
+        ([5], ValueError, "the row 5 does not exist; expected numbers from 0 to 4"),
+        ([-6], ValueError, "the row -6 does not exist"),
+        ([0.5], TypeError, "rows is invalid: its type is list, of float64 values"),
+        ([[0]], TypeError, "rows is invalid: its type is list, of int64 values"),
+        (["a"], TypeError, "rows is invalid: its type is list, of <U1 values"),
+        (2, TypeError, "rows is invalid: its type is int"),
+        (pd.array([True, None, True, True, True]), TypeError, "without missing values"),
     ],
     ids=str,
 )
@@ -288,5 +288,5 @@ def test_errors_of_selecting(bunch, rows, error, said):
 
 def test_other_bunches_are_refused():
     """select_rows takes what the loaders return."""
-    with pytest.raises(TypeError, match="bunch is Bunch without frame and groups"):
+    with pytest.raises(TypeError, match="its type is Bunch, without frame and groups"):
         select_rows(load_iris(), [0])

@@ -433,16 +433,24 @@ def test_labels_by_path_image_study_or_patient(film, tmp_path, on, keys, as_file
 @pytest.mark.parametrize(
     ("table", "kwargs", "said"),
     [
-        ({"PatientID": ["PID-4711"] * 2, "label": ["a", "b"]}, {}, "labels: 1 values of the col"),
-        ({"PatientID": ["PID-4711"], "label": [None]}, {}, "nothing in the column 'label' of row"),
-        ({"PatientID": [""], "label": ["a"]}, {}, "nothing in the column 'PatientID' of rows 0 "),
-        ({"id": ["PID-4711"], "label": ["a"]}, {}, "labels: no column 'PatientID' among 'id'"),
-        ({"PatientID": ["PID-4711"]}, {}, "no column 'label' among 'PatientID'; .* as label="),
+        ({"PatientID": ["PID-4711"] * 2, "label": ["a", "b"]}, {}, "1 values of the col"),
+        ({"PatientID": ["PID-4711"], "label": [None]}, {}, "the column 'label' is empty in row"),
+        ({"PatientID": [""], "label": ["a"]}, {}, "the column 'PatientID' is empty in rows 0 "),
+        ({"id": ["PID-4711"], "label": ["a"]}, {}, "labels has the columns 'id'"),
+        (
+            {"PatientID": ["PID-4711"]},
+            {},
+            "columns 'PatientID'; expected a column 'label'.* as label=",
+        ),
         ({"PatientID": ["PID-9"], "label": ["a"]}, {}, "1 without a label in the table"),
-        ({}, {"on": "PatientName"}, "on='PatientName'; expected one of 'path', 'SOPInstanceUID'"),
-        ({}, {"on_error": "skip"}, "on_error='skip'; expected 'raise' or 'list'"),
-        ({}, {"salt": ""}, "salt is str and no secret"),
-        ({}, {"salt": 7}, "salt is int and no secret"),
+        (
+            {},
+            {"on": "PatientName"},
+            "on='PatientName' is invalid; expected one of 'path', 'SOPInstanceUID'",
+        ),
+        ({}, {"on_error": "skip"}, "on_error='skip' is invalid; expected one of 'raise', 'list'"),
+        ({}, {"salt": ""}, "salt is invalid: .* of the type str"),
+        ({}, {"salt": 7}, "salt is invalid: .* of the type int"),
     ],
     ids=str,
 )
@@ -471,7 +479,9 @@ def test_a_folder_without_radiographs_is_an_error(film):
     root = film("Normal/2", Modality="CT")
     with pytest.raises(ValueError, match=r"none of its 2 files .*1 beside the .*1 of another mod"):
         load_dicom_folder(root)
-    with pytest.raises(NotADirectoryError, match=r"^root=.*found a file; expected a folder of DI"):
+    with pytest.raises(
+        NotADirectoryError, match=r"^root=.*it is not a folder; expected a folder of DI"
+    ):
         load_dicom_folder(root / "1.dcm")
 
 

@@ -174,17 +174,17 @@ def test_a_file_without_patient_in_metadata_stands_alone(tree):
 @pytest.mark.parametrize(
     ("metadata", "said"),
     [
-        ("file,patient\n1.png,ann\n", "no column 'filename' among 'file', 'patient'"),
-        ("file,subject\n1.png,ann\n", "no column 'filename' among 'file', 'subject'"),
-        ("", "no readable CSV file"),
-        ("filename,patient\n1.png,ann,PA\n", "no readable CSV file"),
-        ("filename\n1.png,ann\n2.png,bob,x\n", "no readable CSV file"),
+        ("file,patient\n1.png,ann\n", "columns 'file', 'patient'; expected a column 'filename'"),
+        ("file,subject\n1.png,ann\n", "columns 'file', 'subject'; expected a column 'filename'"),
+        ("", "cannot be read as CSV"),
+        ("filename,patient\n1.png,ann,PA\n", "cannot be read as CSV"),
+        ("filename\n1.png,ann\n2.png,bob,x\n", "cannot be read as CSV"),
     ],
 )
 def test_metadata_without_its_columns_is_an_error(tree, metadata, said):
     """metadata.csv without its column, or with cells in none, is an error that names it."""
     root = tree("a/1.png", metadata=metadata)
-    with pytest.raises(ValueError, match=rf"metadata\.csv: {said}") as caught:
+    with pytest.raises(ValueError, match=rf"metadata\.csv .*{said}") as caught:
         load_xray_folder(root)
     assert "\n" not in str(caught.value)
 
@@ -193,20 +193,20 @@ def test_metadata_in_another_encoding_is_an_error(tree):
     """metadata.csv that is not UTF-8 is an error that says so."""
     root = tree("a/1.png")
     (root / "metadata.csv").write_bytes("filename,patient\n1.png,Müller\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"metadata\.csv: .*expected UTF-8"):
+    with pytest.raises(ValueError, match=r"metadata\.csv .*expected UTF-8"):
         load_xray_folder(root)
 
 
 def test_a_root_that_is_not_there_is_an_error(tmp_path):
     """A missing root is an OSError that names it."""
-    with pytest.raises(NotADirectoryError, match=r"nowhere.*found nothing; expected a folder"):
+    with pytest.raises(NotADirectoryError, match=r"nowhere.*it does not exist; expected a folder"):
         load_xray_folder(tmp_path / "nowhere")
 
 
 def test_a_root_that_is_a_file_is_an_error(tree):
     """A file in place of the root is an OSError that says so."""
     root = tree("a/1.png")
-    with pytest.raises(NotADirectoryError, match=r"1\.png.*found a file; expected a folder"):
+    with pytest.raises(NotADirectoryError, match=r"1\.png.*it is not a folder; expected a folder"):
         load_xray_folder(root / "a" / "1.png")
 
 
@@ -226,14 +226,14 @@ def test_a_class_folder_in_place_of_its_parent_is_an_error(tree, names):
     root = tree(*names)
     with pytest.raises(ValueError, match="so it seems to be a class folder") as caught:
         load_xray_folder(root)
-    assert f"pass its parent, {str(root.parent)!r}" in str(caught.value)
+    assert f"Pass its parent, {str(root.parent)!r}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("pattern", ["(", "[a"])
 def test_a_pattern_that_is_no_regular_expression_is_an_error(tree, pattern):
     """A pattern that does not compile is named."""
-    with pytest.raises(ValueError, match=r"^patient_pattern=.* is no regular expression"):
+    with pytest.raises(ValueError, match=r"^patient_pattern=.* is not a regular expression"):
         load_xray_folder(tree("a/1.png"), patient_pattern=pattern)
 
 
@@ -352,8 +352,14 @@ def test_names_of_metadata_are_compared_as_paths(tree):
 @pytest.mark.parametrize(
     ("metadata", "said"),
     [
-        ("filename,patient,patient\n1.png,a,b\n", r"metadata\.csv has the column 'patient' twice"),
-        ("filename,patient\n1.png,7\n2.png,7.0\n", "'patient': 1 numbers are written in two ways"),
+        (
+            "filename,patient,patient\n1.png,a,b\n",
+            r"metadata\.csv .* several columns have the heading 'patient'",
+        ),
+        (
+            "filename,patient\n1.png,7\n2.png,7.0\n",
+            "the column 'patient' contains 1 numbers in two spellings",
+        ),
     ],
 )
 def test_ambiguous_columns_of_metadata_are_an_error(tree, metadata, said):
@@ -403,7 +409,7 @@ def test_layout_decides_where_folders_leave_doubt(tree):
     assert names_of(load_xray_folder(root)) == ["s1/loose.png"]
     assert load_xray_folder(root).sources is None
     assert names_of(load_xray_folder(root, layout="source/class")) == ["a/1.png", "b/2.png"]
-    with pytest.raises(ValueError, match="check layout='source/class' too"):
+    with pytest.raises(ValueError, match="or layout='source/class'"):
         load_xray_folder(root / "s2", layout="source/class")
 
 
@@ -416,7 +422,9 @@ def test_metadata_tells_equal_names_of_sources_apart(tree):
 
 def test_unknown_layouts_are_errors(tree):
     """A layout that is none is named with those that are."""
-    with pytest.raises(ValueError, match=r"^layout='flat'; expected one of 'auto', 'class'"):
+    with pytest.raises(
+        ValueError, match=r"^layout='flat' is invalid; expected one of 'auto', 'class'"
+    ):
         load_xray_folder(tree("a/1.png"), layout="flat")
 
 

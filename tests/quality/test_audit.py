@@ -196,7 +196,7 @@ def test_a_page_never_replaces_an_input(tmp_path):
     link.symlink_to(tmp_path / "of another set.png")
     before = table.read_bytes()
     for path in (table, other, bunch.data[0, 0], link):
-        with pytest.raises(OSError, match=r"is an input|is an image"):
+        with pytest.raises(OSError, match=r"it is the input|is an image"):
             result.to_html(path)
     assert table.read_bytes() == before
 

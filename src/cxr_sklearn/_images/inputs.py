@@ -47,24 +47,37 @@ def check_images(estimator: BaseEstimator, X: Any, *, reset: bool) -> Images:
     """
     paths = as_paths(X)
     if paths is not None:
-        _check_width(estimator, 1, "a column of file paths", reset)
-        _check_feature_names(estimator, X, reset=reset)
-        side = int(estimator.image_size) if reset else estimator._image_shape[0]
-        if reset:
-            estimator._image_shape, estimator._standardised = (side, side), False
-            estimator._takes_paths = True
-        elif not estimator._takes_paths:
-            raise _other_form(estimator, "a column of file paths", "pixels")
-        # threads of ours know nothing of joblib's configuration
-        n_jobs = estimator.n_jobs or get_active_backend(require="sharedmem")[1]
-        return Images(None, paths, (side, side), n_jobs=n_jobs)
+        return _check_paths(estimator, X, paths, reset)
     refuse_label_column(X)
     refuse_flat(X)
     if not reset and not estimator._takes_paths:
         name, width = type(estimator).__name__, estimator.n_features_in_
         refuse_single_image(X, name, width, estimator._image_shape)
+    return _check_pixels(estimator, X, reset)
+
+
+def _check_paths(estimator: BaseEstimator, X: Any, paths: np.ndarray, reset: bool) -> Images:
+    """Check a column of paths, as :func:`check_images` does. No file is opened."""
+    _check_width(estimator, 1, "a column of file paths", reset)
+    _check_feature_names(estimator, X, reset=reset)
+    if reset:
+        side = int(estimator.image_size)
+        estimator._image_shape = (side, side)
+        estimator._standardised = False
+        estimator._takes_paths = True
+    elif not estimator._takes_paths:
+        raise _other_form(estimator, "a column of file paths", "pixels")
+    # Threads that this package starts do not know joblib's configuration.
+    n_jobs = estimator.n_jobs or get_active_backend(require="sharedmem")[1]
+    side = estimator._image_shape[0]
+    return Images(None, paths, (side, side), n_jobs=n_jobs)
+
+
+def _check_pixels(estimator: BaseEstimator, X: Any, reset: bool) -> Images:
+    """Check rows of pixels or a stack of images, as :func:`check_images` does."""
     X, stacked_shape = _flatten_stack(X)
-    if not reset and estimator._takes_paths and len(shape := np.shape(X)) == 2:
+    shape = np.shape(X)
+    if not reset and estimator._takes_paths and len(shape) == 2:
         if shape[1] == 1:
             raise _other_form(estimator, "a column of numbers", "a column of file paths")
         _check_width(estimator, shape[1], f"rows of {shape[1]} values", reset)
@@ -80,18 +93,26 @@ def check_images(estimator: BaseEstimator, X: Any, *, reset: bool) -> Images:
     values, is_unit = _as_pixels(rows)
     if reset:
         estimator._standardised = not is_unit
-    elif estimator._standardised and rows.dtype.kind == "u":
+    else:
+        _check_scale(estimator, values, rows.dtype, is_unit)
+    return Images(values, None, estimator._image_shape, estimator._standardised)
+
+
+def _check_scale(
+    estimator: BaseEstimator, values: np.ndarray, dtype: np.dtype, is_unit: bool
+) -> None:
+    """Raise if pixels have another scale than those in ``fit``."""
+    if estimator._standardised and dtype.kind == "u":
         raise ValueError(
-            f"X is {rows.dtype}, but {type(estimator).__name__} was fitted on standardised floats; "
+            f"X is {dtype}, but {type(estimator).__name__} was fitted on standardised floats; "
             "pass images prepared as those were"
         )
-    elif not estimator._standardised and not is_unit and _beyond_unit(values):
+    if not estimator._standardised and not is_unit and _beyond_unit(values):
         raise ValueError(
             f"X holds values from {values.min():g} to {values.max():g}, but "
             f"{type(estimator).__name__} was fitted on images in [0, 1] (or unsigned integers); "
             "pass images prepared as those were"
         )
-    return Images(values, None, estimator._image_shape, estimator._standardised)
 
 
 def _check_width(estimator: BaseEstimator, width: int, found: str, reset: bool) -> None:

@@ -7,14 +7,13 @@ import hashlib
 import json
 import os
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO, cast
+from typing import IO, cast
 
 import numpy as np
 
-from .._utils.files import file_version, user_path
+from .._utils.files import file_version, replace_file, user_path
 
 # increment when the same file and parameters give other pixels: older files are then ignored
 _VERSION = 1
@@ -65,46 +64,37 @@ class RowFile:
 
     @contextmanager
     def write(self) -> Iterator[tuple[Put, list[int]]]:
-        """Give a function that takes rows, and a list for the numbers of those not to be had.
+        """Yield a function that writes a row, and a list for the numbers of unreadable rows.
 
-        Rows may come in any order, from any thread; a row that does not come is black. The file
-        appears under its name when the block ends; if it ends by an error no file is left.
+        Rows may be written in any order and from any thread. A row that is not written is black.
+        The file appears under its name when the block ends. If the block raises, no file is left.
 
         Raises
         ------
         OSError
             If the folder cannot hold the file.
         """
-        temporary = self.folder / f".{self.path.stem}.{uuid.uuid4().hex}.tmp"
-        file = None
-        try:
+        with contextlib.ExitStack() as stack:
             with self._cannot_hold():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                file = open(temporary, "xb")  # noqa: SIM115 - closed below, before it is renamed
+                file = stack.enter_context(replace_file(self.path))
                 start = self._begin(file)
             failed: list[int] = []
             yield self._put(file, start), failed
             with self._cannot_hold():
+                # numpy ignores what follows its rows.
                 file.seek(0, os.SEEK_END)
-                file.write(json.dumps(failed).encode())  # numpy does not look behind its rows
-                file.flush()
-                os.fsync(file.fileno())
-                file.close()
-                os.replace(temporary, self.path)
-        finally:  # KeyboardInterrupt too; after the renaming there is nothing left to remove
-            if file is not None:
-                with contextlib.suppress(OSError):
-                    file.close()
-                temporary.unlink(missing_ok=True)
+                file.write(json.dumps(failed).encode())
+                stack.close()  # puts the file in its place
 
-    def _begin(self, file: BinaryIO) -> int:
+    def _begin(self, file: IO[bytes]) -> int:
         """Write the head, and return where the rows begin."""
         head = {"descr": "|u1", "fortran_order": False, "shape": self.shape}
         np.lib.format.write_array_header_1_0(file, head)
         file.truncate(file.tell() + self.shape[0] * self.shape[1])
         return file.tell()
 
-    def _put(self, file: BinaryIO, start: int) -> Put:
+    def _put(self, file: IO[bytes], start: int) -> Put:
         """Return the function that writes a row.
 
         Rows are written, not mapped: on a full disk writing is an error, where a page of a mapped

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from skorch.callbacks import Callback
 
-from .._utils.messages import one_line
+from .._utils.messages import one_line, some
 
 
 def check_layer_sizes(name: str, sizes: Any) -> None:
@@ -112,5 +112,5 @@ def class_weights(given: dict, classes: np.ndarray) -> np.ndarray:
 
 
 def _shown(labels: list) -> str:
-    """Return labels for a message, the first ten of many."""
-    return ", ".join(map(repr, labels[:10])) + (", ..." if len(labels) > 10 else "")
+    """Return labels for a message."""
+    return some([repr(label) for label in labels])

@@ -1,4 +1,4 @@
-"""The published label files of COVIDx."""
+"""Load COVIDx by its published label files."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ import os
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import PurePath
-from typing import NamedTuple
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
 import pandas as pd
 from sklearn.utils import Bunch
 
 from .._images.formats import IMAGE_SUFFIXES
-from ._columns import read_text
+from ._csv_files import read_text
 from ._file_search import check_file, check_folder, locate
-from ._listed import Listing, check_on_missing, listed_bunch
+from ._image_rows import ImageRows
+from ._missing_files import ON_MISSING
+from ._option_check import check_option
+from ._table_bunch import bunch_of_rows
 
-# of every version published
+# The labels of all published versions: versions with three classes and versions with two.
 LABELS = ("normal", "pneumonia", "COVID-19", "negative", "positive")
 
 
-class _Row(NamedTuple):
-    # (patient, file) as the words before the label can be divided, the likeliest first
-    divisions: list[tuple[str, str]]
+class _Line(NamedTuple):
+    """Content of a line of a label file."""
+
+    # The pairs of patient and file into which the text before the label can be divided, the most
+    # likely pair first.
+    patients_and_files: list[tuple[str, str]]
     label: str
     source: str
 
@@ -31,30 +37,34 @@ class _Row(NamedTuple):
 def read_covidx_labels(
     label_file: str | os.PathLike, *, labels: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    r"""Read a label file of COVIDx, of any version, without its images.
+    r"""Read a label file of COVIDx, of any version, without the images.
+
+    Use it to look at the classes, patients and sources of a version before you download its
+    images.
 
     Parameters
     ----------
     label_file : str or path
-        Such as ``train_COVIDx9A.txt``: a line per image with patient, file, label and, except in
-        old test files, the source, between blanks. Patients and files may have blanks in
-        themselves (``COVID 1 COVID(1).png COVID-19 sirm``).
+        A file such as ``train_COVIDx9A.txt``. A line contains the patient, the file, the label
+        and, except in old test files, the source of an image, with blanks between them. Patients
+        and files may contain blanks themselves (``COVID 1 COVID(1).png COVID-19 sirm``).
     labels : sequence of str, default=None
-        The labels to look for, in the spelling to return; their case means nothing. By default
-        those of the published files: normal, pneumonia, COVID-19, negative and positive.
+        The labels to look for, in the spelling to return. Upper and lower case in the file are
+        equal. By default the labels of the published files: normal, pneumonia, COVID-19, negative
+        and positive.
 
     Returns
     -------
     frame : DataFrame
         The columns ``patient``, ``filename``, ``label`` and ``source``, of str, in the order of
-        the file. ``source`` is ``""`` where there is none, and else as it is written.
+        the file. ``source`` has the spelling of the file, and is ``""`` in lines without a source.
 
     Raises
     ------
     OSError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If a line has no label, or the file is no text or empty.
+        If a line has no label, or the file is empty or not a text file.
 
     See Also
     --------
@@ -62,9 +72,9 @@ def read_covidx_labels(
 
     Notes
     -----
-    The label is the first of `labels` that follows a word with an image's suffix. What stands
-    before it is divided where patient and file agree but for punctuation, else after its first
-    word.
+    The label is the first of `labels` that follows a word with the suffix of an image. The text
+    before it is divided into patient and file where the two agree except for punctuation. If they
+    agree nowhere, it is divided after its first word.
 
     Examples
     --------
@@ -80,7 +90,10 @@ def read_covidx_labels(
     0        3        a.jpeg  pneumonia  cohen
     1  COVID 1  COVID(1).png   COVID-19   sirm
     """
-    rows = [(*row.divisions[0], row.label, row.source) for row in _read(label_file, labels)]
+    rows = []
+    for line in _read_lines(label_file, labels):
+        patient, filename = line.patients_and_files[0]
+        rows.append((patient, filename, line.label, line.source))
     names = ["patient", "filename", "label", "source"]
     return pd.DataFrame(rows, columns=names, dtype=object)
 
@@ -92,27 +105,31 @@ def load_covidx(
     labels: Sequence[str] | None = None,
     on_missing: str = "raise",
 ) -> Bunch:
-    r"""Load the paths, labels, patients and sources of COVIDx from its published label files.
+    r"""Load the paths, labels, patients and sources of COVIDx from a published label file.
+
+    The paths, labels and patients are the ``X``, ``y`` and ``groups`` of a classifier. The images
+    are not opened.
 
     Parameters
     ----------
     label_file : str or path
         A label file of any version, such as ``train_COVIDx9A.txt``.
     image_root : str or path
-        Folder of the images, which may be in folders below it.
+        Folder of the images. They may be in folders below it.
     labels : sequence of str, default=None
         The labels to look for, see :func:`read_covidx_labels`.
     on_missing : {"raise", "list"}, default="raise"
-        What to do if files do not exist: stop, or leave them out and list them in ``missing``.
+        What to do if images do not exist: raise an error, or leave them out and list them in
+        ``missing``.
 
     Returns
     -------
     bunch : sklearn.utils.Bunch
-        As :func:`load_xray_folder` returns it, in the order of the label file. ``frame`` has a
-        column ``filename`` in addition to the common ones. Label sets differ by version, and so do
-        the spellings of sources, which are kept as they are. Lines that name one file become one
-        if their labels and sources agree. If their patients differ, as in version 4, these become
-        one patient, so that no split can divide them; ``DESCR`` states how many.
+        As :func:`load_xray_folder` returns it, in the order of the label file. ``frame`` has the
+        additional column ``filename``. Label sets and spellings of sources differ between
+        versions, and are not changed. Lines with the same file become one row if their labels and
+        sources agree. If their patients differ, as in version 4, these patients become one, so
+        that no split can divide them; ``DESCR`` contains their number.
 
     Raises
     ------
@@ -124,8 +141,8 @@ def load_covidx(
 
     See Also
     --------
-    read_covidx_labels : The label file alone.
-    patient_from_covidx : Patients from the names of the images.
+    read_covidx_labels : Read a label file without the images.
+    patient_from_covidx : Read patients from the names of the images.
 
     Examples
     --------
@@ -142,21 +159,10 @@ def load_covidx(
     (['pneumonia'], ['cohen'], ['COVID(1).png'])
     """
     root = check_folder(image_root, "image_root", "a folder with the images")
-    check_on_missing(on_missing)
-    rows = _read(label_file, labels)
-    found = locate(root, (name for row in rows for _, name in row.divisions))
-    # if a line can be read in several ways, the file that exists decides
-    taken = [next((d for d in row.divisions if found[d[1]]), row.divisions[0]) for row in rows]
-    names = [name for _, name in taken]
-    listing = Listing(
-        names,
-        labels=[row.label for row in rows],
-        patients=[patient for patient, _ in taken],
-        sources=[row.source for row in rows],
-        extra=pd.DataFrame({"filename": pd.Series(names, dtype=object)}),
-    )
-    return listed_bunch(
-        listing,
+    check_option("on_missing", on_missing, ON_MISSING)
+    lines = _read_lines(label_file, labels)
+    return bunch_of_rows(
+        _image_rows(lines, root),
         root=root,
         where=os.fspath(label_file),
         on_missing=on_missing,
@@ -164,53 +170,121 @@ def load_covidx(
     )
 
 
-def _read(label_file: str | os.PathLike, labels: Sequence[str] | None) -> list[_Row]:
+def _image_rows(lines: list[_Line], root: Path) -> ImageRows:
+    """Return the rows of a label file, with patient and file divided as the images suggest."""
+    possible_names = []
+    for line in lines:
+        for _, name in line.patients_and_files:
+            possible_names.append(name)
+    found = locate(root, possible_names)
+
+    names, patients = [], []
+    for line in lines:
+        # If a line can be divided in several ways, the file that exists decides.
+        patient, filename = line.patients_and_files[0]
+        for possible_patient, possible_name in line.patients_and_files:
+            if found[possible_name]:
+                patient, filename = possible_patient, possible_name
+                break
+        patients.append(patient)
+        names.append(filename)
+    return ImageRows(
+        names,
+        labels=[line.label for line in lines],
+        patients=patients,
+        sources=[line.source for line in lines],
+        extra=pd.DataFrame({"filename": pd.Series(names, dtype=object)}),
+    )
+
+
+# -- label files ----------------------------------------------------------------------------------
+
+
+def _read_lines(label_file: str | os.PathLike, labels: Sequence[str] | None) -> list[_Line]:
+    """Return the lines of a label file that are not empty."""
     path = check_file(label_file, "label_file", "a label file of COVIDx")
-    labels = LABELS if labels is None else labels
-    if isinstance(labels, str) or not len(labels) or not all(map(_is_word, labels)):
-        raise ValueError(f"labels={labels!r}; expected a list of words without blanks")
-    spelling = {label.casefold(): label for label in labels}
-    rows = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
+    if labels is None:
+        labels = LABELS
+    _check_labels(labels)
+    spellings = {label.casefold(): label for label in labels}
+    lines = []
+    for number, text in enumerate(read_text(path).split("\n"), start=1):
+        if not text.strip():
             continue
-        row = _parse(line, spelling)
-        if row is None:
+        line = _parse(text, spellings)
+        # The message does not quote the line, because it may identify a patient.
+        if line is None:
             raise ValueError(
-                f"{path}: line {number} has none of the labels {', '.join(labels)} after a patient "
-                "and a file; expected <patient> <file> <label> <source>: name others by labels="
+                f"{path} is invalid: line {number} contains none of the labels "
+                f"{', '.join(labels)} after a patient and a file; expected <patient> <file> "
+                "<label> <source>. Pass the labels of the file as labels=."
             )
-        rows.append(row)
-    if not rows:
-        raise ValueError(f"{path}: no line with text; expected a label file of COVIDx")
-    return rows
+        lines.append(line)
+    if not lines:
+        raise ValueError(
+            f"{path} is invalid: the file contains no text; expected a label file of COVIDx. "
+            "Download it again."
+        )
+    return lines
+
+
+def _check_labels(labels: Any) -> None:
+    # A string is a sequence of strings too, but its letters are not labels.
+    is_list_of_words = (
+        not isinstance(labels, str) and len(labels) > 0 and all(map(_is_word, labels))
+    )
+    if not is_list_of_words:
+        raise ValueError(
+            f"labels={labels!r} is invalid: it is not a list of words; expected a list of strings "
+            "without blanks. Pass, for example, labels=['normal', 'pneumonia']."
+        )
 
 
 def _is_word(label: object) -> bool:
     return isinstance(label, str) and len(label.split()) == 1 and label == label.strip()
 
 
-def _parse(line: str, spelling: dict[str, str]) -> _Row | None:
-    """Return what a line says; None if it has no label."""
-    words = list(re.finditer(r"\S+", line))
-    # a patient and a file stand before it; counting fields fails where these have blanks
-    places = [i for i, word in enumerate(words) if i > 1 and word.group().casefold() in spelling]
-    if not places:
+def _parse(text: str, spellings: dict[str, str]) -> _Line | None:
+    """Return the content of a line, or None if it has no label."""
+    words = list(re.finditer(r"\S+", text))
+    # Counting the fields of a line fails where patient or file contain blanks, so the label is
+    # found by its word. At least two words, a patient and a file, precede it.
+    positions = []
+    for position in range(2, len(words)):
+        if words[position].group().casefold() in spellings:
+            positions.append(position)
+    if not positions:
         return None
-    named = [i for i in places if words[i - 1].group().lower().endswith(IMAGE_SUFFIXES)]
-    at = named[0] if named else places[-1]
-    head, source = words[:at], line[words[at].end() :].strip()
-    label = spelling[words[at].group().casefold()]
-    return _Row(_divisions(line, head), label, source)
+
+    # The source may be spelled like a label, so the first word behind a file name is the label. If
+    # no word has the suffix of an image, it is the last one, because the patient and the file may
+    # be spelled like labels too.
+    label_at = positions[-1]
+    for position in positions:
+        if words[position - 1].group().lower().endswith(IMAGE_SUFFIXES):
+            label_at = position
+            break
+    label = spellings[words[label_at].group().casefold()]
+    source = text[words[label_at].end() :].strip()
+    return _Line(_patients_and_files(text, words[:label_at]), label, source)
 
 
-def _divisions(line: str, head: list[re.Match]) -> list[tuple[str, str]]:
-    """Return the ways to divide words into patient and file, the likeliest first."""
-    start, end = head[0].start(), head[-1].end()
-    ways = [(line[start : a.end()], line[b.start() : end]) for a, b in pairwise(head)]
-    agreeing = [way for way in ways if _letters(way[0]) == _letters(PurePath(way[1]).stem)]
-    return agreeing or ways
+def _patients_and_files(text: str, words: list[re.Match]) -> list[tuple[str, str]]:
+    """Return the ways to divide words into patient and file, the most likely way first."""
+    start, end = words[0].start(), words[-1].end()
+    divisions = []
+    for last_of_patient, first_of_file in pairwise(words):
+        patient = text[start : last_of_patient.end()]
+        filename = text[first_of_file.start() : end]
+        divisions.append((patient, filename))
+    # Most patients are named like their files: COVID 1 and COVID(1).png.
+    agreeing = []
+    for patient, filename in divisions:
+        if _letters(patient) == _letters(PurePath(filename).stem):
+            agreeing.append((patient, filename))
+    return agreeing or divisions
 
 
 def _letters(text: str) -> str:
+    """Return the letters and digits of a text in lower case."""
     return re.sub(r"[\W_]+", "", text).casefold()

@@ -1,4 +1,4 @@
-"""Folders of DICOM files, by their headers."""
+"""Load images from a folder of DICOM files, and select the frontal chest radiographs."""
 
 from __future__ import annotations
 
@@ -7,35 +7,48 @@ import hmac
 import os
 import re
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 from sklearn.utils import Bunch
 
 from ._bunch import make_bunch
-from ._columns import check_one_spelling, read_table, rows_without, text_of
-from ._dicom_headers import KEYS, _Header, _read_headers, _without_accents
+from ._columns import check_no_empty_cells, check_one_spelling, column_as_strings, read_table
+from ._dicom_headers import KEYS, DicomHeader, read_headers, without_accents
 from ._file_search import check_folder
+from ._option_check import check_option
 
-# one for all calls, so that what is loaded in parts has the same pseudonyms in each
+# One salt for all calls, so that the parts of a data set have the same pseudonyms.
 _PROCESS_SALT = secrets.token_bytes(32)
 _RADIOGRAPHY = {"CR", "DX", "RG"}
 
-# the classes of Computed Radiography and Digital X-Ray Image Storage, the latter for presentation
-# and for processing
+# The SOP classes of Computed Radiography Image Storage, and of Digital X-Ray Image Storage for
+# presentation and for processing.
 _RADIOGRAPHS = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("1", "1.1", "1.1.1"))
 
-# in the values of BodyPartExamined and in the meanings of coded regions, in several languages and
-# without accents
+# Words for the chest in BodyPartExamined and in the meanings of coded regions, in several languages
+# and without accents.
 _CHEST = re.compile(
     r"CHEST|CHST|CXR|THORAX|TORAX|TORACE|TORAKS|LUNG|PULMON|THORACIC STRUCTURE|THORACIC CAVITY"
     r"|POITRINE|BRUSTKORB|(?<![A-Z])(RIBS?|HEART|PECHO|PEITO)(?![A-Z])"
 )
 _LATERAL = {"LL", "RL", "LAT", "LATERAL"}
 _FRONTAL = {"AP", "PA", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR"}
+
+# Columns of ``frame``, in addition to the study.
+_HEADER_COLUMNS = (
+    "view",
+    "body_part",
+    "age",
+    "sex",
+    "manufacturer",
+    "modality",
+    "width",
+    "height",
+)
 
 
 def load_dicom_folder(
@@ -50,32 +63,32 @@ def load_dicom_folder(
 ) -> Bunch:
     """Load the paths of frontal chest X-rays from a folder of DICOM files.
 
-    Headers are read, pixels are not. It needs pydicom: ``pip install 'cxr-sklearn[dicom]'``.
+    Only headers are read, not pixels. The function needs pydicom:
+    ``pip install 'cxr-sklearn[dicom]'``.
 
     Parameters
     ----------
     root : str or path
         Folder of DICOM files with any suffix or none, at any depth. Hidden files are ignored.
     labels : str, path or DataFrame, default=None
-        A table with the columns that `on` and `label` name; its other columns are not taken over.
-        Images that it does not label are set aside. By default an image's label is the folder in
-        `root` that it stands in or below: ``root/<class>/...``.
+        A table with the columns that `on` and `label` name; its other columns are ignored. Images
+        without a label are not loaded. By default the label of an image is the folder in `root`
+        that contains it: ``root/<class>/...``.
     on : {"path", "SOPInstanceUID", "StudyInstanceUID", "PatientID"}, default="path"
-        What the rows of `labels` are found by: the column of that name. Paths are relative to
-        `root`.
+        The column of `labels` that identifies an image. Paths are relative to `root`.
     label : str, default="label"
-        The column of `labels` that holds the label.
+        The column of `labels` that contains the label.
     pseudonymise : bool, default=True
         Whether ``patient`` and ``study`` are pseudonyms: the first 16 hexadecimal digits of
-        HMAC-SHA-256 of the identifier, with `salt` as the key. With False they are PatientID and
-        StudyInstanceUID as they stand in the headers.
+        HMAC-SHA-256 of the identifier, with `salt` as the key. With False they are the PatientID
+        and StudyInstanceUID of the headers.
     salt : str or bytes, default=None
-        By default drawn once per process and forgotten with it, so that nobody can tell patients
-        from pseudonyms, and those of two calls can be compared within the process only. Give a
-        secret of your own to get the same pseudonyms again, and keep it as you would the
-        identifiers: who has it can find out whether a known patient is among the images.
+        By default a random value that is lost when the process ends. Nobody can then find patients
+        by their pseudonyms, and pseudonyms can be compared within this process only. Pass a secret
+        to get the same pseudonyms again, and protect it like the identifiers: whoever has it can
+        find out whether a known patient is among the images.
     on_error : {"raise", "list"}, default="raise"
-        What to do if a DICOM file cannot be read: stop, or set it aside.
+        What to do if a DICOM file cannot be read: raise an error, or add it to ``ignored``.
 
     Returns
     -------
@@ -93,10 +106,10 @@ def load_dicom_folder(
     ImportError
         If pydicom is not installed.
     OSError
-        If there is no such folder, or DICOM files cannot be read.
+        If the folder does not exist, or DICOM files cannot be read.
     ValueError
-        If no image with a label is left, `labels` lacks a column or contradicts itself, or a
-        parameter makes no sense.
+        If no image with a label is left, `labels` lacks a column or has contradictory rows, or a
+        parameter is invalid.
 
     See Also
     --------
@@ -128,143 +141,161 @@ def load_dicom_folder(
     >>> from pydicom.dataset import FileMetaDataset
     >>> from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
     >>> from cxr_sklearn.datasets import load_dicom_folder
-    >>> film = Dataset()
-    >>> film.SOPClassUID, film.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
-    >>> film.Modality, film.ViewPosition, film.Rows, film.Columns = "DX", "PA", 2, 2
-    >>> film.PatientID, film.PatientAge = "4711", "045Y"
-    >>> film.file_meta = FileMetaDataset()
-    >>> film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    >>> image = Dataset()
+    >>> image.SOPClassUID, image.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
+    >>> image.Modality, image.ViewPosition, image.Rows, image.Columns = "DX", "PA", 2, 2
+    >>> image.PatientID, image.PatientAge = "4711", "045Y"
+    >>> image.file_meta = FileMetaDataset()
+    >>> image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     >>> with TemporaryDirectory() as root:
     ...     (Path(root) / "Normal").mkdir()
-    ...     film.save_as(Path(root) / "Normal" / "film", enforce_file_format=True)
+    ...     image.save_as(Path(root) / "Normal" / "image", enforce_file_format=True)
     ...     bunch = load_dicom_folder(root, salt="a secret")
     >>> bunch.frame[["label", "patient", "view", "age"]]
         label           patient view   age
     0  Normal  f9b1bfce2f2177be   PA  45.0
     """
-    _check_parameters(on, on_error, salt)
+    check_option("on", on, KEYS)
+    check_option("on_error", on_error, ("raise", "list"))
+    _check_salt(salt)
     root = check_folder(root, "root", "a folder of DICOM files")
-    table = None if labels is None else _read_labels(labels, on, label)
-    headers, ignored = _read_headers(root, on_error)
+    label_of_key = None if labels is None else _read_labels(labels, on, label)
+    headers, ignored = read_headers(root, on_error)
     n_files = len(headers) + len(ignored)
-    kept = []
+    kept, kept_labels = [], []
     for header in headers:
-        name = _class_folder(header.path, root) if table is None else table.get(header.ids[on])
-        if reason := _why_not(header) or _why_unlabelled(name, table is None):
+        if label_of_key is None:
+            name, without_label = _class_folder(header.path, root), "beside the class folders"
+        else:
+            name, without_label = label_of_key.get(header.ids[on]), "without a label in the table"
+        reason = _reason_to_ignore(header)
+        if not reason and not name:
+            reason = without_label
+        if reason:
             ignored.append((str(header.path), reason))
         else:
-            kept.append((header, name or ""))
+            kept.append(header)
+            kept_labels.append(name or "")
     if not kept:
-        found = Counter(reason for _, reason in ignored)
-        raise ValueError(
-            f"root={os.fspath(root)!r}: none of its {n_files} files is a frontal chest radiograph "
-            f"with a label ({', '.join(f'{n} {reason}' for reason, n in sorted(found.items()))}); "
-            "expected DICOM files in class folders, or labels=<a table>"
-        )
-    missing, notes = _without_file(table, on, headers)
-    if n_silent := sum(not header.body_part for header, _ in kept):
-        notes.append(f"kept without a body part in the header: {n_silent}")
+        _raise_nothing_left(root, n_files, ignored)
+    missing, notes = _labels_without_file(label_of_key, on, headers)
+    n_without_body_part = sum(not header.body_part for header in kept)
+    if n_without_body_part:
+        notes.append(f"kept without a body part in the header: {n_without_body_part}")
     hide = _pseudonyms(salt) if pseudonymise else str
     return make_bunch(
         title=f"DICOM chest X-rays from the folder {root.resolve().name!r}",
-        paths=[str(header.path) for header, _ in kept],
-        labels=[name for _, name in kept],
-        patients=[hide(_patient(header)) for header, _ in kept],
-        extra=_columns([header for header, _ in kept], hide),
+        paths=[str(header.path) for header in kept],
+        labels=kept_labels,
+        patients=[hide(_patient(header)) for header in kept],
+        extra=_columns(kept, hide),
         ignored=ignored,
         missing=missing,
         notes=notes,
     )
 
 
-def _check_parameters(on: str, on_error: str, salt: Any) -> None:
-    if on not in KEYS:
-        raise ValueError(f"on={on!r}; expected one of {', '.join(map(repr, KEYS))}")
-    if on_error not in ("raise", "list"):
-        raise ValueError(f"on_error={on_error!r}; expected 'raise' or 'list'")
-    if salt is not None and not (isinstance(salt, (str, bytes)) and salt):
+def _check_salt(salt: Any) -> None:
+    is_secret = isinstance(salt, (str, bytes)) and len(salt) > 0
+    if salt is not None and not is_secret:
+        # The message does not show the value.
         raise ValueError(
-            f"salt is {type(salt).__name__} and no secret; expected str or bytes that are not "
-            "empty, or None"
+            f"salt is invalid: it is an empty or other value of the type {type(salt).__name__}; "
+            "expected a str or bytes, or None. Pass a secret that is not empty."
         )
 
 
+def _raise_nothing_left(root: Path, n_files: int, ignored: list[tuple[str, str]]) -> NoReturn:
+    counts = Counter(reason for _, reason in ignored)
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items()))
+    raise ValueError(
+        f"root={os.fspath(root)!r} is invalid: none of its {n_files} files is a frontal chest "
+        f"radiograph with a label ({reasons}); expected DICOM files in class folders. Correct the "
+        "path, or pass labels=<a table>."
+    )
+
+
 def _pseudonyms(salt: str | bytes | None) -> Callable[[str], str]:
+    """Return a function from an identifier to its pseudonym; an empty one stays empty."""
     if salt is None:
         salt = _PROCESS_SALT
     key = salt.encode() if isinstance(salt, str) else salt
 
     def hide(value: str) -> str:
+        if not value:
+            return ""
         text = value.encode("utf-8", "surrogateescape")
-        return hmac.new(key, text, hashlib.sha256).hexdigest()[:16] if value else ""
+        return hmac.new(key, text, hashlib.sha256).hexdigest()[:16]
 
     return hide
 
 
-def _patient(header: _Header) -> str:
+def _patient(header: DicomHeader) -> str:
     ids = header.ids
     return ids["PatientID"] or ids["StudyInstanceUID"] or ids["path"]
 
 
-def _columns(headers: list[_Header], hide: Callable[[str], str]) -> pd.DataFrame:
-    names = ("view", "body_part", "age", "sex", "manufacturer", "modality", "width", "height")
-    frame = pd.DataFrame({name: [getattr(h, name) for h in headers] for name in names})
-    frame.insert(0, "study", [hide(header.ids["StudyInstanceUID"]) for header in headers])
-    return frame
+def _columns(headers: list[DicomHeader], hide: Callable[[str], str]) -> pd.DataFrame:
+    """Return the columns of ``frame`` that come from the headers."""
+    columns = {"study": [hide(header.ids["StudyInstanceUID"]) for header in headers]}
+    for name in _HEADER_COLUMNS:
+        columns[name] = [getattr(header, name) for header in headers]
+    return pd.DataFrame(columns)
 
 
-# -- labels -----------------------------------------------------------------------------------
+# -- labels ---------------------------------------------------------------------------------------
+
+
 def _class_folder(path: Path, root: Path) -> str | None:
+    """Return the folder in `root` that contains a file, or None for a file in `root` itself."""
     parts = path.relative_to(root).parts
-    return parts[0] if len(parts) > 1 else None
+    if len(parts) == 1:
+        return None
+    return parts[0]
 
 
 def _read_labels(labels: Any, on: str, label: str) -> dict[str, str]:
-    """Return the label of each key; messages name no key, for keys may identify patients."""
+    """Return the label of each key. Messages contain no key, because keys may identify patients."""
     table = read_table(labels, "labels", [on, label])
-    keys = text_of(table, on, "labels", "the column that on= names")
-    values = text_of(table, label, "labels", "one of these as label=")
-    for column, cells in ((on, keys), (label, values)):
-        if rows := rows_without(cells):
-            raise ValueError(
-                f"labels: nothing in the column {column!r} of rows {rows} (counted from 0); "
-                "expected a value in every row: drop these rows"
-            )
-    check_one_spelling(values, f"labels: the column {label!r}")
+    keys = column_as_strings(table, on, "labels", "Pass the column that on= names.")
+    values = column_as_strings(table, label, "labels", "Pass one of the columns as label=.")
+    check_no_empty_cells(keys, "labels", on, "Remove these rows.")
+    check_no_empty_cells(values, "labels", label, "Remove these rows.")
+    check_one_spelling(values, "labels", label)
     if on == "path":
         keys = [Path(os.path.normpath(key)).as_posix() for key in keys]
-    known: dict[str, set[str]] = {}
+    labels_of_key: dict[str, set[str]] = defaultdict(set)
     for key, value in zip(keys, values, strict=True):
-        known.setdefault(key, set()).add(value)
-    several = sum(len(values) > 1 for values in known.values())
-    if several:
+        labels_of_key[key].add(value)
+    n_contradictory = sum(len(several) > 1 for several in labels_of_key.values())
+    if n_contradictory:
         raise ValueError(
-            f"labels: {several} values of the column {on!r} have several labels; expected one "
-            "label each: drop rows, or find them by another column with on="
+            f"labels is invalid: {n_contradictory} values of the column {on!r} have several "
+            "labels; expected one label each. Remove rows, or identify the images by another "
+            "column (on=)."
         )
-    return {key: values.pop() for key, values in known.items()}
+    return {key: several.pop() for key, several in labels_of_key.items()}
 
 
-def _why_unlabelled(name: str | None, by_folder: bool) -> str:
-    if name:
-        return ""
-    return "beside the class folders" if by_folder else "without a label in the table"
-
-
-def _without_file(
-    table: dict[str, str] | None, on: str, headers: list[_Header]
+def _labels_without_file(
+    label_of_key: dict[str, str] | None, on: str, headers: list[DicomHeader]
 ) -> tuple[list[str], list[str]]:
-    """Return the files that the table names and that are not there, and a line about them."""
-    if table is None:
+    """Return the files that the table names and that do not exist, and a line about them."""
+    if label_of_key is None:
         return [], []
-    left = sorted(set(table) - {header.ids[on] for header in headers})
+    without_file = sorted(set(label_of_key) - {header.ids[on] for header in headers})
     if on == "path":
-        return left, []
-    return [], [f"labels without an image: {len(left)}"] if left else []
+        return without_file, []
+    if not without_file:
+        return [], []
+    # Other keys are counted but not named, because they may identify patients.
+    return [], [f"labels without an image: {len(without_file)}"]
 
 
-# -- headers ----------------------------------------------------------------------------------
-def _why_not(header: _Header) -> str:
+# -- headers --------------------------------------------------------------------------------------
+
+
+def _reason_to_ignore(header: DicomHeader) -> str:
     """Return why a file is not a frontal chest radiograph; empty if it is one."""
     if header.is_directory:
         return "a DICOMDIR"
@@ -276,8 +307,17 @@ def _why_not(header: _Header) -> str:
         return "without a modality"
     if header.modality and header.modality not in _RADIOGRAPHY:
         return "of another modality than CR, DX and RG"
-    if header.body_part and not _CHEST.search(_without_accents(header.body_part)):
+    if header.body_part and not _CHEST.search(without_accents(header.body_part)):
         return "of another body part than the chest"
+    if _is_lateral(header):
+        return "a lateral"
+    return ""
+
+
+def _is_lateral(header: DicomHeader) -> bool:
+    if header.view in _LATERAL:
+        return True
+    if header.view in _FRONTAL:
+        return False
     words = {*re.split(r"[^A-Z]+", header.description), *header.image_type}
-    said = words & _LATERAL and not words & _FRONTAL
-    return "a lateral" if header.view in _LATERAL or (header.view not in _FRONTAL and said) else ""
+    return bool(words & _LATERAL) and not words & _FRONTAL

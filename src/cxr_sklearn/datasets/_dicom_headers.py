@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._images.formats import DICOM_SUFFIXES
 from .._utils.messages import some
 from .._utils.quiet import quiet
-from ._file_search import files_below, relative
+from ._file_search import files_below, relative_path
 from ._patients import age_in_years
 
 KEYS = ("path", "SOPInstanceUID", "StudyInstanceUID", "PatientID")
-_SUFFIXES = (".dcm", ".dicom", ".ima")
 _DIRECTORY = "1.2.840.10008.1.3.10"  # the class of a DICOMDIR
 
 # values of BodyPartExamined that state no body part, without what is between their words
@@ -43,8 +43,8 @@ _TAGS = [
 
 
 @dataclass(frozen=True)
-class _Header:
-    """What is read of one file; text is empty where the header says nothing."""
+class DicomHeader:
+    """Values of the header of one file. Strings are empty where the header has no value."""
 
     path: Path
     ids: dict[str, str]  # by the names of KEYS
@@ -62,7 +62,7 @@ class _Header:
     height: int
 
 
-def _without_accents(text: str) -> str:
+def without_accents(text: str) -> str:
     """Return a text without accents, which headers of one clinic may have or lack."""
     parts = unicodedata.normalize("NFKD", text)
     return "".join(part for part in parts if not unicodedata.combining(part))
@@ -75,29 +75,29 @@ def _body_part(text: str) -> str:
     return text if is_stated else ""
 
 
-def _read_headers(root: Path, on_error: str) -> tuple[list[_Header], list[tuple[str, str]]]:
+def read_headers(root: Path, on_error: str) -> tuple[list[DicomHeader], list[tuple[str, str]]]:
     """Return the headers of DICOM files, and the other files with the reason."""
     read = _reader()
     headers, ignored, bad = [], [], []
     paths = files_below(root)
     for path in paths:
-        found = read(path, relative(path, root))
-        if isinstance(found, _Header):
+        found = read(path, relative_path(path, root))
+        if isinstance(found, DicomHeader):
             headers.append(found)
         elif found:
             bad.append((path, found))
         else:
             ignored.append((str(path), "no DICOM file"))
     if bad and on_error == "raise":
-        named = [f"{relative(path, root)} ({reason})" for path, reason in bad]
+        named = [f"{relative_path(path, root)} ({reason})" for path, reason in bad]
         raise OSError(
             f"{len(bad)} of {len(paths)} files could not be read as DICOM: {some(named)}; expected "
-            "whole DICOM files: remove or replace these, or pass on_error='list'"
+            "complete DICOM files. Remove or replace these files, or pass on_error='list'."
         )
     return headers, ignored + [(str(path), reason) for path, reason in bad]
 
 
-def _reader() -> Callable[[Path, str], _Header | str]:
+def _reader() -> Callable[[Path, str], DicomHeader | str]:
     """Return a function from a path, and its name below the root, to its header.
 
     It returns a reason for a damaged file, and an empty one for a file of another kind.
@@ -111,9 +111,9 @@ def _reader() -> Callable[[Path, str], _Header | str]:
             "package: pip install 'cxr-sklearn[dicom]'"
         ) from error
 
-    def read(path: Path, name: str) -> _Header | str:
+    def read(path: Path, name: str) -> DicomHeader | str:
         # the oldest files have no mark at their beginning
-        is_named_so = path.suffix.lower() in _SUFFIXES
+        is_named_so = path.suffix.lower() in DICOM_SUFFIXES
         try:
             with quiet():  # odd values that pydicom logs may identify a patient
                 dataset = dcmread(
@@ -133,7 +133,7 @@ def _reader() -> Callable[[Path, str], _Header | str]:
     return read
 
 
-def _header(dataset: Any, path: Path, name: str) -> _Header:
+def _header(dataset: Any, path: Path, name: str) -> DicomHeader:
     def text(tag: str) -> str:
         value = dataset.get(tag)
         return "" if value is None else str(value).strip()
@@ -143,7 +143,7 @@ def _header(dataset: Any, path: Path, name: str) -> _Header:
 
     kind = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     types = dataset.get("ImageType") or []
-    return _Header(
+    return DicomHeader(
         path=path,
         ids={"path": name, **{key: text(key) for key in KEYS[1:]}},
         is_directory=kind == _DIRECTORY or path.name.upper() == "DICOMDIR",

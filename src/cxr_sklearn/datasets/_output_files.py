@@ -1,4 +1,4 @@
-"""Files that results may be written to, without replacing what was read."""
+"""Check that a result can be written to a file without replacing an input."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from pathlib import Path
 from .._images.formats import looks_like_image
 from ._file_search import CURATION_MARKER
 
-# Files with these names are read together with the images of their folder and of folders in it.
+# Loaders read files with these names together with the images of their folder and of the folders
+# in it, so a result with such a name would change what is loaded the next time.
 _READ_WITH_IMAGES = ("metadata.csv", CURATION_MARKER)
+
+# `metadata.csv` describes the images two folders below it: root/<source>/<class>/<image>.
+_N_FOLDERS_ABOVE = 2
 
 
 def check_target(
@@ -20,12 +24,14 @@ def check_target(
     *,
     may_be_image: bool = False,
 ) -> None:
-    """Raise, before the work, if a result cannot be written to a file, or must not.
+    """Raise if a result cannot or must not be written to a file.
+
+    Call it before the computation, so that a long run does not fail at its end.
 
     Parameters
     ----------
     path : str or path
-        File of the result, which may exist.
+        File of the result. It may exist.
     name : str
         Name of the parameter, for messages.
     inputs : iterable of str, path or None
@@ -37,80 +43,111 @@ def check_target(
     ------
     OSError
         If `path` is empty, is not a regular file, or is in a folder that is missing or read-only;
-        if it is named as an image or is one, unless `may_be_image`; if it is one of `inputs` or is
-        read together with them; or if it has the name of a file that loaders read together with
-        images (``metadata.csv``), or is a link to such a file.
+        if it is an image or has the suffix of an image, unless `may_be_image`; if it is one of
+        `inputs` or is read together with them; or if it has the name of a file that loaders read
+        together with images (``metadata.csv``), or is a link to such a file.
     """
     given = os.fspath(path)
-    if not given:
-        raise OSError(f"{name}='' is empty; expected the name of a file: give one")
-    if os.path.exists(given) and not os.path.isfile(given):
-        raise OSError(f"{name}={given!r} is not a regular file; expected the name of a file")
-    # results are written to the file that a link leads to
+    _check_regular_file(given, name)
+    # A result is written to the file that a link points to, so the checks apply to both names.
     real = Path(os.path.realpath(given))
-    if (looks_like_image(given) or looks_like_image(real)) and not may_be_image:
+    if not may_be_image and (looks_like_image(given) or looks_like_image(real)):
         raise OSError(
-            f"{name}={given!r} is an image, or named as one; expected another file for the result: "
-            "give another name"
+            f"{name}={given!r} is invalid: it is an image, or has the suffix of an image; expected "
+            "another kind of file for the result. Pass another name."
         )
     check_not_read(given, name, [value for value in inputs if value is not None])
-    names = {Path(given).name.casefold(), real.name.casefold()}
-    if reserved := names.intersection(_READ_WITH_IMAGES):
-        raise OSError(
-            f"{name}={given!r} would be read together with the images of its folder, as every file "
-            f"named {reserved.pop()}; expected another file for the result: give another name"
-        )
-    folder = real.parent
-    if not folder.is_dir():
-        raise OSError(
-            f"{name}={given!r} cannot be written: the folder {str(folder)!r} does not exist; "
-            "expected an existing folder: create it, or give another"
-        )
-    if not os.access(folder, os.W_OK):
-        raise OSError(
-            f"{name}={given!r} cannot be written: the folder {str(folder)!r} is read-only; "
-            "expected a writable folder: change its permissions, or give another"
-        )
+    _check_not_reserved(given, real, name)
+    _check_folder_is_writable(given, real.parent, name)
 
 
 def check_not_read(path: str | os.PathLike, name: str, inputs: Iterable[str | os.PathLike]) -> None:
-    """Raise if a file for a result is one of the files that are read, under any name.
+    """Raise if the file of a result is one of the files that are read.
+
+    The files are compared by their identity in the file system, so a hard link or a second
+    spelling of the path is found too.
 
     Parameters
     ----------
     path : str or path
-        File of the result, which may exist.
+        As in :func:`check_target`.
     name : str
-        Name of the parameter, for messages.
+        As in :func:`check_target`.
     inputs : iterable of str or path
         Files and folders. The ``metadata.csv`` of a folder, of the folder of a file, and of the
-        two folders above counts as read too.
+        two folders above counts as an input too.
 
     Raises
     ------
     OSError
     """
     try:
-        status = os.stat(path)
-    except OSError:  # the result creates it
+        target_status = os.stat(path)
+    except OSError:
+        # A file that does not exist yet cannot be an input.
         return
-    paths = [os.fspath(read) for read in inputs]
-    for read in [*paths, *_read_with(paths)]:
+    read_files = [os.fspath(read) for read in inputs]
+    read_files += _files_read_with(read_files)
+    for read_file in read_files:
         try:
-            is_same = os.path.samestat(status, os.stat(read))
+            is_same = os.path.samestat(target_status, os.stat(read_file))
         except (OSError, ValueError):
+            # A missing or invalid input is reported by the function that reads it.
             continue
         if is_same:
             raise OSError(
-                f"{name}={os.fspath(path)!r} is an input ({read!r}); expected another "
-                "file for the result: give another name"
+                f"{name}={os.fspath(path)!r} is invalid: it is the input {read_file!r}; expected "
+                "another file for the result. Pass another name."
             )
 
 
-def _read_with(inputs: Iterable[str]) -> list[str]:
+def _files_read_with(inputs: list[str]) -> list[str]:
     """Return the files that loaders read together with the images of some files and folders."""
+    # A dict without values keeps the order and drops repeated folders.
+    parents: dict[str, None] = {}
+    for read in inputs:
+        parents[os.path.dirname(os.path.abspath(read))] = None
     folders: dict[str, None] = {}
-    for parent in dict.fromkeys(os.path.dirname(os.path.abspath(read)) for read in inputs):
-        folders |= dict.fromkeys([parent, *map(str, list(Path(parent).parents)[:2])])
-    folders |= dict.fromkeys(inputs)
+    for parent in parents:
+        folders[parent] = None
+        for folder_above in list(Path(parent).parents)[:_N_FOLDERS_ABOVE]:
+            folders[str(folder_above)] = None
+    for read in inputs:
+        folders[read] = None
     return [os.path.join(folder, name) for folder in folders for name in _READ_WITH_IMAGES]
+
+
+def _check_regular_file(given: str, name: str) -> None:
+    if not given:
+        raise OSError(
+            f"{name}='' is invalid: it is empty; expected the path of a file. Pass a file name."
+        )
+    if os.path.exists(given) and not os.path.isfile(given):
+        raise OSError(
+            f"{name}={given!r} is invalid: it is not a regular file; expected the path of a "
+            "regular file. Pass another name."
+        )
+
+
+def _check_not_reserved(given: str, real: Path, name: str) -> None:
+    # Some file systems ignore case, so METADATA.CSV is reserved as well.
+    names = {Path(given).name.casefold(), real.name.casefold()}
+    reserved = names.intersection(_READ_WITH_IMAGES)
+    if reserved:
+        raise OSError(
+            f"{name}={given!r} is invalid: every file named {reserved.pop()} is read together with "
+            "the images of its folder; expected another file for the result. Pass another name."
+        )
+
+
+def _check_folder_is_writable(given: str, folder: Path, name: str) -> None:
+    if not folder.is_dir():
+        raise OSError(
+            f"{name}={given!r} cannot be written: the folder {str(folder)!r} does not exist; "
+            "expected an existing folder. Create it, or pass another."
+        )
+    if not os.access(folder, os.W_OK):
+        raise OSError(
+            f"{name}={given!r} cannot be written: the folder {str(folder)!r} is read-only; "
+            "expected a writable folder. Change its permissions, or pass another."
+        )

@@ -1,4 +1,4 @@
-"""What file names and headers tell of patients."""
+"""Read patients from file names, and ages from text."""
 
 from __future__ import annotations
 
@@ -7,59 +7,50 @@ import os
 import re
 from pathlib import PurePath
 
-# ChestX-ray14 of the NIH: 8 digits of the patient, 3 of the follow-up
+# ChestX-ray14 of the NIH: 8 digits of the patient, then 3 digits of the follow-up.
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}")
-# folders of CheXpert (patient00001) and MIMIC-CXR (p10/p10000032) that hold a patient's studies
+_NIH_PATIENT_DIGITS = 8
+
+# The folders of CheXpert (patient00001) and MIMIC-CXR (p10000032) that contain the studies of a
+# patient. MIMIC-CXR groups them into folders such as p10, which do not match.
 _PATIENT_FOLDER = re.compile(r"patient\d{5}|p\d{8}")
 
-# the sources of COVIDx whose file names hold the patient
-_COVIDX_NAMES = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"MIDRC-RICORD-1C-((?:SITE)?\d+-\d+)-",  # RICORD: site and patient
-        r"(A\d{6})-\d\d-\d\d-\d{4}-",  # Stony Brook
-        r"sub-(S\d+)_",  # BIMCV
-        r"(COVID-\d{5})[a-z]?\.",  # Figure 1: letters count the images of a case
-    )
+# The collections in COVIDx whose file names contain the patient.
+_COVIDX_NAMES = (
+    # RICORD: site and patient.
+    re.compile(r"MIDRC-RICORD-1C-((?:SITE)?\d+-\d+)-"),
+    # Stony Brook: patient and date.
+    re.compile(r"(A\d{6})-\d\d-\d\d-\d{4}-"),
+    # BIMCV.
+    re.compile(r"sub-(S\d+)_"),
+    # Figure 1: a letter behind the number counts the images of a case.
+    re.compile(r"(COVID-\d{5})[a-z]?\."),
 )
 
-_DAYS_OF_YEAR = 365.25
+# DICOM writes an age as digits and a unit: days, weeks, months or years. Tables often leave the
+# unit out and mean years.
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([DWMY]?)")
-_PER_YEAR = {"D": _DAYS_OF_YEAR, "W": _DAYS_OF_YEAR / 7, "M": 12, "Y": 1, "": 1}
-
-
-def nih_patient(name: str) -> str | None:
-    """Return the patient in a file name of the NIH's form, else None."""
-    match = _NIH_NAME.match(name)
-    return match.group(1) if match else None
-
-
-def nih_identifier(text: str) -> str:
-    """Return a patient of the NIH's tables with the 8 digits of the file names."""
-    return text.zfill(8) if text else ""
-
-
-def patient_of_path(path: str) -> str | None:
-    """Return the patient in a relative path of the NIH, CheXpert or MIMIC-CXR, else None."""
-    *folders, name = PurePath(path).parts
-    return nih_patient(name) or next(filter(_PATIENT_FOLDER.fullmatch, folders), None)
+_DAYS_PER_YEAR = 365.25
+_UNITS_PER_YEAR = {"D": _DAYS_PER_YEAR, "W": _DAYS_PER_YEAR / 7, "M": 12, "Y": 1, "": 1}
 
 
 def patient_from_nih(path: str | os.PathLike) -> str:
-    """Return the patient whom the NIH's file names tell.
+    """Return the patient in a file name of the NIH's chest X-ray data sets.
 
-    Use it as ``group_by`` of a classifier, or as ``patient`` of a loader.
+    Use it as ``group_by`` of a classifier, or as ``patient`` of a loader, to keep all images of a
+    patient in the same part of every split.
 
     Parameters
     ----------
     path : str or path
         An image of ChestX-ray8 or ChestX-ray14, such as ``00001299_003.png``: 8 digits of the
-        patient and 3 of the follow-up. Folders mean nothing, and the file is not opened.
+        patient and 3 digits of the follow-up. Folders are ignored, and the file is not opened.
 
     Returns
     -------
     patient : str
-        The 8 digits; for a file of another name, its name without suffix, so that it stands alone.
+        The 8 digits. For a file with another kind of name, the name without its suffix, so that
+        the image is the only one of its patient.
 
     See Also
     --------
@@ -70,40 +61,43 @@ def patient_from_nih(path: str | os.PathLike) -> str:
     >>> from cxr_sklearn.datasets import patient_from_nih
     >>> patient_from_nih("xrays/Normal/00001299_003.png")
     '00001299'
-    >>> patient_from_nih("xrays/Normal/film.png")
-    'film'
+    >>> patient_from_nih("xrays/Normal/image.png")
+    'image'
     """
     path = PurePath(path)
     return nih_patient(path.name) or path.stem
 
 
 def patient_from_covidx(path: str | os.PathLike) -> str:
-    """Return the patient whom the file names of COVIDx tell.
+    """Return the patient in a file name of COVIDx.
 
-    Use it as ``group_by`` of a classifier, or as ``patient`` of a loader.
+    Use it as ``group_by`` of a classifier, or as ``patient`` of a loader, to keep all images of a
+    patient in the same part of every split.
 
     Parameters
     ----------
     path : str or path
-        An image of COVIDx. Folders mean nothing, and the file is not opened.
+        An image of COVIDx. Folders are ignored, and the file is not opened.
 
     Returns
     -------
     patient : str
-        What the name holds for images of RICORD, Stony Brook, BIMCV and Figure 1; for a file of
-        another name, its name without suffix, so that it stands alone.
+        The patient in names of RICORD, Stony Brook, BIMCV and Figure 1. For a file with another
+        kind of name, the name without its suffix, so that the image is the only one of its
+        patient.
 
     See Also
     --------
-    load_covidx : Takes the patients that a label file gives.
-    patient_from_nih : The same for the NIH's sets.
+    load_covidx : Load the patients from a label file.
+    patient_from_nih : The same for the NIH's data sets.
 
     Notes
     -----
-    The names tell less than the label files do: images of one patient in the collection of Cohen
-    and in that of ActualMed cannot be told from them. Where there is a label file, give its
-    patients to ``fit`` as ``groups``. Figure 1's letters (``COVID-00003a``, ``COVID-00003b``) are
-    taken for images of one patient, the label files list a patient for each.
+    The label files contain more than the file names do: the names in the collections of Cohen and
+    of ActualMed do not show which images belong to the same patient. If you have a label file,
+    pass its patients to ``fit`` as ``groups``. Images of Figure 1 that differ in a letter only
+    (``COVID-00003a``, ``COVID-00003b``) are assigned to one patient, whereas the label files list
+    a patient for each of them.
 
     Examples
     --------
@@ -115,12 +109,44 @@ def patient_from_covidx(path: str | os.PathLike) -> str:
     """
     path = PurePath(path)
     for pattern in _COVIDX_NAMES:
-        if match := pattern.match(path.name):
+        match = pattern.match(path.name)
+        if match:
             return match.group(1)
     return path.stem
 
 
+def nih_patient(name: str) -> str | None:
+    """Return the patient in a file name of the NIH's data sets, or None for another name."""
+    match = _NIH_NAME.match(name)
+    if match is None:
+        return None
+    return match.group(1)
+
+
+def nih_identifier(text: str) -> str:
+    """Return a patient of the NIH's tables with the leading zeros that file names have."""
+    # An empty cell stays empty, so that it does not become a patient of all such rows.
+    if not text:
+        return ""
+    return text.zfill(_NIH_PATIENT_DIGITS)
+
+
+def patient_of_path(path: str) -> str | None:
+    """Return the patient in a relative path of the NIH, CheXpert or MIMIC-CXR, or None."""
+    *folders, name = PurePath(path).parts
+    patient = nih_patient(name)
+    if patient is not None:
+        return patient
+    for folder in folders:
+        if _PATIENT_FOLDER.fullmatch(folder):
+            return folder
+    return None
+
+
 def age_in_years(text: str) -> float:
-    """Return the years of an age such as DICOM's ``045Y`` or ``006M``; NaN for another text."""
+    """Return an age such as DICOM's ``045Y`` or ``006M`` in years, or NaN for any other text."""
     match = _AGE.fullmatch(text.strip().upper())
-    return float(match.group(1)) / _PER_YEAR[match.group(2)] if match else math.nan
+    if match is None:
+        return math.nan
+    number, unit = match.groups()
+    return float(number) / _UNITS_PER_YEAR[unit]

@@ -11,9 +11,10 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from .._images.formats import looks_like_image
-from ._columns import read_table, read_text, rows_without, text_of
+from ._columns import check_no_empty_cells, column_as_strings, read_table
+from ._csv_files import read_text
 from ._file_search import check_file, check_folder, files_below, locate
-from ._listed import missing_files
+from ._missing_files import missing_files
 from ._patients import nih_identifier
 from ._table import NIH
 
@@ -63,7 +64,10 @@ def from_paths(paths: Sequence[str]) -> tuple[pd.DataFrame, int, list[str]]:
         found += images
     if not found:
         named = ", ".join(map(repr, paths))
-        raise OSError(f"DATA={named} holds no image; expected files such as .png, .jpg or .dcm")
+        raise OSError(
+            f"DATA={named} contains no image; expected files such as .png, .jpg or .dcm. Correct "
+            "the path."
+        )
     files = pd.DataFrame({"path": found}, dtype=object)
     return _each_once(files), n_left_out, list(dict.fromkeys(skipped))
 
@@ -71,8 +75,9 @@ def from_paths(paths: Sequence[str]) -> tuple[pd.DataFrame, int, list[str]]:
 def _check_not_text(path: str) -> None:
     if path.lower().endswith(_TEXT_SUFFIXES) and not looks_like_image(path):
         raise ValueError(
-            f"DATA={path!r} is a list or a table by its name; expected images and folders: predict "
-            "a list or a table in a call of its own, with --form list or --form table"
+            f"DATA={path!r} is invalid: by its name it is a list or a table; expected images and "
+            "folders. Predict a list or a table in a separate call, with --form list or --form "
+            "table."
         )
 
 
@@ -97,7 +102,7 @@ def from_list(
     Parameters
     ----------
     path : str
-        Text file, in an encoding of :func:`~cxr_sklearn.datasets._columns.read_text`. Empty lines
+        Text file, in an encoding of :func:`~cxr_sklearn.datasets._csv_files.read_text`. Empty lines
         are ignored.
     root : str or path, default=None
         Folder of the files; by default the folder of the list.
@@ -113,7 +118,9 @@ def from_list(
     # not by splitlines: names may contain what it takes for the end of a line, such as U+0085
     names = [line.strip() for line in text.split("\n") if line.strip()]
     if not names:
-        raise ValueError(f"DATA={path!r} names no file; expected a path per line")
+        raise ValueError(
+            f"DATA={path!r} is invalid: it names no file; expected a path per line. Add lines."
+        )
     files = pd.DataFrame({"path": names}, dtype=object)
     return _existing(files, root, path, skip_missing)
 
@@ -155,21 +162,17 @@ def from_table(
     columns = dict(NIH) if is_nih else columns
     table = read_table(path, "DATA", [name for name in columns.values() if name])
     required = list(columns) if is_nih else ["path", *required]
-    files = pd.DataFrame(
-        {
-            name: text_of(table, column, path, f"one of these as --{name}")
-            for name, column in columns.items()
-            if column is not None and (name in required or column in table)
-        },
-        dtype=object,
-    )
+    known = {}
+    for name, column in columns.items():
+        if column is not None and (name in required or column in table):
+            remedy = f"Pass one of these as --{name}."
+            known[name] = column_as_strings(table, column, path, remedy)
+    files = pd.DataFrame(known, dtype=object)
     if not len(files):
-        raise ValueError(f"{path} has no rows; expected one per image")
-    if rows := rows_without(files["path"]):
         raise ValueError(
-            f"{path}: no path in the column {columns['path']!r} of rows {rows} (counted from 0); "
-            "expected one per image: drop these rows"
+            f"{path} is invalid: it has no rows; expected one row per image. Add rows."
         )
+    check_no_empty_cells(files["path"], path, str(columns["path"]), "Remove these rows.")
     if is_nih:
         files["patient"] = list(map(nih_identifier, files["patient"]))
     return _existing(files, root, path, skip_missing)
