@@ -162,20 +162,7 @@ def load_dicom_folder(
     label_of_key = None if labels is None else _read_labels(labels, on, label)
     headers, ignored = read_headers(root, on_error)
     n_files = len(headers) + len(ignored)
-    kept, kept_labels = [], []
-    for header in headers:
-        if label_of_key is None:
-            name, without_label = _class_folder(header.path, root), "beside the class folders"
-        else:
-            name, without_label = label_of_key.get(header.ids[on]), "without a label in the table"
-        reason = _reason_to_ignore(header)
-        if not reason and not name:
-            reason = without_label
-        if reason:
-            ignored.append((str(header.path), reason))
-        else:
-            kept.append(header)
-            kept_labels.append(name or "")
+    kept, kept_labels = _select(headers, label_of_key, on, root, ignored)
     if not kept:
         _raise_nothing_left(root, n_files, ignored)
     missing, notes = _labels_without_file(label_of_key, on, headers)
@@ -193,6 +180,34 @@ def load_dicom_folder(
         missing=missing,
         notes=notes,
     )
+
+
+def _select(
+    headers: list[DicomHeader],
+    label_of_key: dict[str, str] | None,
+    on: str,
+    root: Path,
+    ignored: list[tuple[str, str]],
+) -> tuple[list[DicomHeader], list[str]]:
+    """Return the frontal chest radiographs with a label, and their labels.
+
+    The other files are appended to `ignored`, with the reason.
+    """
+    kept, labels = [], []
+    for header in headers:
+        if label_of_key is None:
+            label, without_label = _class_folder(header.path, root), "beside the class folders"
+        else:
+            label, without_label = label_of_key.get(header.ids[on]), "without a label in the table"
+        reason = _reason_to_ignore(header)
+        if not reason and not label:
+            reason = without_label
+        if reason:
+            ignored.append((str(header.path), reason))
+        else:
+            kept.append(header)
+            labels.append(label or "")
+    return kept, labels
 
 
 def _check_salt(salt: Any) -> None:

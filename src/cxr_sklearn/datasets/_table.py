@@ -185,9 +185,7 @@ def load_xray_table(
             f"{where} is invalid: it has no rows; expected one row per image. Add rows."
         )
     known_patients = _known_patients(frame, columns.patient, where)
-    sources = None
-    if source:
-        sources = column_as_strings(frame, source, where, "Pass one of these as source=.")
+    sources = _sources(frame, source, where)
     if not isinstance(table, pd.DataFrame):
         frame = convert_numeric_columns(frame)
     notes = []
@@ -199,12 +197,7 @@ def load_xray_table(
 
     classes, notes_on_labels = map_labels(labels, label_map, leaves_out_several=is_nih)
     check_one_spelling((name for name in classes if name is not None), where, columns.label)
-    kept = [row for row, name in enumerate(classes) if name is not None]
-    if not kept:
-        raise ValueError(
-            f"label_map is invalid: it leaves out all {len(labels)} rows; expected keys among the "
-            f"labels {some(sorted(set(labels)))}. Correct the keys."
-        )
+    kept = _rows_with_class(classes, labels)
     rows = ImageRows(names, [name or "" for name in classes], known_patients, sources, frame)
     return bunch_of_rows(
         rows.take(kept),
@@ -214,6 +207,17 @@ def load_xray_table(
         patient_of=patient if callable(patient) else None,
         notes=[*notes, *notes_on_labels],
     )
+
+
+def _rows_with_class(classes: list[str | None], labels: list[str]) -> list[int]:
+    """Return the numbers of the rows that are not left out."""
+    kept = [row for row, name in enumerate(classes) if name is not None]
+    if not kept:
+        raise ValueError(
+            f"label_map is invalid: it leaves out all {len(labels)} rows; expected keys among the "
+            f"labels {some(sorted(set(labels)))}. Correct the keys."
+        )
+    return kept
 
 
 def _read(
@@ -257,3 +261,10 @@ def _known_patients(frame: pd.DataFrame, patient: Any, where: str) -> list[str]:
     patients = column_as_strings(frame, patient, where, "Pass one of these as patient=.")
     check_one_spelling(patients, where, patient)
     return patients
+
+
+def _sources(frame: pd.DataFrame, source: str | None, where: str) -> list[str] | None:
+    """Return the source of each row, or None if no column is stated."""
+    if not source:
+        return None
+    return column_as_strings(frame, source, where, "Pass one of these as source=.")
