@@ -66,9 +66,10 @@ docs: $(READY)  ## Build the pages into docs/_build/html, running the examples, 
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky docs docs/_build/html
 	$(BIN)/python docs/check_links.py docs/_build/html
 
-lint: $(READY)  ## Check style, formatting, types and the direction of imports
+lint: $(READY)  ## Check style, formatting, spelling, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell --dictionary - --dictionary .ci/words.txt
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -1,8 +1,8 @@
-"""How often the audit speaks without a flaw, and how fast audit and curation are.
+"""Measure how often the audit reports something in data without a flaw, and how fast it is.
 
-python benchmarks/audit.py rates [--seeds 30]     findings on phantoms without a flaw
+python benchmarks/audit.py rates [--seeds 30]     rates of findings on phantoms without a flaw
 python benchmarks/audit.py speed [--images 10000] images/s of 384 pixels, and the decoding share
-python benchmarks/audit.py turned --data FOLDER   inverted and turned films that are found
+python benchmarks/audit.py turned --data FOLDER   share of inverted and turned images that are found
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def timed(function) -> float:
 
 
 def turned(options: argparse.Namespace) -> None:
-    """Print how many real films are found when they are inverted or turned."""
+    """Print how many real images are found when they are inverted or turned."""
     images = measure_files(list(load_xray_folder(options.data).data[:, 0]), options.jobs)
     thumbnails = images.thumbnails[images.is_readable]
     mean = mean_radiograph(thumbnails)
@@ -111,7 +111,7 @@ def turned(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

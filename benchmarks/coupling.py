@@ -1,4 +1,4 @@
-"""Time pairwise coupling beside a general optimiser: ``python benchmarks/coupling.py``."""
+"""Compare pairwise coupling with a general optimiser: ``python benchmarks/coupling.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files/s of the loader beside other decoders, and extraction beside its slower half.
+"""Compare the loader with other decoders, and the extraction of features with its slower half.
 
     python benchmarks/decoding.py [--files 100] [--sizes 384 1024] [--repeats 3] [--images 320]
 

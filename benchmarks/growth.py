@@ -1,4 +1,4 @@
-"""Time against images, classes and candidates, beside the law that it should follow.
+"""Measure how the time grows with images, classes and candidates, and compare it with theory.
 
     python benchmarks/growth.py [--images 500 1000 2000 5000 10000] [--classes 2 3 4 5 6 7 8 9 10]
         [--candidates 1 2 5 10 20 50] [--rows 1000] [--epochs 5] [--repeats 3] [--out FOLDER]
@@ -104,7 +104,7 @@ def pairwise(k: np.ndarray) -> np.ndarray:
 
 
 def all_series(options: argparse.Namespace) -> list[Series]:
-    """Return what the command line asks for."""
+    """Return the options of the command line."""
     n_drawn = max(*options.images, options.rows)
     X, y = make_chest_phantoms(n_drawn, image_size=SIDE, random_state=0)
     some, numbers = X[: options.rows], np.arange(options.rows)
@@ -159,7 +159,7 @@ def measured(series: Series, repeats: int) -> Points:
 
 
 def report(points: Points) -> None:
-    """Print a series beside its law."""
+    """Print a series next to the values that theory predicts."""
     series, expected = points.series, points.expected(np.asarray(points.series.sizes))
     print(f"\n{series.name:>10}  measured, s     law, s  deviation")
     for size, seconds, law, off in zip(

@@ -19,7 +19,7 @@ between fits (not where `memory` names a folder) and for those of the fit under 
 bounds every image counts, with 8,192 bytes twice at the head. What glibc's allocator keeps of
 freed batches comes on top: some hundred MiB where a row is about a megabyte.
 
-*saved* is the size of a fitted ResNetOvO of three classes in a joblib file, beside that of whole
+*saved* is the size of a fitted ResNetOvO of three classes in a joblib file, next to that of whole
 ResNet50s.
 """
 
@@ -150,9 +150,9 @@ def measured(job: dict) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def store_in(folder: Path, wanted: bool) -> Iterator[Path | None]:
+def store_in(folder: Path, is_stored: bool) -> Iterator[Path | None]:
     """Make a folder for activations, and delete it; or none."""
-    if not wanted:
+    if not is_stored:
         yield None
         return
     with tempfile.TemporaryDirectory(dir=folder) as store:
@@ -189,7 +189,7 @@ def table(title: str, job: dict, sizes: list[int], folder: Path, *, store: bool 
 
 
 def saved(folder: Path, epochs: int) -> None:
-    """Print the size of fitted models in joblib files, beside whole networks."""
+    """Print the size of fitted models and of whole networks in joblib files."""
     X, y = make_chest_phantoms(30, image_size=32, random_state=0)
     file = folder / "saved"
     torch.save(torchvision.models.resnet50().state_dict(), file)
@@ -211,7 +211,7 @@ def saved(folder: Path, epochs: int) -> None:
 
 
 def measure_all(options: argparse.Namespace, folder: Path) -> None:
-    """Write the files, and print what the command line asks for."""
+    """Write the files, and print the requested parts."""
     sizes = {
         "head": options.images,
         "layer4": options.deep,
@@ -245,7 +245,7 @@ def measure_all(options: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -259,7 +259,7 @@ def main() -> None:
         "--folder", help="where files go, and are deleted; default: a temporary one"
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--measure", help=argparse.SUPPRESS)  # what this script asks itself
+    parser.add_argument("--measure", help=argparse.SUPPRESS)  # this script passes it to itself
     options = parser.parse_args()
     if options.measure:
         print(json.dumps(measure(json.loads(options.measure))))

@@ -1,4 +1,4 @@
-"""Which store for activations on disk: ours beside SQLite alone, LMDB, files, and diskcache.
+"""Compare stores for activations on disk: ours, SQLite alone, LMDB, files, and diskcache.
 
     python benchmarks/store.py [--rows-small 1000] [--rows-large 96] [--repeats 3]
         [--folder FOLDER]

@@ -1,4 +1,4 @@
-"""Training of tails beside a loop written by hand, and predictions beside the bare forward pass.
+"""Compare the training of tails with a loop by hand, and predictions with the forward pass.
 
     python benchmarks/tails.py [--repeats 5] [--image-size 32]
 
@@ -9,8 +9,8 @@ and optimiser, and does nothing else: no history, callbacks, weights or seeds. I
 threads and with one, and the faster counts: a tail trains small heads in one thread. All take turns
 on the same rows, for as many epochs.
 
-*predict*: one image, and many, by a fitted ResNetOvO whose cache is empty, beside the trunk alone
-on tensors that are ready, run by the same engine.
+*predict*: one image, and many, by a fitted ResNetOvO whose cache is empty, compared with the trunk
+alone on tensors that are ready, run by the same engine.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def training(device: torch.device, repeats: int, image_size: int, precision: str
 
 
 def predicting(device: torch.device, repeats: int) -> None:
-    """Print how long predictions take beside the trunk alone, at 224 pixels."""
+    """Print how long predictions and the trunk alone take, at 224 pixels."""
     X, y = make_chest_phantoms(64, image_size=224, random_state=0)
     model = ResNetOvO(weights=None, max_epochs=2, device=str(device), random_state=0)
     model.fit(X[:30], y[:30])

@@ -1,4 +1,4 @@
-"""Images/s of the trunk: ResNetFeatures beside what else could run it, and beside the hardware.
+"""Measure images/s of ResNetFeatures, of other programs for the trunk, and of the hardware.
 
     python benchmarks/trunk.py [--images 32] [--image-size 224] [--repeats 5]
 

@@ -83,7 +83,7 @@ for name, start in starts.items():
 
 # %%
 # With ``"all"`` there is no trunk to pass. At the other cuts a second fit, with any other setting
-# of what stands above, finds the activations of the first:
+# above, finds the activations of the first fit in the cache:
 clear_cache()
 print(fitted(weights=weights, trainable="layer4")[2])
 print(fitted(weights=weights, trainable="layer4", hidden_layer_sizes=(64,))[2])

@@ -3,9 +3,9 @@ One versus one: probabilities against votes
 ===========================================
 
 scikit-learn's :class:`~sklearn.multiclass.OneVsOneClassifier` lets the networks of the pairs vote.
-It has no ``predict_proba``: a count of votes is no probability, and three classes can win one vote
-each. :class:`~cxr_sklearn.ResNetOvO` couples the probabilities of the pairs instead, by the second
-method of Wu, Lin and Weng (2004). Both are shown here on the very same networks.
+It has no ``predict_proba``: a count of votes is not a probability, and three classes can win one
+vote each. :class:`~cxr_sklearn.ResNetOvO` couples the probabilities of the pairs instead, by the
+second method of Wu, Lin and Weng (2004). Both are shown here on the very same networks.
 """
 
 from collections import OrderedDict

@@ -33,7 +33,7 @@ print(list_backbones())
 
 
 class Block(nn.Module):
-    """A convolution that weighs its channels, beside a shortcut."""
+    """A convolution that weighs its channels, with a shortcut around it."""
 
     def __init__(self, n_in, n_out):
         super().__init__()

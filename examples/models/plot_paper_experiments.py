@@ -1,12 +1,13 @@
 """
-The paper's experiments, and the models it could not finish
-===========================================================
+The experiments of the paper, with combined models that work
+============================================================
 
 Kim, Kang and Kim (2020) train one ResNet50 for three classes on two sets of chest X-rays (section
-V), and describe models that combine three of them: one versus the rest with a dense chain behind,
-and one versus one (section VI). The combined models did not work: layers meant to be frozen went on
-training, and the last layer never predicted some of the classes. Here these models are trained on
-both sets, and one versus the rest without its chain too, and both failures are looked for.
+V), and describe models that combine three of them (section VI): one versus the rest with an MLP
+head, which the paper calls a dense chain, and one versus one. These combined models did not work:
+layers that should be frozen were trained, and the last layer never predicted some of the classes.
+This page trains the models on both sets, and also one versus the rest without the head. It then
+checks that neither failure occurs.
 
 With the paper's images, or any folder of class folders whose names begin with COVID, Normal and
 Pneumonia, run this script as it is::
@@ -180,7 +181,7 @@ print(f"{len(drifted)} of {len(before)} in train mode, such as {drifted[0]}")
 models = {
     "one network": ResNetClassifier(**settings),
     "one versus rest": ResNetOvR(**settings),
-    "one versus rest, dense chain (stacking)": ResNetStacking(**settings, cv=3),
+    "one versus rest, MLP head (stacking)": ResNetStacking(**settings, cv=3),
     "one versus one": ResNetOvO(**settings),
 }
 folds = StratifiedGroupKFold(3, shuffle=True, random_state=0)
@@ -212,14 +213,14 @@ print("classes given up:", "; ".join(given_up) or "none")
 # -----------
 # The shaded bands are the ranges of F1 that the paper reports for its single ResNet50, .93 to .96
 # on the smaller set and .96 to .98 on the larger. Its authors measured them on their own images and
-# split, on which the paper says little. Phantoms are another task: bars and bands cannot be
-# compared where ``CXR_DATA`` is not given. Where it is, keep in mind that sources and classes of
-# such sets go together, so that a model may tell the source.
+# split, which the paper hardly describes. Phantoms are another task: without ``CXR_DATA``, bars and
+# bands cannot be compared. With it, keep in mind that sources and classes of such sets are
+# associated, so that a model may recognise the source.
 #
-# On the phantoms each model finds each class. COVID-19, of which there are fewest images, is the
-# hardest, and the larger set has hardly more of it. No model is best throughout: with some forty
-# images of a class, differences of several hundredths of F1 are chance. What to do about scarce
-# classes is told in :ref:`sphx_glr_auto_examples_imbalance_plot_samplers.py`.
+# On the phantoms, each model predicts each class. COVID-19 has the fewest images and is the hardest
+# class, and the larger set has hardly more images of it. No model is always the best: with about
+# forty images of a class, differences of several hundredths of F1 are chance. How to train with
+# scarce classes is described in :ref:`sphx_glr_auto_examples_imbalance_plot_samplers.py`.
 reported = {"3,736 images": (0.93, 0.96), "11,506 images": (0.96, 0.98)}
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharey=True, layout="constrained")
 for axis, title in zip(axes, EXPERIMENTS, strict=True):

@@ -86,11 +86,11 @@ counts["two processes, memory"] = [first, *(passes for passes, _ in results)]
 print(counts["two processes, memory"], {name for _, names in results for name in names})
 
 # %%
-# A bounded folder
-# ----------------
-# A :class:`~cxr_sklearn.CacheFolder` bounds what is kept. Other trunks' activations make room for
-# those that are wanted now; what finds no room still is kept in the memory of the process, and a
-# ``CacheWarning`` says so.
+# A folder of limited size
+# ------------------------
+# A :class:`~cxr_sklearn.CacheFolder` limits the size of the folder. Activations of other trunks are
+# deleted when new ones need their place. If there is still not enough room, new activations are
+# kept in the memory of the process, and a ``CacheWarning`` reports it.
 with TemporaryDirectory() as folder:
     passes, warned = evaluate(candidate(memory=CacheFolder(folder, bytes_limit="100K")))
     assert warned == [CacheWarning.__name__]
@@ -99,9 +99,9 @@ print(passes, warned)
 # %%
 # A damaged folder
 # ----------------
-# Whatever happens to the folder costs time and nothing else. Here a file in it is overwritten: it
-# is left where it is, another is begun beside it, and a
-# :class:`~cxr_sklearn.exceptions.CacheWarning` says so.
+# Damage to the folder costs time, but does not change results. Here a file in it is overwritten.
+# The file is kept, a new one is created next to it, and a
+# :class:`~cxr_sklearn.exceptions.CacheWarning` reports it.
 with TemporaryDirectory() as folder:
     expected = candidate(memory=folder).fit(X, y).predict_proba(X)
     next(Path(folder).glob("*.sqlite")).write_bytes(b"not a database any more")
@@ -125,9 +125,9 @@ with warnings.catch_warnings():
 print("on any machine:", model.set_params(device="auto").predict(X[:3]))
 
 # %%
-# And where a second pass is meant, for want of disk space, it need not be spoken of. A filter holds
-# in its own process: for workers, set the environment variable ``PYTHONWARNINGS`` to
-# ``ignore::UserWarning`` before they start.
+# If you accept a second pass, for example because there is no disk space, you can silence the
+# warning. A filter applies only to its process: for workers, set the environment variable
+# ``PYTHONWARNINGS`` to ``ignore::UserWarning`` before they start.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", TrunkPassWarning)
     model.fit(X, y)

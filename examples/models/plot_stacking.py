@@ -1,11 +1,11 @@
 """
-Stacking: a dense chain on one-versus-rest networks
-===================================================
+Stacking: an MLP head on one-versus-rest networks
+=================================================
 
-The paper's first combined model joins three one-versus-rest networks by a dense chain that is
-trained on their outputs (figures 7 and 8). :class:`~cxr_sklearn.ResNetStacking` is this model. Its
-chain learns from *out-of-fold* outputs: those for images that the networks had not seen. This page
-shows why, and what the chain is worth.
+The first combined model of the paper puts an MLP head, which the paper calls a dense chain, on
+three one-versus-rest networks (figures 7 and 8). :class:`~cxr_sklearn.ResNetStacking` is this
+model. Its head is trained on *out-of-fold* outputs: those for images that the networks have not
+seen. This page shows why, and how much the head improves the results.
 """
 
 from collections import OrderedDict

@@ -57,7 +57,7 @@ print(f"best mean AUC {search.best_score_:.3f} with {search.best_params_}")
 # Candidates side by side
 # -----------------------
 # Each dot is a fold, each bar the mean of three. Here the learning rate decides, and the samplers
-# hardly matter. Candidates whose dots lie among each other's cannot be told apart by three folds.
+# hardly matter. Three folds cannot distinguish candidates if their dots overlap.
 # The best of many is best by chance as well as by merit, and its score a little too good, which is
 # why a quarter of the images was set apart before.
 results = search.cv_results_

@@ -2,9 +2,9 @@
 Audit before training
 =====================
 
-Two folders of X-rays with the same classes. In one, COVID-19 comes from a hospital of its own,
-whose films have a collimator's black frame and are saved as JPEG. The audit tells them apart
-before anything is trained.
+Two folders contain X-rays of the same classes. In one of them, all COVID-19 images come from one
+hospital. They have the black frame of a collimator, and are saved as JPEG. The audit finds that
+before a model is trained.
 """
 
 import warnings
@@ -27,9 +27,9 @@ bunches = {
 }
 
 # %%
-# What is found
-# -------------
-# The findings come worst first. Each says what was found, what it means and what to do.
+# Findings
+# --------
+# The most serious findings come first. Each states what was found, what it means and what to do.
 
 results: dict[str, Audit] = {name: audit(bunch) for name, bunch in bunches.items()}
 for name, result in results.items():
@@ -39,10 +39,10 @@ print()
 print(results["flawed"])
 
 # %%
-# No split helps
-# --------------
-# A class that comes from one source only cannot be judged elsewhere, and the splitter that would
-# do it refuses, before anything is trained.
+# Splits cannot help
+# ------------------
+# A class that comes from one source cannot be tested on another source. The splitter that tests on
+# one source at a time raises an error before a model is trained.
 
 flawed = bunches["flawed"]
 try:
@@ -58,10 +58,10 @@ for train, test in LeaveOneSourceOut().split(fair.data, fair.target, fair.source
     print(f"train on {len(train)} images, test on {len(test)} of {fair.sources[test][0]}")
 
 # %%
-# A model that knows it
-# ---------------------
-# As a step of a pipeline, this transformer stores how closely source and class of the training
-# images go together, and warns when the pipeline is fitted and when it predicts.
+# A warning in the pipeline
+# -------------------------
+# As a step of a pipeline, this transformer stores the association of source and class in the
+# training images, and warns when the pipeline is fitted and when it predicts.
 
 for name, bunch in bunches.items():
     with warnings.catch_warnings(record=True) as caught:
@@ -72,11 +72,11 @@ for name, bunch in bunches.items():
     print(f"{name}: Cramér's V {step.cramers_v_:.2f}, {len(caught)} warnings")
 
 # %%
-# What succeeds without the lungs
-# -------------------------------
-# Each point is a classifier that does not see the lungs, or only dimly, judged on patients that
-# it was not trained on. In the fair folder those that see no lungs stay at chance. The thumbnail
-# does better in both: it sees the opacities, if as a few grey squares.
+# Classifiers without the lungs
+# -----------------------------
+# Each point is a classifier that does not see the lungs, or only a coarse copy of them, tested on
+# patients that it was not trained on. In the fair folder, those that do not see the lungs stay at
+# chance. The thumbnail is better in both folders: it shows the opacities as a few grey squares.
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for shift, (name, result) in zip((0.12, -0.12), results.items(), strict=True):

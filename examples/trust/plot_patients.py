@@ -2,10 +2,10 @@
 Patients kept together
 ======================
 
-Most sets of chest X-rays hold several films of a patient. Where films of one patient stand on both
-sides of a split, a model is rewarded for knowing the patient again, and the score is too good. This
-page makes such a set, measures how much too good, and keeps patients together at each place where
-images are divided: in cross-validation, and inside ``fit``.
+In most sets of chest X-rays, a patient has several images. If images of one patient are on both
+sides of a split, a model can recognise the patient, and the score is too good. This page makes such
+a set, measures how much the score is too good, and keeps patients together wherever images are
+divided: in cross-validation, and inside ``fit``.
 """
 
 import warnings
@@ -25,29 +25,29 @@ from cxr_sklearn.datasets import load_xray_folder, make_chest_phantoms
 from cxr_sklearn.exceptions import NeverPredictedWarning
 
 # %%
-# Films of patients
-# -----------------
-# Six films of each of 100 patients: the same phantom, a little shifted, in another exposure, with
-# new noise. 500 patients more, with a film each, serve as the truth that no split can touch.
+# Images of patients
+# ------------------
+# Each of 100 patients has six images: the same phantom, shifted a little, with another exposure and
+# new noise. One image of each of 500 other patients shows how good the model really is.
 rng = np.random.RandomState(0)
 
 
-def films(phantom, n):
-    """Return n films of one patient."""
+def images_of(phantom, n):
+    """Return n images of one patient."""
     large = phantom.reshape(68, 68) / 255
     for _ in range(n):
         i, j = rng.randint(5, size=2)
-        film = large[i : i + 64, j : j + 64] ** rng.uniform(0.9, 1.1)
-        film = film + rng.normal(0, 0.03, film.shape)
-        yield (255 * film.clip(0, 1)).astype(np.uint8).ravel()
+        image = large[i : i + 64, j : j + 64] ** rng.uniform(0.9, 1.1)
+        image = image + rng.normal(0, 0.03, image.shape)
+        yield (255 * image.clip(0, 1)).astype(np.uint8).ravel()
 
 
 phantoms, diagnoses = make_chest_phantoms(100, image_size=68, random_state=0)
-X = np.array([film for phantom in phantoms for film in films(phantom, 6)])
+X = np.array([image for phantom in phantoms for image in images_of(phantom, 6)])
 y = np.repeat(diagnoses, 6)
 patients = np.repeat(np.arange(100), 6)
 phantoms, y_new = make_chest_phantoms(500, image_size=68, random_state=1)
-X_new = np.array([film for phantom in phantoms for film in films(phantom, 1)])
+X_new = np.array([image for phantom in phantoms for image in images_of(phantom, 1)])
 
 
 def random_features():
@@ -70,12 +70,12 @@ model = ResNetClassifier(**settings, max_epochs=15, random_state=0)
 # Two cross-validations
 # ---------------------
 # The same model and images; the second one keeps patients together.
-by_film = cross_validate(model, X, y, cv=StratifiedKFold(5, shuffle=True, random_state=0))
+by_image = cross_validate(model, X, y, cv=StratifiedKFold(5, shuffle=True, random_state=0))
 kept = StratifiedGroupKFold(5, shuffle=True, random_state=0)
 by_patient = cross_validate(model, X, y, cv=kept, groups=patients)
 truth = model.fit(X, y).score(X_new, y_new)
 scores = {
-    "films shuffled": by_film["test_score"],
+    "images shuffled": by_image["test_score"],
     "patients kept together": by_patient["test_score"],
 }
 for name, values in scores.items():
@@ -85,10 +85,11 @@ print(f"{'500 new patients':23} {truth:.3f}")
 # %%
 # Inside fit
 # ----------
-# Early stopping divides images too, and so do the folds of stacking. ``groups`` keeps patients
-# together there. ``cross_validate`` and the searches hand them on only with metadata routing;
-# without it the call above gave them to the splitter alone, and said nothing. With routing the
-# models ask for them by default. Two epochs will do, as only the splits are looked at.
+# Early stopping and the folds of stacking also divide images. ``groups`` keeps patients together
+# there. ``cross_validate`` and the searches pass groups to ``fit`` only if metadata routing is
+# enabled. Without it, the call above passed them to the splitter only, without a warning. With
+# routing, the models request them by default. Two epochs are enough here, because this section only
+# looks at the splits.
 stopping = model.set_params(early_stopping=True, validation_fraction=0.2, max_epochs=2)
 warnings.simplefilter("ignore", NeverPredictedWarning)  # two epochs are too few for every class
 unrouted = cross_validate(stopping, X, y, cv=kept, groups=patients, return_estimator=True)
@@ -99,7 +100,7 @@ with config_context(enable_metadata_routing=True):
 
 
 def divided(results):
-    """Count patients with films on both sides of the internal splits."""
+    """Count patients with images on both sides of the internal splits."""
     count = 0
     for fitted, (train, _) in zip(results["estimator"], kept.split(X, y, patients), strict=True):
         held = np.isin(np.arange(len(train)), fitted.validation_indices_)
@@ -110,15 +111,15 @@ def divided(results):
 print(f"patients divided inside 5 fits: {divided(unrouted)} unrouted, {divided(routed)} routed")
 
 # %%
-# Where paths tell the patient
-# ----------------------------
-# :func:`~cxr_sklearn.datasets.load_xray_folder` finds patients in ``metadata.csv`` or in the files'
-# names. Where nothing can be routed, as in a meta-estimator that takes no groups, ``group_by``
-# finds them again from the path.
+# Patients from paths
+# -------------------
+# :func:`~cxr_sklearn.datasets.load_xray_folder` finds patients in ``metadata.csv`` or in the file
+# names. If groups cannot be routed, for example in a meta-estimator that does not take groups,
+# ``group_by`` finds the patients from the paths.
 
 
 def patient(path):
-    """Return the patient of a file named as the NIH's are."""
+    """Return the patient of a file with a name in the form of the NIH."""
     return Path(path).name[:8]
 
 
@@ -134,11 +135,11 @@ held = np.isin(np.arange(600), stopping.validation_indices_)
 print("divided with group_by:", len(np.intersect1d(xrays.groups[held], xrays.groups[~held])))
 
 # %%
-# How much too good
-# -----------------
-# Each dot is a fold. Shuffled films promise what no new patient gets. With whole patients in the
-# folds the mean comes near the truth (dashed). The folds scatter, since each tests only 20
-# patients: with their films shuffled this, too, was hidden.
+# The difference between the two
+# ------------------------------
+# Each dot is a fold. With shuffled images, the scores are much better than those for new patients
+# (dashed). If patients are kept together, the mean is close to it. The folds then differ, because
+# each tests only 20 patients. Shuffling the images hides this uncertainty as well.
 figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
 for name, values in scores.items():
     axis.plot(values, [name] * len(values), "o", alpha=0.6)

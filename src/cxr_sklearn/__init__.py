@@ -23,12 +23,12 @@ __all__ = [
     "ResNetFeatures",  # the trunk on its own: a transformer
     "ResNetOvO",  # one ResNet50 per pair of classes
     "ResNetOvR",  # one ResNet50 per class, against the rest
-    "ResNetStacking",  # one-versus-rest ResNet50s and a dense chain
+    "ResNetStacking",  # one-versus-rest ResNet50s and an MLP head
     "XRayLoader",  # image files -> pixel rows: a transformer
-    "clear_cache",  # let go of the activations held in memory
+    "clear_cache",  # delete the activations in memory
 ]
 
-# imported when first asked for: auditing images, or asking for help, need not wait for PyTorch
+# Imported at their first use, so that an audit or a help text need not wait for PyTorch.
 _HOMES = {
     "CacheFolder": "_cache",
     "ResNetClassifier": "_models.single",

@@ -32,7 +32,7 @@ class CacheWarning(UserWarning):
 
 
 class DeviceWarning(UserWarning):
-    """The device asked for is not the one used, or is shared to no purpose."""
+    """The requested device is not used, or several processes share it without a benefit."""
 
 
 class UnreadableImageWarning(UserWarning):

@@ -225,7 +225,7 @@ WEIGHTS = {"COVID-19": 2.0, "Normal": 1.0, "Pneumonia": 1.0}
 def test_a_weight_for_an_unknown_label_is_an_error(kind, phantoms):
     """A misspelt label is not passed over in silence."""
     message = error_of(kind(**SMALL, class_weight={**WEIGHTS, "covid": 2.0}), *phantoms)
-    assert message.startswith("class_weight names 'covid', which is no label of y")
+    assert message.startswith("class_weight has a weight for 'covid', which is not a label of y")
     assert "'COVID-19', 'Normal', 'Pneumonia'" in message
 
 
@@ -242,7 +242,9 @@ def test_a_label_is_shown_as_the_type_it_has(phantoms):
     X, y = phantoms
     codes = np.unique(y, return_inverse=True)[1]
     message = error_of(ResNetClassifier(**SMALL, class_weight={"0": 1, 1: 1, 2: 1}), X, codes)
-    assert message.startswith("class_weight names '0', which is no label of y (0, 1, 2)")
+    assert message.startswith(
+        "class_weight has a weight for '0', which is not a label of y (0, 1, 2)"
+    )
 
 
 @pytest.mark.parametrize("weight", [0, -1.0, np.nan, np.inf, "2", None])
@@ -265,7 +267,7 @@ def test_weights_of_labels_that_a_fold_lost_are_an_error(phantoms):
     X, y = phantoms
     model = ResNetClassifier(**SMALL, class_weight=WEIGHTS)
     message = error_of(model, X, y, sample_weight=(y != "Normal").astype(float))
-    assert message.startswith("class_weight names 'Normal', which is no label of y")
+    assert message.startswith("class_weight has a weight for 'Normal', which is not a label of y")
 
 
 # -- callbacks ------------------------------------------------------------------------------------
@@ -410,7 +412,9 @@ def test_folds_are_pairs_of_row_numbers(item, phantoms):
     X, y = phantoms
     first = next(StratifiedKFold(2).split(X, y))
     message = error_of(ResNetStacking(**SMALL, cv=[first, item]), X, y)
-    assert message.startswith("cv: its item 1 is no pair of row numbers; expected (train, test)")
+    assert message.startswith(
+        "cv is invalid: its item 1 is not a pair of row numbers; expected (train, test)"
+    )
 
 
 def test_no_cv_is_five_folds(phantoms):

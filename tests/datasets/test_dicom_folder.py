@@ -277,14 +277,14 @@ def test_radiographs_that_pydicom_ships_are_no_chests():
 
 
 def test_other_files_are_listed(film):
-    """Files that are no DICOM, and images beside the class folders, are told."""
+    """Files that are no DICOM, and images outside the class folders, are reported."""
     film("Normal/1")
     root = film("loose.dcm")
     (root / "Normal" / "notes.txt").write_text("x")
     (root / "Normal" / ".hidden").write_text("x")
     assert reasons_of(load_dicom_folder(root), root) == {
         "Normal/notes.txt": "no DICOM file",
-        "loose.dcm": "beside the class folders",
+        "loose.dcm": "outside the class folders",
     }
 
 

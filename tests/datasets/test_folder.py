@@ -71,7 +71,7 @@ def test_files_beside_and_folders_within_the_classes_are_left_alone(tree):
     bunch = load_xray_folder(root)
     assert names_of(bunch) == ["a/1.png", "b/3.png"]
     assert bunch.ignored == [str(root / "a" / "deeper"), str(root / "loose.png")]
-    assert bunch.ignored_reasons == ["a folder in a class folder", "beside the class folders"]
+    assert bunch.ignored_reasons == ["a folder in a class folder", "outside the class folders"]
 
 
 def test_other_files_are_listed_as_ignored(tree):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from .output import echo
 
-# Options that a form takes; any other that is given is an error.
+# Options of each form. Any other option raises an error.
 FORMS: dict[str, tuple[str, ...]] = {
     "folder": (),
     "table": ("root", "path", "label", "patient", "source", "label_map", "skip_missing"),

@@ -34,7 +34,7 @@ def predict(model: str, out: str, batch: int, **options: Any) -> None:
 
     A row per file: path; label, patient and source where DATA has them; probability of each class;
     prediction; and likeness, which is below 0.3 for images unlike the training set. For a file that
-    could not be read there is an error instead.
+    could not be read raises an error instead.
 
     A model file is a pickle and can run any code: load none that you do not trust.
     """

@@ -90,7 +90,7 @@ def round_to_uint8(plane: Image.Image) -> Image.Image:
 def _decode(
     path: str | os.PathLike, colour: bool
 ) -> tuple[Header, Image.Image, Image.Image | None]:
-    """Return the header, the grey image (of mode "L" or "F"), and where asked for the colours."""
+    """Return the header, the grey image (of mode "L" or "F"), and the colours if requested."""
     with _opened(path) as (file, kind, n_bytes):
         if kind == "DICOM":
             header, picture = _dicom_picture(file, n_bytes, path)
@@ -178,5 +178,5 @@ def _orientation(image: ImageFile.ImageFile) -> Image.Transpose | None:
     """Return how to turn an image; Pillow's exif_transpose fails on other tags' damage."""
     try:
         return _UPRIGHT.get(image.getexif().get(0x0112, 1))
-    except Exception:  # damage to the tags is none to the picture
+    except Exception:  # damaged tags do not make the image unreadable
         return None

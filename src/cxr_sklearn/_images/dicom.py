@@ -267,7 +267,7 @@ def _codestream_size(data: bytes) -> tuple[int, int]:
 def _shown(dataset: Any, unsigned: np.ndarray) -> np.ndarray:
     """Return the grey level, 0 to 255, of every value that a pixel of an image can have.
 
-    All that a header asks for maps single values, so it is done to a table of them.
+    All steps that a header requires map single values, so they are applied to a table of values.
     """
     bits, is_signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
     allocated = 8 * unsigned.dtype.itemsize

@@ -58,7 +58,7 @@ def read_header(path: str | os.PathLike) -> Header:
     Raises
     ------
     OSError
-        If the file is no image that `decode_image` takes, as far as its header tells.
+        If the file, by its header, is not an image that `decode_image` reads.
     """
     with _opened(path) as (file, kind, n_bytes):
         if kind == "DICOM":

@@ -96,7 +96,7 @@ class Images:
         return self._decoded[index].reshape(-1, side, side)
 
     def decode(self, index: np.ndarray) -> None:
-        """Read files now that are wanted soon."""
+        """Read files now that will be used soon."""
         if self.values is None and len(index):
             self.pixels(index)
 

@@ -18,7 +18,7 @@ from .refusals import refuse_flat, refuse_label_column, refuse_single_image
 # ITU-R 601-2 luma, the weights that Pillow's convert("L") uses too
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
-# how far outside [0, 1] pixels of an image may lie: at fit, and later beside fitted images
+# How far pixels may be outside [0, 1]: in fit, and later compared with the images of fit.
 _ROUNDING, _OVERSHOOT = 0.05, 0.5
 
 

@@ -41,10 +41,10 @@ class XRayLoader(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         zeros. Zeros are black images, which no model should be trained or judged on: leave them
         out by ``readable_``, from the labels and patients too.
     memmap : str or PathLike, default=None
-        A folder, made where there is none, for the rows as a memory-mapped ``.npy`` file, for
-        more images than memory holds. Its name is made from the paths, sizes, inode numbers and
-        times of change of the images and from the parameters above; if it exists already, nothing
-        is decoded. Older files remain until you remove them.
+        A folder, created if it is missing, for the rows as a memory-mapped ``.npy`` file. Use it
+        for more images than fit into memory. The name of the file depends on the paths, sizes,
+        inode numbers and times of change of the images, and on the parameters above. If it exists,
+        nothing is decoded. Older files remain until you remove them.
     n_jobs : int, default=None
         Threads that decode. ``None`` means 1 outside a ``joblib.parallel_config``. Each takes the
         memory of one whole image, by format 1 to 25 bytes per pixel: at most 1 GiB for an image

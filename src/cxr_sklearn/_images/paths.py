@@ -34,23 +34,9 @@ def as_paths(X: Any) -> np.ndarray | None:
         raise TypeError(
             f"X is a single path ({os.fspath(X)!r}); expected one row per image: pass [path]"
         )
-    if isinstance(X, (list, tuple)):
-        if not any(isinstance(_first(x), (str, os.PathLike)) for x in X):
-            return None
-        X = np.array([_first(x) if len(_as_row(x)) == 1 else x for x in X], dtype=object)
-    dtype = getattr(X, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.kind in "biufc":
+    column = _object_column(X)
+    if column is None:
         return None
-    if not hasattr(X, "__array__") or getattr(X, "__len__", None) is None:
-        return None
-    column = np.asarray(X)
-    if column.dtype.kind not in "OUT" or column.ndim > 2 or len(column) == 0:
-        return None
-    if column.ndim == 2:
-        if column.shape[1] != 1:
-            refuse_text_columns(X, column)
-            return None
-        column = column[:, 0]
     is_path = np.array([isinstance(value, (str, os.PathLike)) for value in column])
     if not is_path.any():
         return None
@@ -61,6 +47,29 @@ def as_paths(X: Any) -> np.ndarray | None:
             "drop the rows without a file"
         )
     return np.array([os.fspath(value) for value in column], dtype=object)
+
+
+def _object_column(X: Any) -> np.ndarray | None:
+    """Return `X` as a one-dimensional array if it is a column that may contain paths, else None."""
+    if isinstance(X, (list, tuple)):
+        if not any(isinstance(_first(x), (str, os.PathLike)) for x in X):
+            return None
+        X = np.array([_first(x) if len(_as_row(x)) == 1 else x for x in X], dtype=object)
+    dtype = getattr(X, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind in "biufc":
+        # Pixels are recognised without a copy.
+        return None
+    if not hasattr(X, "__array__") or getattr(X, "__len__", None) is None:
+        return None
+    column = np.asarray(X)
+    if column.dtype.kind not in "OUT" or column.ndim > 2 or len(column) == 0:
+        return None
+    if column.ndim == 1:
+        return column
+    if column.shape[1] != 1:
+        refuse_text_columns(X, column)
+        return None
+    return column[:, 0]
 
 
 def _as_row(value: Any) -> Any:

@@ -26,7 +26,7 @@ class RowFile:
     Parameters
     ----------
     folder : str or path
-        Made where there is none.
+        Created if it is missing.
     paths : sequence of str
         The files, one per row.
     preprocessing : tuple
@@ -97,8 +97,8 @@ class RowFile:
     def _put(self, file: IO[bytes], start: int) -> Put:
         """Return the function that writes a row.
 
-        Rows are written, not mapped: on a full disk writing is an error, where a page of a mapped
-        file that finds no room ends the process.
+        Rows are written, not mapped: on a full disk writing raises an error, whereas a page of a
+        mapped file that cannot be stored ends the process.
         """
         lock = threading.Lock()
 

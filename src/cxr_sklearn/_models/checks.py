@@ -92,8 +92,8 @@ def class_weights(given: dict, classes: np.ndarray) -> np.ndarray:
     for label in given:
         if label not in labels:
             raise ValueError(
-                f"class_weight names {label!r}, which is no label of y ({_shown(labels)}); "
-                "expected a weight per label: correct or drop it"
+                f"class_weight has a weight for {label!r}, which is not a label of y "
+                f"({_shown(labels)}); expected a weight per label: correct or drop it"
             )
     for label in labels:
         if label not in given:

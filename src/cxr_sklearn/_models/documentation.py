@@ -22,7 +22,7 @@ backbone : str or callable, default="resnet50"
     image_shape : (int, int), default=None
         Height and width of rows that are not square.
     hidden_layer_sizes : tuple of int, default=()
-        The dense chain between the network and its output. Empty: a linear head.
+        Widths of the hidden layers of the head. Empty: a linear head.
     dropout : float, default=0.0
         Probability of dropping a value before each dense layer, in [0, 1).
     lr : float, default=1e-3
@@ -43,7 +43,7 @@ backbone : str or callable, default="resnet50"
         (Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018). 0 mixes nothing;
         0.1 to 0.4 are usual.
     max_epochs : int, default=30
-        Epochs at the most.
+        Maximum number of epochs.
     batch_size : int, default=32
         Images per step, and per forward pass. A last batch of one joins the one before it.
     class_weight : "balanced", dict or None, default="balanced"

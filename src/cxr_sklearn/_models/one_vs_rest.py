@@ -40,7 +40,7 @@ class ResNetOvR(BaseCombined):
     See Also
     --------
     ResNetOvO : One network per pair of classes.
-    ResNetStacking : These networks with a trained dense chain.
+    ResNetStacking : These networks with a trained MLP head.
 
     References
     ----------

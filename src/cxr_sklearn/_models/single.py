@@ -47,7 +47,7 @@ class ResNetClassifier(BaseResNet):
     --------
     ResNetOvO : One network per pair of classes.
     ResNetOvR : One network per class, against the rest.
-    ResNetStacking : The latter with a trained dense chain.
+    ResNetStacking : The latter with a trained MLP head.
 
     References
     ----------

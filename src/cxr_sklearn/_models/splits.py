@@ -110,7 +110,7 @@ def validation_mask(
         Classes, all of 0 ... k - 1 present.
     groups : ndarray of shape (n,), of int
     fraction : float
-        Wanted share, in (0, 1).
+        Requested share, in (0, 1).
     names : sequence of str
         The classes, for messages.
     seed : int
@@ -206,8 +206,9 @@ def _listed_folds(cv: Any, n_rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
         parts = [np.asarray(part) for part in fold] if np.iterable(fold) else []
         if len(parts) != 2 or any(part.ndim != 1 or part.dtype.kind not in "iu" for part in parts):
             raise ValueError(
-                f"cv: its item {i} is no pair of row numbers; expected (train, test), two arrays "
-                "of integers"
+                f"cv is invalid: its item {i} is not a pair of row numbers; expected (train, "
+                "test), two arrays of integers. Use, for example, the splits of "
+                "StratifiedGroupKFold."
             )
         highest = max(int(part.max(initial=0)) for part in parts)
         if highest >= n_rows:

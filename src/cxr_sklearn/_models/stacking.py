@@ -27,21 +27,22 @@ from .splits import stacking_folds
 @documented_combined
 @dataclass(kw_only=True, eq=False, repr=False)
 class ResNetStacking(BaseCombined):
-    """One-versus-rest ResNet50s and a trained dense chain (paper, section VI, figures 7 and 8).
+    """One-versus-rest ResNet50s and a trained MLP head (paper, section VI, figures 7 and 8).
 
     scikit-learn's :class:`~sklearn.ensemble.StackingClassifier` over
-    :class:`~sklearn.multiclass.OneVsRestClassifier`. The chain learns from outputs for images that
-    the networks have not seen, out of fold by patient; on outputs for their own training images it
-    would learn to trust networks that have memorised.
+    :class:`~sklearn.multiclass.OneVsRestClassifier`. The MLP head, which the paper calls a dense
+    chain, is trained on out-of-fold outputs: those for images of patients that the networks have
+    not seen. Outputs for their own training images would teach it to trust networks that have
+    memorised.
 
     Parameters
     ----------
     {parameters}
     final_hidden_layer_sizes : tuple of int, default=(16,)
-        The dense chain from the networks' outputs to the classes, with tanh between its layers.
-        Empty: a linear layer. It starts as the rule that it improves on, the class whose
-        standardised logit is greatest, and is trained with 3 times `lr` for 5 times `max_epochs`:
-        it is small, and its inputs are few.
+        Widths of the hidden layers between the networks' outputs and the classes, with tanh
+        between the layers. Empty: a linear layer. The head begins with a simple rule, the class
+        with the greatest standardised logit, and improves it. Because it is small and has few
+        inputs, it is trained with 3 times `lr` for 5 times `max_epochs`.
     cv : int, splitter or iterable, default=5
         Folds for the out-of-fold outputs. A number is stratified, by patient, and shrinks to the
         patients of the scarcest class.
@@ -53,7 +54,7 @@ class ResNetStacking(BaseCombined):
         One per class, in the order of ``classes_`` (one in all for two classes), trained on all
         rows; each takes ``trunk_.transform(X)``.
     final_estimator_ : estimator
-        The dense chain; takes the logits of ``estimators_`` as columns.
+        The MLP head; takes the logits of ``estimators_`` as columns.
     combiner_ : sklearn.ensemble.StackingClassifier
         Fitted on row ids; its classes are indices into ``classes_``.
     {training}

@@ -25,7 +25,7 @@ class RowDataset(Dataset):
     weight : ndarray of float
         Weight of each id.
     device : torch.device
-        Where batches are wanted.
+        Device of the batches.
     n_views : int
         Augmented views to draw from, besides the image as it is.
     """

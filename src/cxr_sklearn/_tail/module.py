@@ -53,7 +53,7 @@ class TailModule(nn.Module):
     priors : ndarray of shape (n_classes,)
         Share of each class in the weights of the training rows.
     hidden_layer_sizes : sequence of int
-        The dense chain between body and output.
+        Widths of the hidden layers between body and output.
     dropout : float
         Probability, before each dense layer.
     augment : callable or None

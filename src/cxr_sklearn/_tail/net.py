@@ -18,10 +18,11 @@ from .callbacks import EpochTask
 class TailNet(NeuralNetClassifier):
     """The skorch net behind a tail.
 
-    It differs from its parent in its loss, cross entropy with weights of mean 1, smoothed and mixed
-    where that is wanted, and in what a loop over small heads and a GPU need: losses are read once
-    an epoch, not once a batch; float16 gradients are scaled; and Ctrl-C is not taken for a
-    callback's wish to stop, which would return a half-trained model.
+    It differs from its parent in its loss, cross entropy with weights of mean 1, with label
+    smoothing and mixup if requested, and in its training loop: losses are read once per epoch
+    instead of once per batch, which a loop over small heads and a GPU need; float16 gradients are
+    scaled; and Ctrl-C is distinguished from the request of a callback to stop, since it would
+    otherwise return a half-trained model.
     """
 
     scaler: Any = None

@@ -225,7 +225,7 @@ def _new_session(module: nn.Module, batch: torch.Tensor) -> Any:
     # onnxruntime has error classes of its own, and shapes may differ.
     except Exception as error:
         raise _export_error(str(error)) from error
-    # This is written so that a difference of NaN is an error too.
+    # This is written so that a difference of NaN raises an error too.
     if not difference <= _TOLERANCE:
         raise _export_error(
             f"its activations differ by {difference:.1e} of the greatest activation, more than "

@@ -67,12 +67,12 @@ class ResNetFeatures(
     trainable : str, default="head"
         The first stage above the cut, the last one not computed here: ``"head"``, ``"layer4"``,
         ``"layer3"``, ``"layer2"``, ``"layer1"`` or ``"all"``. With ``"all"`` there is no trunk,
-        and the images come back scaled and resized.
+        and the images are returned, scaled and resized.
     image_size : int, default=224
         Side of the square that the network sees, in pixels. Rows of another size are resized.
     image_shape : (int, int), default=None
-        Height and width of rows that are not square. By default a row whose length is no square
-        is an image of one line.
+        Height and width of rows that are not square. By default a row whose length is not a square
+        number is an image of one line.
     batch_size : int, default=32
         Images per forward pass.
     device : str, default="auto"
@@ -189,7 +189,7 @@ class ResNetFeatures(
         """
         self._validate_params()
         check_images(self, X, reset=True)
-        # An engine or a folder that this machine does not have is an error here, before the
+        # An engine or a folder that is missing on this machine raises an error here, before the
         # network is built.
         context = run_context(self, fitted=False)
         self._fit_runner(context.device)

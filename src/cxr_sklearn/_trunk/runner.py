@@ -225,10 +225,10 @@ class Runner:
         n_passes = 0
         start = time.monotonic()
         while missing := [key for key in found.missing if key not in new]:
-            wanted = missing[: context.batch_size]
+            batch_keys = missing[: context.batch_size]
             # Of several processes that miss the same rows, one computes them.
             wait = time.monotonic() - start < _WAIT_SECONDS
-            with context.cache.turn(name, wanted, wait) as (ready, mine):
+            with context.cache.turn(name, batch_keys, wait) as (ready, mine):
                 new.update(ready)
                 if mine:
                     index = np.array([found.missing[key] for key in mine])

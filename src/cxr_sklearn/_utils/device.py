@@ -54,7 +54,7 @@ def resolve_device(device: str, *, fitted: bool = False) -> torch.device:
         resolved = torch.device(device)
     except RuntimeError:
         raise ValueError(
-            f"device={device!r} is no PyTorch device; expected 'auto', 'cpu', 'cuda', 'cuda:0', "
+            f"device={device!r} is not a PyTorch device; expected 'auto', 'cpu', 'cuda', 'cuda:0', "
             "... or 'mps'"
         ) from None
     if _is_available(resolved):
@@ -126,7 +126,7 @@ def place(module: nn.Module, device: torch.device) -> nn.Module:
     first = next(iter(module.parameters()), None)
     if first is not None and first.device != torch.empty(0, device=device).device:
         module.to(device)
-    # looking at every layer takes milliseconds, and this is asked for each batch; kernels of one
+    # looking at every layer takes milliseconds, and this is checked for each batch; kernels of one
     # pixel or one channel have both layouts
     kernels = (p for p in module.parameters() if p.ndim == 4)
     kernel = next((p for p in kernels if p.shape[1] > 1 and p[0, 0].numel() > 1), None)

@@ -90,7 +90,7 @@ def training(bunch: Any, rows: np.ndarray, model: Any, loader: Any, out: Any) ->
     is_frozen = model.trainable != "all"
     below, values, _ = _timed(model, model.trainable) if is_frozen else (0.0, 0, 0)
     whole, _, n_bytes = _timed(model, "head")
-    # a training step costs about three forward passes of what stands above the cut
+    # A training step costs about three forward passes of the layers above the cut.
     above = max(0.0, whole - below)
     paths = [str(path) for path in bunch.data[:, 0]]
 

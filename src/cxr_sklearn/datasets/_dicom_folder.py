@@ -129,7 +129,7 @@ def load_dicom_folder(
     An image is a lateral if ViewPosition says so (LL, RL, LAT, LATERAL), or, where it is neither
     AP nor PA, if SeriesDescription, ImageType or ViewCodeSequence says lateral and not frontal.
 
-    No message, ``DESCR`` or reason holds a value of a header that identifies a patient. Names of
+    No message, ``DESCR`` or reason contains a value of a header that identifies a patient. Names of
     files and folders stay as they are, and so do age, sex and what is burned into the pixels: if
     these identify patients, pseudonyms alone do not hide them.
 
@@ -196,7 +196,7 @@ def _select(
     kept, labels = [], []
     for header in headers:
         if label_of_key is None:
-            label, without_label = _class_folder(header.path, root), "beside the class folders"
+            label, without_label = _class_folder(header.path, root), "outside the class folders"
         else:
             label, without_label = label_of_key.get(header.ids[on]), "without a label in the table"
         reason = _reason_to_ignore(header)

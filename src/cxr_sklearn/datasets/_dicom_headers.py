@@ -107,8 +107,8 @@ def _reader() -> Callable[[Path, str], DicomHeader | str]:
         from pydicom.errors import InvalidDicomError
     except ImportError as error:
         raise ImportError(
-            "load_dicom_folder needs pydicom, which is not installed; expected it beside this "
-            "package: pip install 'cxr-sklearn[dicom]'"
+            "load_dicom_folder needs pydicom, which is not installed; expected it in this "
+            "environment. Run pip install 'cxr-sklearn[dicom]'."
         ) from error
 
     def read(path: Path, name: str) -> DicomHeader | str:

@@ -249,7 +249,7 @@ def _find_images(root: Path, layout: str) -> tuple[list[ImageFile], list[tuple[s
     for folder in _folders_above_classes(root, layout):
         for path in visible_files(folder):
             if looks_like_image(path):
-                ignored.append((str(path), "beside the class folders"))
+                ignored.append((str(path), "outside the class folders"))
     images = []
     for source, folder in _class_folders(root, layout):
         for path in visible_entries(folder):

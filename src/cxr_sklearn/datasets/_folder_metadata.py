@@ -134,8 +134,8 @@ def _row_of(
 def _matching_rows(rows: list[int], column: pd.Series, value: str) -> list[int]:
     """Return the rows with a value, else those with an empty cell, else all of them."""
     cells = column.to_numpy()
-    for wanted in (value, ""):
-        matching = [row for row in rows if cells[row] == wanted]
+    for accepted in (value, ""):
+        matching = [row for row in rows if cells[row] == accepted]
         if matching:
             return matching
     return rows

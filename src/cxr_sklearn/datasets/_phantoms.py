@@ -87,12 +87,14 @@ def make_chest_phantoms(
 
 
 def check_flaws(confound: Any, known: Sequence[str]) -> list[str]:
-    """Return the flaws asked for, in the order of `known`."""
-    asked = [] if confound is None else [confound] if isinstance(confound, str) else list(confound)
-    for flaw in asked:
+    """Return the requested flaws, in the order of `known`."""
+    if confound is None:
+        return []
+    requested = [confound] if isinstance(confound, str) else list(confound)
+    for flaw in requested:
         if flaw not in known:
             raise ValueError(f"confound={flaw!r}; expected some of {', '.join(known)}, or None")
-    return [flaw for flaw in known if flaw in asked]
+    return [flaw for flaw in known if flaw in requested]
 
 
 def marked(y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
@@ -132,12 +134,12 @@ def _class_counts(n_samples: int, weights: Any) -> np.ndarray:
             f"weights={given!r}; expected {len(CLASSES)} numbers, none negative, for "
             f"{', '.join(CLASSES)}"
         )
-    wanted = share / share.sum() * n_samples
-    counts = np.maximum(np.floor(wanted), share > 0).astype(int)
+    expected = share / share.sum() * n_samples
+    counts = np.maximum(np.floor(expected), share > 0).astype(int)
     while counts.sum() < n_samples:
-        counts[np.argmax(wanted - counts)] += 1
+        counts[np.argmax(expected - counts)] += 1
     while counts.sum() > n_samples:  # more classes than images
-        excess = np.where(counts > 1, counts - wanted, -np.inf)
+        excess = np.where(counts > 1, counts - expected, -np.inf)
         counts[np.argmax(excess if np.isfinite(excess).any() else counts)] -= 1
     return counts
 

@@ -124,7 +124,7 @@ def _label(name: str) -> str:
 
 
 def draw(result: AuditResult) -> Any:
-    """Draw the baselines beside chance, and the classes by source."""
+    """Draw the baselines with their intervals, and the number of images by class and source."""
     from matplotlib.figure import Figure
 
     rows = result.baselines[result.baselines["metric"] == "balanced accuracy"]

@@ -140,7 +140,7 @@ def _remove_frame(grey: Image.Image) -> Image.Image:
 def _frame_widths(deviations: np.ndarray) -> tuple[int, int]:
     """Return the number of flat lines at the beginning and at the end."""
     inside = np.flatnonzero(deviations > _MAX_FRAME_DEVIATION)
-    # A mostly flat image has no frame that could be told from its content.
+    # A mostly flat image has no frame that could be distinguished from its content.
     if not len(inside) or inside[-1] + 1 - inside[0] < _MIN_SHARE_INSIDE * len(deviations):
         return 0, 0
     return int(inside[0]), int(len(deviations) - 1 - inside[-1])

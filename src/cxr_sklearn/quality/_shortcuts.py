@@ -28,7 +28,7 @@ from ._pixel_statistics import BORDER_SIDE, BORDER_WIDTHS
 N_RESAMPLES = 1000
 _MAX_FOLDS = 5
 _N_TREES = 50
-_MOST_SAMPLES = 2000  # that a tree sees: a shortcut is plain, or it is none
+_MOST_SAMPLES = 2000  # per tree: a shortcut that needs more images is not a plain one
 
 
 @dataclass(frozen=True)
