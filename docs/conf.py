@@ -1,8 +1,13 @@
 """Sphinx settings of the documentation."""
 
-import os
+import sys
+from pathlib import Path
 
 import cxr_sklearn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from api_pages import group_parameters, shorten_signature
+from offline_inventories import write_inventory
 
 project = "cxr_sklearn"
 author = "the cxr_sklearn developers"
@@ -12,6 +17,7 @@ version = release = cxr_sklearn.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.viewcode",
     "numpydoc",
     "myst_parser",
@@ -27,17 +33,20 @@ toc_object_entries_show_parents = "hide"
 # -- references -----------------------------------------------------------------------------------
 
 nitpicky = True
-if os.environ.get("CXR_DOCS_INTERSPHINX"):  # needs a network
-    extensions.append("sphinx.ext.intersphinx")
-    intersphinx_mapping = {
-        "python": ("https://docs.python.org/3", None),
-        "numpy": ("https://numpy.org/doc/stable", None),
-        "sklearn": ("https://scikit-learn.org/stable", None),
-        "torch": ("https://docs.pytorch.org/docs/stable", None),
-        "skorch": ("https://skorch.readthedocs.io/en/stable", None),
-    }
-else:  # nothing says offline where other projects document their names
-    nitpick_ignore_regex = [(r"py:.*", r"(numpy|sklearn|skorch|torch)\..*")]
+_WEBSITES = {
+    "python": "https://docs.python.org/3",
+    "numpy": "https://numpy.org/doc/stable",
+    "sklearn": "https://scikit-learn.org/stable",
+    "skorch": "https://skorch.readthedocs.io/en/stable",
+    "torch": "https://docs.pytorch.org/docs/stable",
+}
+# The inventory of the website if there is a network, and otherwise a small one of our own.
+_INVENTORIES = Path(__file__).parent / "_build" / "inventories"
+intersphinx_mapping = {
+    project: (website, (None, write_inventory(project, _INVENTORIES)))
+    for project, website in _WEBSITES.items()
+}
+intersphinx_timeout = 5  # seconds
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -95,3 +104,10 @@ html_sidebars = {
     name: []
     for name in ("get_started", "design", "whats_new", "comparison", "contributing")
 }
+
+
+def setup(app):
+    """Connect the functions that arrange the API pages."""
+    # numpydoc turns docstrings into reStructuredText with priority 500.
+    app.connect("autodoc-process-docstring", group_parameters, priority=600)
+    app.connect("autodoc-process-signature", shorten_signature, priority=600)

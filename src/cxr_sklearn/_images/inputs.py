@@ -76,11 +76,8 @@ def _check_paths(estimator: BaseEstimator, X: Any, paths: np.ndarray, reset: boo
 def _check_pixels(estimator: BaseEstimator, X: Any, reset: bool) -> Images:
     """Check rows of pixels or a stack of images, as :func:`check_images` does."""
     X, stacked_shape = _flatten_stack(X)
-    shape = np.shape(X)
-    if not reset and estimator._takes_paths and len(shape) == 2:
-        if shape[1] == 1:
-            raise _other_form(estimator, "a column of numbers", "a column of file paths")
-        _check_width(estimator, shape[1], f"rows of {shape[1]} values", reset)
+    if not reset and estimator._takes_paths:
+        _refuse_pixels_after_paths(estimator, np.shape(X))
     rows = validate_data(estimator, X, reset=reset)
     if reset:
         estimator._takes_paths = False
@@ -96,6 +93,15 @@ def _check_pixels(estimator: BaseEstimator, X: Any, reset: bool) -> Images:
     else:
         _check_scale(estimator, values, rows.dtype, is_unit)
     return Images(values, None, estimator._image_shape, estimator._standardised)
+
+
+def _refuse_pixels_after_paths(estimator: BaseEstimator, shape: tuple[int, ...]) -> None:
+    """Raise if an estimator that was fitted on a column of paths is given rows of numbers."""
+    if len(shape) != 2:
+        return
+    if shape[1] == 1:
+        raise _other_form(estimator, "a column of numbers", "a column of file paths")
+    _check_width(estimator, shape[1], f"rows of {shape[1]} values", reset=False)
 
 
 def _check_scale(

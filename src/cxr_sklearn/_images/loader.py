@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from .._utils.constraints import N_JOBS
+from .._utils.doc_link import DocLinkMixin
 from .._utils.fit_tasks import CallbackSupportMixin, reported
 from ..exceptions import UnreadableImageWarning
 from .paths import as_paths
@@ -22,7 +23,7 @@ from .reading import RESIZE_MODES, Failure, _read_into, all_unreadable
 from .row_file import Put, RowFile
 
 
-class XRayLoader(CallbackSupportMixin, TransformerMixin, BaseEstimator):
+class XRayLoader(DocLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Load chest X-rays from files, as rows of greyscale pixels.
 
     Give it the column of paths that :func:`~cxr_sklearn.datasets.load_xray_folder` returns. What

@@ -27,6 +27,7 @@ from .._trunk.features import fit_trunk
 from .._trunk.runner import Runner
 from .._utils.constraints import check_prediction_parameters
 from .._utils.device import warn_shared_gpu
+from .._utils.doc_link import DocLinkMixin
 from .._utils.fit_tasks import CallbackSupportMixin, FitRoot, FitTask, with_callbacks
 from ..exceptions import NeverPredictedWarning
 from .checks import class_weights
@@ -40,7 +41,7 @@ Fold = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class BaseResNet(CallbackSupportMixin, ClassifierMixin, Hyperparameters):
+class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparameters):
     """Base class of the four classifiers.
 
     A subclass fits tails (``_fit_tails``), turns their outputs into probabilities

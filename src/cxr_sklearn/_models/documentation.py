@@ -46,16 +46,6 @@ backbone : str or callable, default="resnet50"
         Maximum number of epochs.
     batch_size : int, default=32
         Images per step, and per forward pass. A last batch of one joins the one before it.
-    class_weight : "balanced", dict or None, default="balanced"
-        Weights of the classes in the loss. ``"balanced"`` is computed within each binary problem,
-        after the sampler; a dict gives a weight per label and holds in all of them.
-    sampler : imbalanced-learn sampler, default=None
-        Resamples the training part of each binary problem, as activations. One that makes new
-        rows (SMOTE) needs ``trainable="head"``. The validation part of early stopping, and the
-        final MLP of ``ResNetStacking``, weight the classes as the sampler makes them.
-    group_by : callable, default=None
-        From a path to its patient, a string or an integer, for internal splits where ``groups``
-        cannot be passed.
     augment : bool or int, default=False
         Train on variants of each image (rotation, shift, zoom, contrast; no mirror image): random
         ones for ``trainable="all"``, a fixed number of views below a cut, whose activations are
@@ -65,12 +55,22 @@ backbone : str or callable, default="resnet50"
         of its least loss. Otherwise training stops when the training loss no longer falls.
     validation_fraction : float, default=0.1
         About this share of the rows is held out, stratified and by patient.
+    group_by : callable, default=None
+        From a path to its patient, a string or an integer, for internal splits where ``groups``
+        cannot be passed.
     n_iter_no_change : int, default=10
         Epochs without improvement before training stops.
     tol : float, default=1e-4
         A loss that is lower by more than this counts as an improvement for `n_iter_no_change`.
     callbacks : list of skorch callbacks, default=None
         Added to every tail's skorch net.
+    class_weight : "balanced", dict or None, default="balanced"
+        Weights of the classes in the loss. ``"balanced"`` is computed within each binary problem,
+        after the sampler; a dict gives a weight per label and holds in all of them.
+    sampler : imbalanced-learn sampler, default=None
+        Resamples the training part of each binary problem, as activations. One that makes new
+        rows (SMOTE) needs ``trainable="head"``. The validation part of early stopping, and the
+        final MLP of ``ResNetStacking``, weight the classes as the sampler makes them.
     device : str, default="auto"
         CUDA, else Apple's MPS, else the CPU; or a PyTorch device.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"

@@ -19,6 +19,7 @@ from .._images.inputs import check_images, copy_input_form
 from .._images.pixel_scale import scale_to_unit
 from .._utils.constraints import N_JOBS, check_prediction_parameters
 from .._utils.device import PRECISIONS
+from .._utils.doc_link import DocLinkMixin
 from .._utils.fit_tasks import CallbackSupportMixin, reported
 from ..backbones import list_backbones
 from .build import Backbone
@@ -45,7 +46,11 @@ TRUNK_CONSTRAINTS: dict[str, list] = {
 
 
 class ResNetFeatures(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    DocLinkMixin,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """The frozen trunk of a ResNet, as a transformer: images to activations.
 

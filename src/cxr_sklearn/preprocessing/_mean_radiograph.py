@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._images.inputs import check_images
 from .._images.paths import as_paths
 from .._images.reading import read_images
+from .._utils.doc_link import DocLinkMixin
 from .._utils.fit_tasks import CallbackSupportMixin, reported
 from .._utils.messages import some
 from ..exceptions import OutOfDistributionWarning
@@ -41,7 +42,12 @@ _MIN_SIDE = 8  # pixels
 
 
 class MeanRadiograph(
-    CallbackSupportMixin, OneToOneFeatureMixin, OutlierMixin, TransformerMixin, BaseEstimator
+    DocLinkMixin,
+    CallbackSupportMixin,
+    OneToOneFeatureMixin,
+    OutlierMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Warn of images that are unlike the training set.
 

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
 
+from .._utils.doc_link import DocLinkMixin
 from .._utils.fit_tasks import CallbackSupportMixin, reported
 from ..exceptions import ConfoundingWarning
 from ..metrics._association import cramers_v
@@ -29,7 +30,7 @@ _N_NAMED = 5
 
 
 class SourceAssociation(
-    CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+    DocLinkMixin, CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
 ):
     """Warn if source and class of the training images were associated.
 
