@@ -271,10 +271,7 @@ class Comparison:
                 "",
                 markdown(spread(overall).join(cost)),
                 "",
-                "Per class:",
-                "",
-                markdown(spread(per_class)),
-                "",
+                *self.class_tables(per_class),
                 *(
                     line
                     for reference in (SINGLE, BLANKED)
@@ -291,6 +288,14 @@ class Comparison:
                 "",
             ]
         )
+
+    def class_tables(self, per_class: pd.DataFrame) -> list[str]:
+        """Return a table per class: one for all classes would be wider than a page."""
+        lines = []
+        for name in self.classes:
+            rows = per_class[per_class["class"] == name].assign(**{"class": ""})
+            lines += [f"{name}:", "", markdown(spread(rows)), ""]
+        return lines
 
 
 class Plain:
