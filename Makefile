@@ -1,8 +1,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# every install leaves this file, so that it runs once
 READY = $(VENV)/.installed
+DEMO_READY = $(VENV)/.installed-for-demo
 # the oldest Python and the oldest packages that pyproject.toml allows
 MIN_PYTHON ?= python3.11
 MIN_VENV ?= .venv-min
@@ -15,19 +15,27 @@ WHEEL = $(CURDIR)/build/wheel
 WHEEL_TESTS = tests/_workflow tests/_models/test_persistence.py tests/_images/test_images.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-min coverage wheel docs lint format clean
+.PHONY: help install demo test test-slow test-min coverage wheel docs lint format bench clean
 
 help:  ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(READY)  ## Make the virtual environment .venv and install the package with its tools
+install: $(READY)  ## Make the virtual environment .venv and install the package with all tools
 
-$(READY): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+# Each install leaves a file, so that it runs once. The demo needs only the package itself.
+$(DEMO_READY): pyproject.toml
+	@echo "Installing the package into $(VENV): about 2 minutes."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[plot]'
+	@touch $@
+
+$(READY): $(DEMO_READY)
+	@echo "Installing the tools for tests, lint and documentation: about 1 minute."
 	$(BIN)/python -m pip install --quiet --editable '.[plot,test,docs,lint,build]'
 	@touch $@
 
-demo: $(READY)  ## Train ResNetOvO on synthetic X-rays; CXR_DATA=<folder of class folders> uses yours
+demo: $(DEMO_READY)  ## Train ResNetOvO on synthetic X-rays; CXR_DATA=<folder of class folders> uses yours
+	@echo "Training and testing a model on synthetic X-rays: about 1 minute on two cores."
 	$(BIN)/python -m cxr_sklearn demo $(if $(CXR_DATA),"$(CXR_DATA)")
 
 # a process per core runs tests: more threads in each would wait for one another
@@ -76,6 +84,11 @@ lint: $(READY)  ## Check style, formatting, spelling, types and the direction of
 format: $(READY)  ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(READY)  ## Run the benchmarks whose ratios the documentation quotes, in a short form
+	$(BIN)/python benchmarks/trunk.py --repeats 3
+	$(BIN)/python benchmarks/tails.py --repeats 3
+	$(BIN)/python benchmarks/tuning.py --repeats 1
 
 clean:  ## Remove the virtual environment and everything made
 	rm -rf $(VENV) $(MIN_VENV) demo_output build dist htmlcov .coverage* src/*.egg-info

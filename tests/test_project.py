@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -85,3 +88,23 @@ def test_extra_all_contains_every_extra_for_users(project):
     included = set(re.search(r"\[(.+)\]", requirement)[1].split(","))
     for_developers = {"all", "test", "docs", "lint", "build"}
     assert included == set(extras) - for_developers
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_demo_installs_no_tools(tmp_path):
+    def commands(target: str) -> str:
+        options = [f"VENV={tmp_path / 'venv'}", f"PYTHON={sys.executable}"]
+        done = subprocess.run(
+            ["make", "--dry-run", target, *options],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    assert "'.[plot]'" in commands("demo")
+    assert "test" not in commands("demo").replace(str(tmp_path), "").replace("test -x", "").replace(
+        "testing a model", ""
+    )
+    assert "'.[plot,test,docs,lint,build]'" in commands("test")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import warnings
 
+import joblib
 import numpy as np
 import pytest
 from PIL import Image
 
 from cxr_sklearn.__main__ import main
 from cxr_sklearn._workflow import demo
+from cxr_sklearn.exceptions import NeverPredictedWarning
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_demo_on_a_folder_keeps_patients_apart(small_demo, tmp_path, capfd):
     assert main(["demo", str(tmp_path / "xrays"), "--output", str(tmp_path / "out")]) == 0
     out = capfd.readouterr().out
     assert "48 images of 12 patients" in out
-    assert "36 images of 9 patients to train on, 12 of 3 others to test on" in out
+    assert "training set: 36 images of 9 patients; test set: 12 images of 3 other patients" in out
 
 
 def test_bad_input_is_one_line_and_status_1(tmp_path, capsys):
@@ -56,3 +59,29 @@ def test_bad_input_is_one_line_and_status_1(tmp_path, capsys):
     assert captured.err.startswith("error: root=")
     assert captured.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+def test_each_stage_of_the_demo_has_one_line_of_progress(small_demo, tmp_path, capfd):
+    """The error output is not a terminal here, so that lines replace the bars."""
+    assert main(["demo", "--output", str(tmp_path / "out")]) == 0
+    captured = capfd.readouterr()
+    stages = [line.partition(":")[0] for line in captured.err.splitlines()]
+    assert stages == [
+        "making X-rays",
+        "running the trunk",
+        "training 3 networks",
+        "predicting the test set",
+        "saving and loading the model",
+    ]
+    assert "90 of 90 epochs" in captured.err
+    assert "\r" not in captured.err
+    assert captured.out.splitlines()[-1].startswith("finished in ")
+
+
+def test_saved_model_of_the_demo_has_no_callbacks(small_demo, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NeverPredictedWarning)
+        assert main(["demo", "--output", str(tmp_path)]) == 0
+    model = joblib.load(tmp_path / "model.joblib")
+    assert not getattr(model, "_skl_callbacks", [])

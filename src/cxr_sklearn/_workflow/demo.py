@@ -15,68 +15,80 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from .._images.loader import XRayLoader
 from .._models.one_vs_one import ResNetOvO
+from .._utils.progress import progress_bar
 from ..datasets import load_xray_folder, make_chest_phantoms
 from ..metrics import classification_table
+from .fit_bars import FitBars
 
 _N_PHANTOMS = 3000
-_DRAWN_SIZE = 128  # of phantoms, and of films in the picture
+_DRAWN_SIZE = 128  # pixels, of phantoms and of the images in the figure
+_CHUNK = 150  # images between two updates of a progress bar
 
-# heads on one frozen ResNet50 of 128 pixels: without pretrained weights its features are those of
-# a random network, which a dense layer makes much of; training the whole network from scratch for
-# the same minutes on two cores was better once and useless once
+# Heads on one frozen ResNet50, at 128 pixels. Without pretrained weights, its features are those of
+# a random network, which a hidden layer can use. Training the whole network from scratch for the
+# same minutes on two cores gave better results once, and useless ones once.
 _TRAINING: dict[str, Any] = {"image_size": 128, "hidden_layer_sizes": (128,)}
 
 
 def run_demo(folder: str | None, output: str, weights: str | None) -> None:
-    """Train, judge, draw, save and reload a model.
+    """Train a model, test it, draw figures, save it and load it again.
+
+    Each stage has one progress bar on the error output. The results are printed at the end.
 
     Parameters
     ----------
     folder : str or None
         Folder of class folders; None makes phantoms.
     output : str
-        Folder for the pictures and the model.
+        Folder for the figures and the model.
     weights : str or None
         ``"imagenet"`` or the path of a state dict; None leaves the frozen trunk as initialised.
     """
     start = time.perf_counter()
-    if folder is not None and Path(os.path.realpath(folder)) in (
-        place := Path(os.path.realpath(output)),
-        *place.parents,
-    ):
+    if folder is not None:
+        _check_output(folder, output)
+    X, y, groups = _phantoms() if folder is None else _files(folder)
+    # A quarter of the patients is the test set.
+    split = StratifiedGroupKFold(4, shuffle=True, random_state=0).split(X, y, groups)
+    train, test = next(split)
+    print(
+        f"training set: {len(train)} images of {len(set(groups[train]))} patients; "
+        f"test set: {len(test)} images of {len(set(groups[test]))} other patients"
+    )
+    model = ResNetOvO(backbone="resnet50", weights=weights, **_TRAINING, random_state=0)
+    _show_progress(model)
+    model.fit(X[train], y[train], groups=groups[train])
+    predicted = _predict(model, X[test])
+    out = Path(output)
+    out.mkdir(parents=True, exist_ok=True)
+    figures = _draw(model, X[test], y[test], predicted, out)
+    saved = _save_and_reload(model, X[test], out)
+    seconds = time.perf_counter() - start
+    print(f"\nResNetOvO on the test set:\n\n{classification_table(y[test], predicted)}\n")
+    print(f"{figures}\n{saved}\nfinished in {seconds:.0f} s. For research only.")
+
+
+def _check_output(folder: str, output: str) -> None:
+    """Raise if the output would be read as a class of the input."""
+    place = Path(os.path.realpath(output))
+    if Path(os.path.realpath(folder)) in (place, *place.parents):
         raise OSError(
             f"--output={output!r} is inside the input {folder!r}, where its images would be read "
             "as a class; expected a folder elsewhere: give another"
         )
-    X, y, groups = _phantoms() if folder is None else _files(folder)
-    # a quarter of the patients is set apart
-    split = StratifiedGroupKFold(4, shuffle=True, random_state=0).split(X, y, groups)
-    train, test = next(split)
-    print(
-        f"{len(train)} images of {len(set(groups[train]))} patients to train on, {len(test)} of "
-        f"{len(set(groups[test]))} others to test on"
-    )
-    model = ResNetOvO(
-        backbone="resnet50",
-        weights=weights,
-        **_TRAINING,
-        random_state=0,
-        verbose=1,
-    )
-    model.fit(X[train], y[train], groups=groups[train])
-    predicted = model.predict(X[test])
-    print(f"\n{classification_table(y[test], predicted)}\n")
-    out = Path(output)
-    out.mkdir(parents=True, exist_ok=True)
-    _draw(model, X[test], y[test], predicted, out)
-    _save_and_reload(model, X[test], out)
-    print(f"done in {time.perf_counter() - start:.0f} s; for research only")
 
 
 def _phantoms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    print(f"{_N_PHANTOMS} synthetic X-rays (pass a folder of class folders for real ones)")
-    X, y = make_chest_phantoms(_N_PHANTOMS, image_size=_DRAWN_SIZE, random_state=0)
-    return X, y, np.arange(len(y)).astype(str)
+    print(f"{_N_PHANTOMS} synthetic X-rays (pass a folder of class folders to use real ones)")
+    images, labels = [], []
+    with progress_bar(_N_PHANTOMS, "making X-rays", leave=True) as progress:
+        for first in range(0, _N_PHANTOMS, _CHUNK):
+            n = min(_CHUNK, _N_PHANTOMS - first)
+            X, y = make_chest_phantoms(n, image_size=_DRAWN_SIZE, random_state=first)
+            images.append(X)
+            labels.append(y)
+            progress.update(n)
+    return np.concatenate(images), np.concatenate(labels), np.arange(_N_PHANTOMS).astype(str)
 
 
 def _files(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -85,24 +97,42 @@ def _files(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return bunch.data, bunch.target, bunch.groups
 
 
-def _draw(model: ResNetOvO, X: np.ndarray, y: np.ndarray, predicted: np.ndarray, out: Path) -> None:
+def _show_progress(model: ResNetOvO) -> None:
+    """Show the progress of the fit: a bar for the trunk, and one for all networks together."""
+    if hasattr(model, "set_callbacks"):
+        model.set_callbacks(FitBars())
+    else:  # scikit-learn 1.8 has no callbacks
+        model.set_params(verbose=1)
+
+
+def _predict(model: ResNetOvO, X: np.ndarray) -> np.ndarray:
+    predicted = []
+    with progress_bar(len(X), "predicting the test set", leave=True) as progress:
+        for first in range(0, len(X), _CHUNK):
+            part = X[first : first + _CHUNK]
+            predicted.append(model.predict(part))
+            progress.update(len(part))
+    return np.concatenate(predicted)
+
+
+def _draw(model: ResNetOvO, X: np.ndarray, y: np.ndarray, predicted: np.ndarray, out: Path) -> str:
+    """Draw the confusion matrix and examples, and return a line about the files."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError:
-        print("no pictures: matplotlib is not installed (pip install 'cxr-sklearn[plot]')")
-        return
+        return "no figures: matplotlib is not installed (pip install 'cxr-sklearn[plot]')"
     from sklearn.metrics import ConfusionMatrixDisplay
 
     with mpl.rc_context({"font.size": 9}):
         figure = Figure(figsize=(5, 4.2), layout="constrained")
         axes = figure.subplots()
         ConfusionMatrixDisplay.from_predictions(y, predicted, ax=axes, colorbar=False, cmap="Blues")
-        axes.set_title("ResNetOvO, images of patients set apart")
+        axes.set_title("ResNetOvO on the test set")
         figure.savefig(out / "confusion_matrix.png", dpi=120)
         figure = _examples(model, X, y, predicted)
         figure.savefig(out / "examples.png", dpi=120)
-    print(f"pictures: {out / 'confusion_matrix.png'}, {out / 'examples.png'}")
+    return f"figures: {out / 'confusion_matrix.png'}, {out / 'examples.png'}"
 
 
 def _examples(model: ResNetOvO, X: np.ndarray, y: np.ndarray, predicted: np.ndarray) -> Any:
@@ -111,9 +141,9 @@ def _examples(model: ResNetOvO, X: np.ndarray, y: np.ndarray, predicted: np.ndar
 
     chosen = [np.flatnonzero(y == name)[:4] for name in model.classes_]
     index = np.concatenate(chosen)
-    rows = (
-        X[index] if X.shape[1] > 1 else XRayLoader(image_size=_DRAWN_SIZE).fit_transform(X[index])
-    )
+    rows = X[index]
+    if X.shape[1] == 1:  # a column of paths
+        rows = XRayLoader(image_size=_DRAWN_SIZE).fit_transform(rows)
     images = dict(zip(index, rows.reshape(-1, _DRAWN_SIZE, _DRAWN_SIZE), strict=True))
     probabilities = dict(zip(index, model.predict_proba(X[index]).max(axis=1), strict=True))
     n_rows = len(chosen)
@@ -124,12 +154,9 @@ def _examples(model: ResNetOvO, X: np.ndarray, y: np.ndarray, predicted: np.ndar
     for row, members in zip(grid, chosen, strict=True):
         for axes, i in zip(row, members, strict=False):
             axes.imshow(images[i], cmap="gray", vmin=0, vmax=255)
-            right = predicted[i] == y[i]
-            axes.set_title(
-                f"{y[i]}\n{'✓' if right else '✗'} {predicted[i]} {probabilities[i]:.2f}",
-                color="black" if right else "firebrick",
-                fontsize=8,
-            )
+            mark, colour = ("✓", "black") if predicted[i] == y[i] else ("✗", "firebrick")
+            title = f"{y[i]}\n{mark} {predicted[i]} {probabilities[i]:.2f}"
+            axes.set_title(title, color=colour, fontsize=8)
     return figure
 
 
@@ -144,14 +171,20 @@ sys.exit(not np.allclose(found, expected, atol=1e-4))
 """
 
 
-def _save_and_reload(model: ResNetOvO, X: np.ndarray, out: Path) -> None:
-    """Save the model, and let another process predict with it."""
+def _save_and_reload(model: ResNetOvO, X: np.ndarray, out: Path) -> str:
+    """Save the model, let another process predict with it, and return a line about it."""
     path, check = out / "model.joblib", out / "check.joblib"
-    joblib.dump(model, path)
-    joblib.dump((X[:32], model.predict_proba(X[:32])), check)
-    print(f"saved {path} ({path.stat().st_size / 2**20:.0f} MiB); a second process loads it:")
-    sys.stdout.flush()
-    try:
-        subprocess.run([sys.executable, "-c", _RELOAD, str(out)], check=True)
-    finally:
-        check.unlink()
+    with progress_bar(2, "saving and loading the model", unit="steps", leave=True) as progress:
+        if hasattr(model, "set_callbacks"):
+            model.set_callbacks()  # none: they are not part of the saved model
+        joblib.dump(model, path)
+        joblib.dump((X[:32], model.predict_proba(X[:32])), check)
+        progress.update()
+        command = [sys.executable, "-c", _RELOAD, str(out)]
+        try:
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        finally:
+            check.unlink()
+        progress.update()
+    size = path.stat().st_size / 2**20
+    return f"model: {path} ({size:.0f} MiB), loaded again; {done.stdout.strip()}"
