@@ -46,7 +46,7 @@ class CacheFolder:
     >>> model = ResNetOvO(memory=CacheFolder("activations", bytes_limit="20G"))
     """
 
-    location: str | os.PathLike
+    location: str | os.PathLike[str]
     bytes_limit: int | str
 
     def __post_init__(self) -> None:

@@ -58,7 +58,7 @@ class DiskCache:
         If the folder can be neither written to nor read from.
     """
 
-    def __init__(self, folder: str | os.PathLike, max_bytes: int | None = None) -> None:
+    def __init__(self, folder: str | os.PathLike[str], max_bytes: int | None = None) -> None:
         self.folder = Path(folder)
         self._limit = SizeLimit(self.folder, max_bytes)
         self._mode = "rw"

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -125,7 +125,7 @@ class ActivationCache:
                     ready[key] = row
             yield Turn(ready, to_compute)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         # Each process has a cache of its own. A pickle refers to the cache of the process that
         # loads it, and contains no rows or locks.
         return _in_process, ()

@@ -180,7 +180,7 @@ def read_rows(
     return rows
 
 
-def _checked_row(trunk: str, key: bytes, record: tuple) -> np.ndarray:
+def _checked_row(trunk: str, key: bytes, record: tuple[Any, ...]) -> np.ndarray:
     """Return the array of a record after comparing it to its checksum."""
     dtype, shape, value, checksum = record
     is_intact = isinstance(value, bytes) and checksum == row_checksum(
@@ -191,7 +191,7 @@ def _checked_row(trunk: str, key: bytes, record: tuple) -> np.ndarray:
     return _to_array(dtype, shape, value)
 
 
-def to_records(trunk: str, keys: Sequence[bytes], rows: np.ndarray) -> list[tuple]:
+def to_records(trunk: str, keys: Sequence[bytes], rows: np.ndarray) -> list[tuple[Any, ...]]:
     """Convert rows to float32, and return them as records for the columns of the table."""
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     dtype = rows.dtype.str
@@ -204,7 +204,9 @@ def to_records(trunk: str, keys: Sequence[bytes], rows: np.ndarray) -> list[tupl
     return records
 
 
-def write_records(connection: sqlite3.Connection, trunk: str, records: list[tuple]) -> None:
+def write_records(
+    connection: sqlite3.Connection, trunk: str, records: list[tuple[Any, ...]]
+) -> None:
     """Write the records of one trunk, and the current time as the last time it was written to."""
     connection.execute("INSERT OR REPLACE INTO trunks VALUES (?, ?)", (trunk, time.time()))
     connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", records)

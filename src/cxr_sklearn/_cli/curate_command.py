@@ -13,7 +13,9 @@ from .output import echo, print_json, progress
 from .program import main
 
 
-def _rule(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict:
+def _rule(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
     from ..quality import CurationRules
 
     known = CurationRules.__dataclass_fields__
@@ -49,7 +51,7 @@ def _rule(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...
     metavar="NAME=VALUE",
     help="A limit of CurationRules; None switches it off. May be repeated.",
 )
-def curate(out: str, dry_run: bool, link: bool, rules: dict, **options: Any) -> None:
+def curate(out: str, dry_run: bool, link: bool, rules: dict[str, Any], **options: Any) -> None:
     """Sort the images of DATA into kept, to review, and rejected; write the first two to OUT."""
     from ..quality import CurationRules
     from ..quality import curate as run

@@ -13,7 +13,7 @@ from .data_forms import FORMS, PREDICTION_FORMS
 from .output import echo
 
 
-class _Jobs(click.ParamType):
+class _Jobs(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions
     """A number of threads, at most the number of cores; -1 for all cores."""
 
     name = "integer"
@@ -28,7 +28,9 @@ class _Jobs(click.ParamType):
         return n
 
 
-def _label_map(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict:
+def _label_map(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
     pairs = [text.rpartition("=") for text in values]
     for text, (old, _, new) in zip(values, pairs, strict=True):
         if not old or not new:
@@ -38,7 +40,7 @@ def _label_map(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     return {old: new for old, _, new in pairs}
 
 
-def _form(forms: dict, text: str) -> Callable:
+def _form(forms: dict[str, Any], text: str) -> Callable[..., Any]:
     return click.option("--form", type=click.Choice(list(forms)), help=text)
 
 
@@ -118,17 +120,19 @@ _PREDICTION_DATA = (
 )
 
 
-def data_options(command: Callable) -> Callable:
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument DATA with its options to a command that needs labels."""
     return _with(command, _DATA)
 
 
-def prediction_options(command: Callable) -> Callable:
+def prediction_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument DATA with its options to a command that needs no labels."""
     return _with(command, _PREDICTION_DATA)
 
 
-def _with(command: Callable, options: tuple[Callable, ...]) -> Callable:
+def _with(
+    command: Callable[..., Any], options: tuple[Callable[..., Any], ...]
+) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command

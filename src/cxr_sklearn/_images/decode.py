@@ -36,7 +36,7 @@ class DecodedImage:
     rgb: Image.Image | None
 
 
-def decode_image(path: str | os.PathLike) -> DecodedImage:
+def decode_image(path: str | os.PathLike[str]) -> DecodedImage:
     """Read one file at full size.
 
     Parameters
@@ -57,7 +57,7 @@ def decode_image(path: str | os.PathLike) -> DecodedImage:
     return DecodedImage(header, round_to_uint8(plane), rgb)
 
 
-def decode_grey(path: str | os.PathLike) -> Image.Image:
+def decode_grey(path: str | os.PathLike[str]) -> Image.Image:
     """Read one file in shades of grey.
 
     Parameters
@@ -88,7 +88,7 @@ def round_to_uint8(plane: Image.Image) -> Image.Image:
 
 # -- pixels ---------------------------------------------------------------------------------------
 def _decode(
-    path: str | os.PathLike, colour: bool
+    path: str | os.PathLike[str], colour: bool
 ) -> tuple[Header, Image.Image, Image.Image | None]:
     """Return the header, the grey image (of mode "L" or "F"), and the colours if requested."""
     with _opened(path) as (file, kind, n_bytes):
@@ -107,7 +107,7 @@ def _decode(
 
 
 def _dicom_picture(
-    file: BinaryIO, n_bytes: int, path: str | os.PathLike
+    file: BinaryIO, n_bytes: int, path: str | os.PathLike[str]
 ) -> tuple[Header, Image.Image]:
     if n_bytes > _WHOLE_BYTES:  # parsed twice, rather than read whole and then refused
         _dicom_header(file, n_bytes, path)

@@ -43,7 +43,7 @@ _MAGIC = {
 }
 
 
-def looks_like_image(path: str | os.PathLike) -> bool:
+def looks_like_image(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file is to be read as an image, by its suffix, or for DICOM by its content.
 
     Parameters
@@ -68,7 +68,7 @@ def looks_like_image(path: str | os.PathLike) -> bool:
 
 # -- opening --------------------------------------------------------------------------------------
 @contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str, int]]:
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str, int]]:
     """Open a file, and turn whatever a decoder raises in the block into an OSError."""
     try:
         with quiet():
@@ -93,7 +93,7 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str, int]]:
         raise OSError(one_line(text)[:200] or type(error).__name__) from None
 
 
-def _format(head: bytes, path: str | os.PathLike) -> str:
+def _format(head: bytes, path: str | os.PathLike[str]) -> str:
     if _is_dicom(head):
         return "DICOM"
     for magic, kind in _MAGIC.items():
@@ -110,7 +110,7 @@ def _is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
-def _suffix(path: str | os.PathLike) -> str:
+def _suffix(path: str | os.PathLike[str]) -> str:
     return os.path.splitext(os.fsdecode(path))[1].lower()
 
 

@@ -43,7 +43,7 @@ class Header:
     n_bytes: int
 
 
-def read_header(path: str | os.PathLike) -> Header:
+def read_header(path: str | os.PathLike[str]) -> Header:
     """Read what a file says of its image, without decoding its pixels.
 
     Parameters
@@ -97,7 +97,7 @@ def _bit_depth(image: ImageFile.ImageFile, file: BinaryIO) -> int:
     return 8
 
 
-def _dicom_header(file: BinaryIO, n_bytes: int, path: str | os.PathLike) -> Header:
+def _dicom_header(file: BinaryIO, n_bytes: int, path: str | os.PathLike[str]) -> Header:
     return _header_of(dicom.read_info(file, force=_suffix(path) in DICOM_SUFFIXES), n_bytes)
 
 

@@ -87,7 +87,7 @@ class XRayLoader(DocLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstim
     (1, 1024)
     """
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         "image_size": [Interval(Integral, 1, None, closed="left")],
         "resize": [StrOptions(set(RESIZE_MODES))],
         "on_error": [StrOptions({"raise", "mask"})],
@@ -101,7 +101,7 @@ class XRayLoader(DocLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstim
         image_size: int = 224,
         resize: str = "pad",
         on_error: str = "raise",
-        memmap: str | os.PathLike | None = None,
+        memmap: str | os.PathLike[str] | None = None,
         n_jobs: int | None = None,
     ) -> None:
         self.image_size = image_size

@@ -18,7 +18,7 @@ from .row_file import Put
 RESIZE_MODES = ("pad", "crop", "stretch")
 
 
-def read_image(path: str | os.PathLike, image_size: int, resize: str = "pad") -> np.ndarray:
+def read_image(path: str | os.PathLike[str], image_size: int, resize: str = "pad") -> np.ndarray:
     """Read one file as a square greyscale image.
 
     Parameters

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -36,7 +36,11 @@ class RowFile:
     """
 
     def __init__(
-        self, folder: str | os.PathLike, paths: Sequence[str], preprocessing: tuple, n_columns: int
+        self,
+        folder: str | os.PathLike[str],
+        paths: Sequence[str],
+        preprocessing: tuple[Any, ...],
+        n_columns: int,
     ) -> None:
         digest = hashlib.blake2b(repr((_VERSION, preprocessing)).encode(), digest_size=16)
         for path in paths:

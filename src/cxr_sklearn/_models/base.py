@@ -49,7 +49,7 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
     """
 
     # scikit-learn's metadata routing: patients reach fit without a request.
-    __metadata_request__fit: ClassVar[dict] = {"groups": True}
+    __metadata_request__fit: ClassVar[dict[str, Any]] = {"groups": True}
 
     # whether `_fit_tails` splits the rows, and so needs to know the patients
     _divides_rows: ClassVar[bool] = False

@@ -26,7 +26,7 @@ class BaseCombined(BaseResNet):
         """Fit scikit-learn's meta-estimator on row numbers."""
         # joblib's backend for Dask does not take n_jobs into account. Without this, a worker of
         # Dask would send the problems, with all activations, on to other workers.
-        backend: AbstractContextManager = nullcontext()
+        backend: AbstractContextManager[None] = nullcontext()
         if self.n_jobs == 1 or (self.n_jobs is None and in_worker()):
             backend = parallel_config(backend="sequential")
         # Nothing needs to be routed: weights and validation part are in the rows.
@@ -47,7 +47,7 @@ class BaseCombined(BaseResNet):
     def _record_training(self) -> None:
         records = [training_record(tail) for tail in self.estimators_]
         for name in records[0]:
-            values: list | None = [record[name] for record in records]
+            values: list[Any] | None = [record[name] for record in records]
             if all(value is None for value in values):  # type: ignore[union-attr]
                 values = None
             setattr(self, name, values)

@@ -74,7 +74,7 @@ def check_targets_are_labels(y: Any) -> None:
     )
 
 
-def class_weights(given: dict, classes: np.ndarray) -> np.ndarray:
+def class_weights(given: dict[str, Any], classes: np.ndarray) -> np.ndarray:
     """Return the weight of each class from a dict by label.
 
     Parameters
@@ -111,6 +111,6 @@ def class_weights(given: dict, classes: np.ndarray) -> np.ndarray:
     return np.array([given[label] for label in labels], dtype=np.float64)
 
 
-def _shown(labels: list) -> str:
+def _shown(labels: list[Any]) -> str:
     """Return labels for a message."""
     return some([repr(label) for label in labels])

@@ -25,7 +25,7 @@ class Hyperparameters(BaseEstimator):
     """
 
     backbone: Backbone = "resnet50"
-    weights: str | os.PathLike | None = "imagenet"
+    weights: str | os.PathLike[str] | None = "imagenet"
     trainable: str = "head"
     image_size: int = 224
     image_shape: tuple[int, int] | None = None
@@ -45,7 +45,7 @@ class Hyperparameters(BaseEstimator):
     n_iter_no_change: int = 10
     tol: float = 1e-4
     callbacks: Sequence[Any] | None = None
-    class_weight: str | dict | None = "balanced"
+    class_weight: str | dict[str, Any] | None = "balanced"
     sampler: Any = None
     device: str = "auto"
     precision: str = "auto"
@@ -55,7 +55,7 @@ class Hyperparameters(BaseEstimator):
     random_state: Any = None
     verbose: int = 0
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **TRUNK_CONSTRAINTS,
         "hidden_layer_sizes": ["array-like"],
         "dropout": [Interval(Real, 0, 1, closed="left")],

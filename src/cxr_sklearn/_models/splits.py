@@ -75,7 +75,8 @@ def _patients_by(group_by: Callable[[str], Any], paths: np.ndarray) -> list[str]
                 f"group_by returns {value!r} for {path!r}; expected a patient for every image: "
                 "return the path itself where the patient is unknown"
             )
-        if type(value).__hash__ in (None, object.__hash__):
+        hash_function: Any = type(value).__hash__
+        if hash_function is None or hash_function is object.__hash__:
             raise ValueError(
                 f"group_by returns a value of type {type(value).__name__} for {path!r}; expected a "
                 "string or an integer: return, for example, match.group(1) instead of match"

@@ -85,7 +85,7 @@ class ResNetStacking(BaseCombined):
     final_hidden_layer_sizes: tuple[int, ...] = (16,)
     cv: Any = 5
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **Hyperparameters._parameter_constraints,
         "final_hidden_layer_sizes": ["array-like"],
         "cv": [Interval(Integral, 2, None, closed="left"), "cv_object"],

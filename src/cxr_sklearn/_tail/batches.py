@@ -13,7 +13,7 @@ from .._utils.device import to_device
 from .rows import TrainingRows
 
 
-class RowDataset(Dataset):
+class RowDataset(Dataset[Any]):
     """Some of the training rows, with labels and weights, a batch at a time.
 
     Parameters

@@ -49,7 +49,12 @@ class TailNet(NeuralNetClassifier):
         return self
 
     def run_single_epoch(
-        self, iterator: Any, training: bool, prefix: str, step_fn: Callable, **fit_params: Any
+        self,
+        iterator: Any,
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., Any],
+        **fit_params: Any,
     ) -> None:
         self._set_training(training)
         if iterator is None or self.has_batch_hooks_:

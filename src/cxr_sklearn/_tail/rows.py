@@ -276,7 +276,7 @@ class _RowsElsewhere:
 
     name: str
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return _found_again, (self.name,)
 
 

@@ -28,7 +28,7 @@ from .weight_file import weights_version
 Backbone = str | Callable[[], nn.Module]
 
 
-def build_network(backbone: Backbone, weights: str | os.PathLike | None, seed: int) -> Network:
+def build_network(backbone: Backbone, weights: str | os.PathLike[str] | None, seed: int) -> Network:
     """Build a network in eval mode with its weights.
 
     Parameters

@@ -120,10 +120,10 @@ class _Sessions:
     """
 
     def __init__(self) -> None:
-        self._by_key: OrderedDict[tuple, Any] = OrderedDict()
+        self._by_key: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self._lock = threading.RLock()
 
-    def get(self, key: tuple, module: nn.Module, batch: torch.Tensor) -> Any:
+    def get(self, key: tuple[Any, ...], module: nn.Module, batch: torch.Tensor) -> Any:
         """Return the session for a key, after exporting the module if there is none."""
         # PyTorch's exporter must not run in two threads at once.
         with self._lock:
@@ -168,7 +168,7 @@ def clear_sessions() -> None:
     _SESSIONS.clear()
 
 
-def run_onnx(module: nn.Module, key: tuple, batch: torch.Tensor) -> torch.Tensor:
+def run_onnx(module: nn.Module, key: tuple[Any, ...], batch: torch.Tensor) -> torch.Tensor:
     """Run a frozen module with onnxruntime.
 
     The first batch exports the module, once per process for a key. The export is compared to
@@ -263,7 +263,8 @@ def _export(module: nn.Module, images: torch.Tensor) -> bytes:
             raise _export_error(str(error)) from error
     # The tracer warns if the computation depends on the values or the number of the images.
     for warning in caught:
-        if issubclass(warning.category, torch.jit.TracerWarning):
+        # torch.jit does not list the class in __all__, which mypy takes for private.
+        if issubclass(warning.category, torch.jit.TracerWarning):  # type: ignore[attr-defined]
             raise _export_error(str(warning.message))
     return file.getvalue()
 

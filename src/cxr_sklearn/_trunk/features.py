@@ -28,7 +28,7 @@ from .counter import PassCounter
 from .engine import ENGINES
 from .runner import Runner, build_runner
 
-TRUNK_CONSTRAINTS: dict[str, list] = {
+TRUNK_CONSTRAINTS: dict[str, list[Any]] = {
     "backbone": [StrOptions(set(list_backbones())), callable],
     "weights": [str, os.PathLike, None],
     "trainable": [str],
@@ -134,13 +134,13 @@ class ResNetFeatures(
     (4, 512)
     """
 
-    _parameter_constraints: ClassVar[dict] = TRUNK_CONSTRAINTS
+    _parameter_constraints: ClassVar[dict[str, Any]] = TRUNK_CONSTRAINTS
 
     def __init__(
         self,
         *,
         backbone: Backbone = "resnet50",
-        weights: str | os.PathLike | None = "imagenet",
+        weights: str | os.PathLike[str] | None = "imagenet",
         trainable: str = "head",
         image_size: int = 224,
         image_shape: tuple[int, int] | None = None,

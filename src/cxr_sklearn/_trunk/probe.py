@@ -178,10 +178,12 @@ def _stage_inputs(
     return reached
 
 
-def _recording_hook(network: Network, stage: str, reached: dict[str, torch.Tensor]) -> Callable:
+def _recording_hook(
+    network: Network, stage: str, reached: dict[str, torch.Tensor]
+) -> Callable[..., Any]:
     """Return a hook that records the input of a stage before the stage runs."""
 
-    def record(_: nn.Module, inputs: tuple, named: dict) -> None:
+    def record(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         if len(inputs) != 1 or named or not isinstance(inputs[0], torch.Tensor):
             raise _UnsuitableStageError(
                 f"backbone is invalid: forward() of {network.name} calls its stage {stage!r} with "

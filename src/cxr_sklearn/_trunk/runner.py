@@ -270,7 +270,7 @@ class Runner:
 
 def build_runner(
     backbone: Backbone,
-    weights: str | os.PathLike | None,
+    weights: str | os.PathLike[str] | None,
     trainable: str,
     image_size: int,
     seed: int,

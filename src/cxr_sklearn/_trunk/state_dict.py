@@ -11,7 +11,7 @@ from torch import nn
 from .weight_file import first_names, read_state
 
 
-def load_state(net: nn.Module, weights: str | os.PathLike, head: str) -> None:
+def load_state(net: nn.Module, weights: str | os.PathLike[str], head: str) -> None:
     """Load a weight file into a network after checking its keys, shapes and values.
 
     Parameters

@@ -18,7 +18,7 @@ _MAX_CHARACTERS = 200
 _MAX_NAMES = 3
 
 
-def weights_version(weights: str | os.PathLike | None) -> tuple[str, ...] | None:
+def weights_version(weights: str | os.PathLike[str] | None) -> tuple[str, ...] | None:
     """Return a key for weights, which changes when the content of a file changes.
 
     Returns
@@ -36,7 +36,7 @@ def weights_version(weights: str | os.PathLike | None) -> tuple[str, ...] | None
     return (str(path), *map(str, version))
 
 
-def existing_weights(weights: str | os.PathLike) -> Path:
+def existing_weights(weights: str | os.PathLike[str]) -> Path:
     """Return the absolute path of a weight file.
 
     Raises
@@ -60,7 +60,7 @@ def existing_weights(weights: str | os.PathLike) -> Path:
     )
 
 
-def read_state(weights: str | os.PathLike) -> dict[str, torch.Tensor]:
+def read_state(weights: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Read a state dict without running code from the file.
 
     Parameters
@@ -117,7 +117,9 @@ def _is_dict_of_tensors(content: Any) -> bool:
     return all(isinstance(value, torch.Tensor) for value in content.values())
 
 
-def _with_tensor_names(weights: str | os.PathLike, state: dict) -> dict[str, torch.Tensor]:
+def _with_tensor_names(
+    weights: str | os.PathLike[str], state: dict[str, Any]
+) -> dict[str, torch.Tensor]:
     """Return a state dict whose keys are the names of the tensors of a network."""
     named: dict[str, torch.Tensor] = {}
     twice = []

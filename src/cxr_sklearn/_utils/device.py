@@ -100,7 +100,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[None]:
     """Return PyTorch's autocast for a device; off for None."""
     if dtype is None and not torch.is_autocast_enabled(device.type):
         return nullcontext()  # turning off what is off is felt in the short steps of a head

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 
-def user_path(parameter: str, value: str | os.PathLike, kind: str) -> Path:
+def user_path(parameter: str, value: str | os.PathLike[str], kind: str) -> Path:
     """Return the path that a parameter names, with ``~`` expanded to the home folder.
 
     Parameters
@@ -39,7 +39,7 @@ def user_path(parameter: str, value: str | os.PathLike, kind: str) -> Path:
 
 
 @contextlib.contextmanager
-def replace_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+def replace_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Write a file under another name, and put it in its place when it is whole.
 
     Parameters
@@ -104,7 +104,7 @@ class FileVersion(NamedTuple):
     inode: int
 
 
-def file_version(path: str | os.PathLike) -> FileVersion | None:
+def file_version(path: str | os.PathLike[str]) -> FileVersion | None:
     """Return the properties by which a changed file is recognised, None if there is no file."""
     try:
         status = Path(path).stat()
@@ -119,7 +119,7 @@ def file_version(path: str | os.PathLike) -> FileVersion | None:
     )
 
 
-def sha256(path: str | os.PathLike) -> str:
+def sha256(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

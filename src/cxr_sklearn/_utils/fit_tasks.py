@@ -19,10 +19,12 @@ except ImportError:  # scikit-learn 1.8
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Replace scikit-learn's mixin. Without ``set_callbacks`` there are no callbacks."""
 
-    def with_callbacks(method: Callable) -> Callable:
+    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
         """Return the method itself."""
         return method
 
+
+__all__ = ["CallbackSupportMixin", "FitRoot", "FitTask", "reported", "with_callbacks"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -38,7 +38,7 @@ class _SilentThreads:
     def match(self, _: str) -> bool:
         return _n_blocks[threading.get_ident()] > 0
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return re.compile, (self.pattern,)
 
 

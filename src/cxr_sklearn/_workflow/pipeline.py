@@ -166,7 +166,7 @@ def fit_pipeline(
     return pipeline
 
 
-def save_pipeline(pipeline: Pipeline, path: str | os.PathLike) -> None:
+def save_pipeline(pipeline: Pipeline, path: str | os.PathLike[str]) -> None:
     """Save a pipeline with joblib, whole or not at all."""
     with replace_file(path) as stream:
         joblib.dump(pipeline, stream)
@@ -244,7 +244,7 @@ def predict_files(pipeline: Pipeline, paths: Sequence[str]) -> pd.DataFrame:
 def write_predictions(
     pipeline: Pipeline,
     files: pd.DataFrame,
-    out: str | os.PathLike,
+    out: str | os.PathLike[str],
     batch: int,
     progress: Callable[[], Any],
 ) -> tuple[int, int]:

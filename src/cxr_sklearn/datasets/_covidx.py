@@ -35,7 +35,7 @@ class _Line(NamedTuple):
 
 
 def read_covidx_labels(
-    label_file: str | os.PathLike, *, labels: Sequence[str] | None = None
+    label_file: str | os.PathLike[str], *, labels: Sequence[str] | None = None
 ) -> pd.DataFrame:
     r"""Read a label file of COVIDx, of any version, without the images.
 
@@ -99,8 +99,8 @@ def read_covidx_labels(
 
 
 def load_covidx(
-    label_file: str | os.PathLike,
-    image_root: str | os.PathLike,
+    label_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
     *,
     labels: Sequence[str] | None = None,
     on_missing: str = "raise",
@@ -200,7 +200,7 @@ def _image_rows(lines: list[_Line], root: Path) -> ImageRows:
 # -- label files ----------------------------------------------------------------------------------
 
 
-def _read_lines(label_file: str | os.PathLike, labels: Sequence[str] | None) -> list[_Line]:
+def _read_lines(label_file: str | os.PathLike[str], labels: Sequence[str] | None) -> list[_Line]:
     """Return the lines of a label file that are not empty."""
     path = check_file(label_file, "label_file", "a label file of COVIDx")
     if labels is None:
@@ -269,7 +269,7 @@ def _parse(text: str, spellings: dict[str, str]) -> _Line | None:
     return _Line(_patients_and_files(text, words[:label_at]), label, source)
 
 
-def _patients_and_files(text: str, words: list[re.Match]) -> list[tuple[str, str]]:
+def _patients_and_files(text: str, words: list[re.Match[str]]) -> list[tuple[str, str]]:
     """Return the ways to divide words into patient and file, the most likely way first."""
     start, end = words[0].start(), words[-1].end()
     divisions = []

@@ -31,7 +31,7 @@ _SEPARATOR_LINE = re.compile(r'"?sep=(?P<delimiter>[^\w\s"]|\t)"?[ \t,;]*\n', re
 # -- text -----------------------------------------------------------------------------------------
 
 
-def read_text(path: str | os.PathLike) -> str:
+def read_text(path: str | os.PathLike[str]) -> str:
     """Read a text file in UTF-8, or in UTF-16 with a byte order mark, compressed by gzip or not.
 
     Parameters
@@ -64,7 +64,7 @@ def read_text(path: str | os.PathLike) -> str:
     return text
 
 
-def _decompress(data: bytes, path: str | os.PathLike) -> bytes:
+def _decompress(data: bytes, path: str | os.PathLike[str]) -> bytes:
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
@@ -74,7 +74,7 @@ def _decompress(data: bytes, path: str | os.PathLike) -> bytes:
         ) from None
 
 
-def _decode(data: bytes, path: str | os.PathLike) -> str:
+def _decode(data: bytes, path: str | os.PathLike[str]) -> str:
     encoding = "utf-16" if data.startswith(_UTF16_MARKS) else "utf-8-sig"
     try:
         text = data.decode(encoding)
@@ -94,7 +94,7 @@ def _decode(data: bytes, path: str | os.PathLike) -> str:
 # -- CSV ------------------------------------------------------------------------------------------
 
 
-def read_csv(path: str | os.PathLike, name: str, columns: set[str]) -> pd.DataFrame:
+def read_csv(path: str | os.PathLike[str], name: str, columns: set[str]) -> pd.DataFrame:
     """Read a CSV file into a data frame of stripped strings.
 
     Parameters

@@ -52,9 +52,9 @@ _HEADER_COLUMNS = (
 
 
 def load_dicom_folder(
-    root: str | os.PathLike,
+    root: str | os.PathLike[str],
     *,
-    labels: str | os.PathLike | pd.DataFrame | None = None,
+    labels: str | os.PathLike[str] | pd.DataFrame | None = None,
     on: str = "path",
     label: str = "label",
     pseudonymise: bool = True,

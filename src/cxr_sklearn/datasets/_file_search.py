@@ -19,7 +19,7 @@ CURATION_MARKER = ".cxr-curation.json"
 # -- checks of paths that users pass --------------------------------------------------------------
 
 
-def check_folder(path: str | os.PathLike, name: str, expected: str) -> Path:
+def check_folder(path: str | os.PathLike[str], name: str, expected: str) -> Path:
     """Return `path` as a Path, or raise if images cannot be loaded from it.
 
     The output folder of :func:`curate` is refused: in addition to the images to learn from, it
@@ -59,7 +59,7 @@ def check_folder(path: str | os.PathLike, name: str, expected: str) -> Path:
     return Path(path)
 
 
-def check_file(path: str | os.PathLike, name: str, expected: str) -> Path:
+def check_file(path: str | os.PathLike[str], name: str, expected: str) -> Path:
     """Return `path` as a Path, or raise FileNotFoundError if it is not a file.
 
     `name` is the name of the parameter, and `expected` describes the file, for messages.
@@ -73,7 +73,7 @@ def check_file(path: str | os.PathLike, name: str, expected: str) -> Path:
     return Path(path)
 
 
-def check_empty_folder(path: str | os.PathLike, name: str) -> Path:
+def check_empty_folder(path: str | os.PathLike[str], name: str) -> Path:
     """Return `path` as a Path, or raise FileExistsError if it is not a new or empty folder."""
     folder = Path(path)
     reason = ""
@@ -92,7 +92,7 @@ def check_empty_folder(path: str | os.PathLike, name: str) -> Path:
 # -- contents of one folder -----------------------------------------------------------------------
 
 
-def visible_entries(folder: str | os.PathLike) -> list[Path]:
+def visible_entries(folder: str | os.PathLike[str]) -> list[Path]:
     """Return the files and folders in a folder that are not hidden, sorted by code points."""
     # The operating system lists names in any order. Without sorting, the rows of a bunch, and with
     # them the splits of a cross-validation, would differ between computers.
@@ -100,24 +100,24 @@ def visible_entries(folder: str | os.PathLike) -> list[Path]:
     return [Path(folder, name) for name in names if not name.startswith(".")]
 
 
-def visible_files(folder: str | os.PathLike) -> list[Path]:
+def visible_files(folder: str | os.PathLike[str]) -> list[Path]:
     """Return the entries of a folder that are neither hidden nor folders."""
     return [path for path in visible_entries(folder) if not os.path.isdir(path)]
 
 
-def subfolders(folder: str | os.PathLike) -> list[Path]:
+def subfolders(folder: str | os.PathLike[str]) -> list[Path]:
     """Return the folders in a folder, except hidden ones and the output of :func:`curate`."""
     entries = visible_entries(folder)
     return [path for path in entries if os.path.isdir(path) and not is_curated(path)]
 
 
-def curated_subfolders(folder: str | os.PathLike) -> list[Path]:
+def curated_subfolders(folder: str | os.PathLike[str]) -> list[Path]:
     """Return the folders in a folder that :func:`curate` has written, except hidden ones."""
     entries = visible_entries(folder)
     return [path for path in entries if os.path.isdir(path) and is_curated(path)]
 
 
-def is_curated(folder: str | os.PathLike) -> bool:
+def is_curated(folder: str | os.PathLike[str]) -> bool:
     """Return whether :func:`curate` has written a folder.
 
     The hidden marker file is missing where the folder was copied without hidden files. Such a
@@ -140,7 +140,7 @@ class _Entries(NamedTuple):
     curated: list[Path]
 
 
-def _entries_of(folder: str | os.PathLike) -> _Entries:
+def _entries_of(folder: str | os.PathLike[str]) -> _Entries:
     entries = _Entries([], [], [], [])
     for path in visible_entries(folder):
         if not os.path.isdir(path):
@@ -161,7 +161,7 @@ def _entries_of(folder: str | os.PathLike) -> _Entries:
 # -- search at any depth --------------------------------------------------------------------------
 
 
-def files_below(root: str | os.PathLike, skipped: list[str] | None = None) -> list[Path]:
+def files_below(root: str | os.PathLike[str], skipped: list[str] | None = None) -> list[Path]:
     """Return all files below a folder, sorted by path.
 
     Hidden files and folders, named pipes, and folders below `root` that :func:`curate` has written

@@ -31,7 +31,7 @@ LAYOUTS = ("auto", "class", "source/class")
 
 
 def load_xray_folder(
-    root: str | os.PathLike,
+    root: str | os.PathLike[str],
     *,
     patient_pattern: str | Callable[[str], str] | None = None,
     layout: str = "auto",

@@ -73,7 +73,7 @@ def _function_of(label_map: Any, leaves_out_several: bool) -> Callable[[str], An
     return lambda label: label
 
 
-def _by_spelling(label_map: Mapping) -> dict[str, Any]:
+def _by_spelling(label_map: Mapping[Any, Any]) -> dict[str, Any]:
     """Return a map in which 1, 1.0, "1" and "1.0" are one key."""
     class_of_key: dict[str, Any] = {}
     for text, name in zip(as_strings(label_map), label_map.values(), strict=True):

@@ -18,9 +18,9 @@ _N_FOLDERS_ABOVE = 2
 
 
 def check_target(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     name: str,
-    inputs: Iterable[str | os.PathLike | None] = (),
+    inputs: Iterable[str | os.PathLike[str] | None] = (),
     *,
     may_be_image: bool = False,
 ) -> None:
@@ -61,7 +61,9 @@ def check_target(
     _check_folder_is_writable(given, real.parent, name)
 
 
-def check_not_read(path: str | os.PathLike, name: str, inputs: Iterable[str | os.PathLike]) -> None:
+def check_not_read(
+    path: str | os.PathLike[str], name: str, inputs: Iterable[str | os.PathLike[str]]
+) -> None:
     """Raise if the file of a result is one of the files that are read.
 
     The files are compared by their identity in the file system, so a hard link or a second

@@ -34,7 +34,7 @@ _DAYS_PER_YEAR = 365.25
 _UNITS_PER_YEAR = {"D": _DAYS_PER_YEAR, "W": _DAYS_PER_YEAR / 7, "M": 12, "Y": 1, "": 1}
 
 
-def patient_from_nih(path: str | os.PathLike) -> str:
+def patient_from_nih(path: str | os.PathLike[str]) -> str:
     """Return the patient in a file name of the NIH's chest X-ray data sets.
 
     Use it as ``group_by`` of a classifier, or as ``patient`` of a loader, to keep all images of a
@@ -68,7 +68,7 @@ def patient_from_nih(path: str | os.PathLike) -> str:
     return nih_patient(path.name) or path.stem
 
 
-def patient_from_covidx(path: str | os.PathLike) -> str:
+def patient_from_covidx(path: str | os.PathLike[str]) -> str:
     """Return the patient in a file name of COVIDx.
 
     Use it as ``group_by`` of a classifier, or as ``patient`` of a loader, to keep all images of a

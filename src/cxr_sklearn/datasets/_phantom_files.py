@@ -20,7 +20,7 @@ _SOURCES = ("hospital-a", "hospital-b")
 
 
 def make_chest_phantom_files(
-    root: str | os.PathLike,
+    root: str | os.PathLike[str],
     n_samples: int = 300,
     *,
     weights: Sequence[float] | Mapping[str, float] | None = None,

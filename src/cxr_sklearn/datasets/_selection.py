@@ -95,7 +95,7 @@ def _each_once(files: pd.DataFrame) -> pd.DataFrame:
 
 
 def from_list(
-    path: str, root: str | os.PathLike | None = None, *, skip_missing: bool = False
+    path: str, root: str | os.PathLike[str] | None = None, *, skip_missing: bool = False
 ) -> pd.DataFrame:
     """Return the files that a text file names, one a line.
 
@@ -127,7 +127,7 @@ def from_list(
 
 def from_table(
     path: str,
-    root: str | os.PathLike | None = None,
+    root: str | os.PathLike[str] | None = None,
     *,
     columns: dict[str, str | None],
     required: Sequence[str] = (),
@@ -197,7 +197,7 @@ def from_bunch(bunch: Bunch) -> pd.DataFrame:
 
 
 def _existing(
-    files: pd.DataFrame, root: str | os.PathLike | None, where: str, skip_missing: bool
+    files: pd.DataFrame, root: str | os.PathLike[str] | None, where: str, skip_missing: bool
 ) -> pd.DataFrame:
     """Return the rows whose file exists, with its path; raise if others are not to be skipped."""
     if root is None:  # also in a folder that curate has written: its manifest names files elsewhere

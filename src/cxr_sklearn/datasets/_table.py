@@ -70,15 +70,15 @@ class _Columns:
 
 
 def load_xray_table(
-    table: str | os.PathLike | pd.DataFrame,
+    table: str | os.PathLike[str] | pd.DataFrame,
     *,
-    root: str | os.PathLike,
+    root: str | os.PathLike[str],
     path: str = "filename",
     label: str = "label",
     patient: str | Callable[[str], str] | None = None,
     source: str | None = None,
     label_map: Mapping[str, str] | Callable[[str], str | None] | None = None,
-    patients: str | os.PathLike | pd.DataFrame | None = None,
+    patients: str | os.PathLike[str] | pd.DataFrame | None = None,
     preset: str | None = None,
     on_missing: str = "raise",
 ) -> Bunch:
@@ -221,7 +221,7 @@ def _rows_with_class(classes: list[str | None], labels: list[str]) -> list[int]:
 
 
 def _read(
-    table: str | os.PathLike | pd.DataFrame, columns: _Columns, is_nih: bool
+    table: str | os.PathLike[str] | pd.DataFrame, columns: _Columns, is_nih: bool
 ) -> tuple[pd.DataFrame, _Columns, str]:
     """Return the table, its columns, and its name for messages.
 

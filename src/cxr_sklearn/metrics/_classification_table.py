@@ -95,7 +95,7 @@ def _type_name(label: Any) -> str:
     return type(label).__name__
 
 
-def _table_lines(rows: list[tuple]) -> list[str]:
+def _table_lines(rows: list[tuple[Any, ...]]) -> list[str]:
     """Return the heading and one line per row, aligned in columns."""
     width = max(_MIN_NAME_WIDTH, *(len(row[0]) for row in rows))
     lines = [f"{'':{width}}  precision (PPV)  recall (sensitivity)     F1  images"]

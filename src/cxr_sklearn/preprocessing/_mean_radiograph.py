@@ -107,7 +107,9 @@ class MeanRadiograph(
     image_shape: ClassVar[None] = None
     n_jobs: ClassVar[None] = None
 
-    _parameter_constraints: ClassVar[dict] = {"threshold": [Interval(Real, -1, 1, closed="both")]}
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "threshold": [Interval(Real, -1, 1, closed="both")]
+    }
 
     def __init__(self, *, threshold: float = MIN_TYPICAL_CORRELATION) -> None:
         self.threshold = threshold
