@@ -45,7 +45,7 @@ from torchvision.io import ImageReadMode
 from torchvision.transforms.v2 import functional
 
 from cxr_sklearn import ResNetFeatures, XRayLoader, clear_cache
-from cxr_sklearn._images import inputs
+from cxr_sklearn._images.file_digests import FILE_DIGESTS
 from cxr_sklearn.datasets import make_chest_phantoms
 
 SIDE, N_DRAWN = 224, 8
@@ -184,9 +184,9 @@ def decoding(kind: str, size: int, paths: Sequence[str], repeats: int) -> None:
 
 
 def extract(features: ResNetFeatures, X: Sequence[str] | np.ndarray) -> np.ndarray:
-    """Return features of images that nothing is known of."""
+    """Return features of images that have not been read before."""
     clear_cache()
-    inputs._FILE_DIGESTS.clear()
+    FILE_DIGESTS.clear()
     return features.transform(X)
 
 

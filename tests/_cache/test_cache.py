@@ -43,7 +43,8 @@ from cxr_sklearn._cache import (
 from cxr_sklearn._cache import (
     disk as disk_module,
 )
-from cxr_sklearn._images import file_digests, reading
+from cxr_sklearn._images import reading
+from cxr_sklearn._images.file_digests import FILE_DIGESTS
 from cxr_sklearn._tail import activations
 from cxr_sklearn.exceptions import CacheWarning, TrunkPassWarning
 
@@ -218,7 +219,7 @@ def test_files_are_decoded_while_the_trunk_runs(trainable, grouped_files, monkey
     options = {"weights": None, "image_size": 16, "trainable": trainable, "batch_size": 20}
     expected = ResNetFeatures(**options, backbone=ToyResNet).fit_transform(paths)
     clear_cache()
-    file_digests._FILE_DIGESTS.clear()
+    FILE_DIGESTS.clear()
     Waiting.second_is_read = threading.Event()
     original = reading.read_image
 

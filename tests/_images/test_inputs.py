@@ -24,10 +24,9 @@ from cxr_sklearn import (
     XRayLoader,
     clear_cache,
 )
-from cxr_sklearn._images import file_digests
 from cxr_sklearn._images import images as images_module
+from cxr_sklearn._images.file_digests import FILE_DIGESTS
 from cxr_sklearn._images.images import Images
-from cxr_sklearn._utils.files import FileVersion
 from cxr_sklearn.datasets import make_chest_phantoms
 
 from ..toys import toy
@@ -312,7 +311,7 @@ def replace_unnoticed(path: Path, pixels: np.ndarray) -> None:
 def remembered_at_once(monkeypatch):
     """Remember digests of files that were written a moment ago, too."""
     monkeypatch.setattr(images_module, "_SETTLED_NS", 0)
-    file_digests._FILE_DIGESTS.clear()
+    FILE_DIGESTS.clear()
 
 
 @pytest.mark.usefixtures("remembered_at_once")
@@ -323,7 +322,7 @@ def test_a_replaced_file_of_equal_size_and_time_is_read_again(tmp_path):
     time.sleep(0.02)  # so that the time of change is before that of reading
     features = model(ResNetFeatures).fit([path])
     first = features.transform([path])
-    assert len(file_digests._FILE_DIGESTS) == 1
+    assert len(FILE_DIGESTS) == 1
     replace_unnoticed(path, STACK[1])
     second = features.transform([path])
     assert (first != second).any()
@@ -388,34 +387,23 @@ def test_a_file_that_changes_while_it_is_decoded_is_not_remembered(tmp_path, mon
     monkeypatch.setattr(images_module, "read_images", replace_after)
     features = model(ResNetFeatures).fit([path])
     first = features.transform([path])
-    assert len(file_digests._FILE_DIGESTS) == 0
+    assert len(FILE_DIGESTS) == 0
     monkeypatch.setattr(images_module, "read_images", read)
     assert (features.transform([path]) != first).any()
 
 
 def test_a_file_that_was_just_written_is_not_remembered(tmp_path, monkeypatch):
     """File systems count time in steps: within one a file can change and keep its time."""
-    file_digests._FILE_DIGESTS.clear()
+    FILE_DIGESTS.clear()
     path = tmp_path / "film.bmp"
     Image.fromarray(STACK[0]).save(path)
     features = model(ResNetFeatures).fit([path])
     features.transform([path])
-    assert len(file_digests._FILE_DIGESTS) == 0
+    assert len(FILE_DIGESTS) == 0
     monkeypatch.setattr(images_module, "_SETTLED_NS", 0)
     time.sleep(0.02)
     features.transform([path])
-    assert len(file_digests._FILE_DIGESTS) == 1
-
-
-def test_the_number_of_remembered_digests_is_limited():
-    """Beyond the limit the oldest digests are forgotten."""
-    digests = file_digests._FileDigests(max_size=3)
-    versions = [FileVersion(f"{i}.png", 1, 2, 3, i) for i in range(5)]
-    for i, version in enumerate(versions):
-        digests.put(version, (8, 8), bytes([i]))
-    found = [digests.get(version, (8, 8)) for version in versions]
-    assert found == [None, None, b"\2", b"\3", b"\4"]
-    assert digests.get(versions[4], (9, 9)) is None
+    assert len(FILE_DIGESTS) == 1
 
 
 @pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures])

@@ -8,8 +8,8 @@ import time
 import numpy as np
 
 from .._utils.files import file_version
-from .._utils.messages import one_line
-from .file_digests import _FILE_DIGESTS
+from .._utils.messages import some
+from .file_digests import FILE_DIGESTS
 from .reading import read_images
 
 # pixels decoded from files are kept for the length of one fit up to this size, then decoded again
@@ -74,11 +74,11 @@ class Images:
         """Return some of the images."""
         values = None if self.values is None else self.values[index]
         paths = None if self.paths is None else self.paths[index]
-        some = Images(values, paths, self.image_shape, self.standardised, self.n_jobs)
+        taken = Images(values, paths, self.image_shape, self.standardised, self.n_jobs)
         if self._decoded is not None:
-            some._decoded, some._is_decoded = self._decoded[index], self._is_decoded[index]
-        some._first_digests = self._first_digests
-        return some
+            taken._decoded, taken._is_decoded = self._decoded[index], self._is_decoded[index]
+        taken._first_digests = self._first_digests
+        return taken
 
     def pixels(self, index: np.ndarray) -> np.ndarray:
         """Return rows of pixels, shape (n, height, width)."""
@@ -113,7 +113,7 @@ class Images:
         """Whether the digest of a file is known without decoding it now."""
         path = self.paths[i]  # type: ignore[index]
         if path not in self._first_digests:
-            digest = _FILE_DIGESTS.get(file_version(path), self.image_shape)
+            digest = FILE_DIGESTS.get(file_version(path), self.image_shape)
             if digest is None:
                 return False
             self._first_digests.setdefault(path, digest)
@@ -134,16 +134,16 @@ class Images:
         for path, version, row in zip(paths, before, rows, strict=True):
             digest = self._digest(row)
             if self._first_digests.setdefault(path, digest) != digest:
-                _FILE_DIGESTS.forget(version, self.image_shape)
+                FILE_DIGESTS.remove(version, self.image_shape)
                 changed.append(path)
                 continue
             is_same = version == file_version(path)  # it may have changed while it was decoded
             if version and is_same and version.changed < started - _SETTLED_NS:
-                _FILE_DIGESTS.put(version, self.image_shape, digest)
+                FILE_DIGESTS.put(version, self.image_shape, digest)
         if changed:
-            named = ", ".join(map(one_line, changed[:10])) + (", ..." if len(changed) > 10 else "")
             raise OSError(
-                f"{len(changed)} image files have changed since they were first read: {named}; "
+                f"{len(changed)} image files have changed since they were first read: "
+                f"{some(changed)}; "
                 "expected files that stay the same during fit and predict: run it again when "
                 "nothing writes to them"
             )
