@@ -70,16 +70,15 @@ def test_pixel_flaws_mark_mostly_one_class():
     assert framed[y != "COVID-19"].mean() < 0.2
 
 
-def test_unknown_flaws_are_named():
-    """With those there are."""
+def test_an_unknown_flaw_raises_an_error_that_lists_the_known_flaws():
     with pytest.raises(ValueError, match="confound='colour'; expected some of border, exposure"):
         make_chest_phantoms(3, confound="colour")
 
 
-def test_a_folder_that_holds_something_is_refused(tmp_path):
-    """Nothing of the user's is mixed with phantoms."""
+def test_a_folder_that_is_not_empty_raises(tmp_path):
+    """Synthetic images are never mixed with files of the user."""
     (tmp_path / "a.txt").touch()
-    with pytest.raises(FileExistsError, match="found files; expected an empty folder"):
+    with pytest.raises(FileExistsError, match="it contains files; expected an empty folder"):
         make_chest_phantom_files(tmp_path, 3)
-    with pytest.raises(FileExistsError, match="found a file; expected an empty folder"):
+    with pytest.raises(FileExistsError, match="it is a file; expected an empty folder"):
         make_chest_phantom_files(tmp_path / "a.txt", 3)

@@ -23,7 +23,7 @@ from ._file_search import (
     visible_entries,
     visible_files,
 )
-from ._folder_metadata import ImageFile, read_metadata
+from ._folder_metadata import ImageFile, Metadata, read_metadata
 from ._option_check import check_option
 from ._patients import nih_patient
 
@@ -118,21 +118,10 @@ def load_xray_folder(
     found_layout = _find_layout(root) if layout == "auto" else layout
     images, ignored = _find_images(root, found_layout)
     _check_is_parent_of_class_folders(root, len(images))
-    if not images:
-        name = root.resolve().name
-        raise ValueError(
-            f"root={os.fspath(root)!r} is invalid: it contains no class folder with images; "
-            f"expected {name}/<class>/<image> or {name}/<source>/<class>/<image>, with the "
-            f"suffixes {', '.join(IMAGE_SUFFIXES)} or in DICOM format. Correct the path, or "
-            f"layout={layout!r}."
-        )
+    _check_images_found(root, images, layout)
     metadata = read_metadata(root, images)
     if content_hash:
         metadata.extra["sha256"] = [sha256(image.path) for image in images]
-    patients = []
-    for image, patient in zip(images, metadata.patients, strict=True):
-        patient = patient or patient_of(str(image.path)) or relative_path(image.path, root)
-        patients.append(patient)
     # The folder states the source where the layout has source folders.
     sources = []
     for image, source in zip(images, metadata.sources, strict=True):
@@ -141,7 +130,7 @@ def load_xray_folder(
         title=f"Chest X-rays from the folder {root.resolve().name!r}",
         paths=[str(image.path) for image in images],
         labels=[image.label for image in images],
-        patients=patients,
+        patients=_patients(root, images, metadata, patient_of),
         sources=sources,
         extra=metadata.extra,
         ignored=ignored,
@@ -163,6 +152,36 @@ def _notes(root: Path, layout: str, found_layout: str) -> list[str]:
     return notes
 
 
+def _patients(
+    root: Path,
+    images: list[ImageFile],
+    metadata: Metadata,
+    patient_of: Callable[[str], str | None],
+) -> list[str]:
+    """Return the patient of each image: from the metadata, its name, or the whole path."""
+    patients = []
+    for image, patient in zip(images, metadata.patients, strict=True):
+        if not patient:
+            # An image of an unknown patient gets its own path, which no other image has. A split
+            # by patients can then place it anywhere.
+            patient = patient_of(str(image.path)) or relative_path(image.path, root)
+        patients.append(patient)
+    return patients
+
+
+def _check_images_found(root: Path, images: list[ImageFile], layout: str) -> None:
+    """Raise if the class folders contain no image."""
+    if images:
+        return
+    name = root.resolve().name
+    raise ValueError(
+        f"root={os.fspath(root)!r} is invalid: it contains no class folder with images; "
+        f"expected {name}/<class>/<image> or {name}/<source>/<class>/<image>, with the "
+        f"suffixes {', '.join(IMAGE_SUFFIXES)} or in DICOM format. Correct the path, or "
+        f"layout={layout!r}."
+    )
+
+
 def _check_is_parent_of_class_folders(root: Path, n_loaded: int) -> None:
     """Raise if `root` seems to be a class folder: most of its images are not in folders.
 
@@ -181,6 +200,7 @@ def _check_is_parent_of_class_folders(root: Path, n_loaded: int) -> None:
 
 def _patient_parser(pattern: Any) -> Callable[[str], str | None]:
     """Return a function from a path to its patient, or to None."""
+    # Without a pattern, only names of the NIH's files are recognised.
     if pattern is None:
         return lambda path: nih_patient(Path(path).name)
     if callable(pattern):
@@ -213,6 +233,8 @@ def _patient_parser(pattern: Any) -> Callable[[str], str | None]:
 def _find_layout(root: Path) -> str:
     """Return "source/class" if images are two folders below `root`, and not one."""
     folders = subfolders(root)
+    # One image directly in a folder is enough: a class may contain few images, and its folder may
+    # contain other folders, which are ignored.
     if any(map(_has_image, folders)):
         return "class"
     for folder in folders:
@@ -246,6 +268,7 @@ def _class_folders(root: Path, layout: str) -> list[tuple[str, Path]]:
 def _find_images(root: Path, layout: str) -> tuple[list[ImageFile], list[tuple[str, str]]]:
     """Return the images in class folders, and the other files with the reason to ignore them."""
     ignored = []
+    # Images without a class cannot be used for training, so they are reported instead of loaded.
     for folder in _folders_above_classes(root, layout):
         for path in visible_files(folder):
             if looks_like_image(path):

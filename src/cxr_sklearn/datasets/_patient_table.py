@@ -10,7 +10,8 @@ import pandas as pd
 from ._columns import column_as_strings, convert_numeric_columns, read_table
 from ._csv_files import check_unique_columns
 
-_N_DIGITS = 8  # of the NIH's patients
+# Patients of the NIH have this many digits in the table of images.
+_N_DIGITS = 8
 
 
 def join_patients(
@@ -53,8 +54,24 @@ def join_patients(
         )
     second = read_table(patients, "patients", [join]).rename(columns=renamed)
     keys = column_as_strings(second, join, "patients", "The table of images has it.")
+    # The NIH's table of patients has no leading zeros.
     if renamed:
         keys = [key.zfill(_N_DIGITS) for key in keys]
+    n_unknown = _check_keys(keys, known_patients, join)
+    second = second.drop(columns=join).set_axis(keys, axis=0)
+    second.columns = _new_names(second, frame)
+    if isinstance(patients, pd.DataFrame):
+        rows = second.reindex(known_patients)
+    else:
+        # Cells of a file are strings, so that missing ones are empty strings.
+        rows = convert_numeric_columns(second.reindex(known_patients, fill_value=""))
+    joined = pd.concat([frame, rows.reset_index(drop=True)], axis=1)
+    check_unique_columns(joined.columns, "table with patients")
+    return joined, f"patients without a row in the table of patients: {n_unknown}"
+
+
+def _check_keys(keys: Sequence[str], known_patients: Sequence[str], join: str) -> int:
+    """Check the patients of the second table, and return how many patients it lacks."""
     n_repeated = len(keys) - len(set(keys))
     if n_repeated:
         raise ValueError(
@@ -67,16 +84,15 @@ def join_patients(
             f"patients is invalid: its column {join!r} has none of the {n_unknown} patients of the "
             "table; expected the same identifiers. Use one spelling, such as 1 and not 1.0."
         )
-    second = second.drop(columns=join).set_axis(keys, axis=0)
+    return n_unknown
+
+
+def _new_names(second: pd.DataFrame, frame: pd.DataFrame) -> pd.Index:
+    """Return the headings of the second table, changed where both tables have the heading."""
     names = []
     for name in second.columns:
-        names.append(f"{name}_of_patient" if name in frame else name)
-    second.columns = pd.Index(names)
-    if isinstance(patients, pd.DataFrame):
-        rows = second.reindex(known_patients)
-    else:
-        # Cells of a file are strings, so that missing ones are empty strings.
-        rows = convert_numeric_columns(second.reindex(known_patients, fill_value=""))
-    joined = pd.concat([frame, rows.reset_index(drop=True)], axis=1)
-    check_unique_columns(joined.columns, "table with patients")
-    return joined, f"patients without a row in the table of patients: {n_unknown}"
+        # Both columns are kept, for example the age at an image and the age of the patient.
+        if name in frame:
+            name = f"{name}_of_patient"
+        names.append(name)
+    return pd.Index(names)

@@ -1,4 +1,4 @@
-"""Procedural chest radiographs."""
+"""Draw synthetic chest radiographs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from sklearn.utils import check_random_state
 
 CLASSES = ("COVID-19", "Normal", "Pneumonia")
 
-# flaws of the pixels; those of files are make_chest_phantom_files's
+# Flaws of pixels. make_chest_phantom_files has flaws of files in addition.
 PIXEL_FLAWS = ("border", "exposure")
-# of the rarest class in practice, and of the others: how many images a planted flaw marks
-_FLAWED, _UNFLAWED = 0.9, 0.1
-_FRAME = 0.05  # of the image's side
-# half the side of the square that opacities keep to; half the image's is 1
+
+# Shares of the images that a flaw marks, in the first class and in the others. A flaw is associated
+# with the class, but does not determine it.
+_MARKED_SHARE, _MARKED_SHARE_OF_OTHERS = 0.9, 0.1
+
+# Width of the black frame, relative to the side of the image.
+_FRAME = 0.05
+
+# Opacities are drawn only inside a square in the middle of the image. This is half of its side,
+# where half of the side of the image is 1. The border of the image contains nothing that
+# distinguishes the classes, so a score above chance on the border shows a flaw.
 _INTERIOR = 0.68
 
 
@@ -31,30 +38,31 @@ def make_chest_phantoms(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make synthetic chest radiographs of three classes.
 
-    Drawn, not recorded: thorax, lungs, ribs, spine, heart and diaphragm of varying size and
-    position, under varying exposure and noise. ``"Pneumonia"`` adds one or two focal
-    consolidations anywhere in the lungs, ``"COVID-19"`` bilateral, peripheral, mostly basal
-    ground-glass opacities, ``"Normal"`` nothing. What tells the classes apart keeps clear of the
-    outer eighth of the image, so a classifier that sees only its border can do no better than
-    chance. They are there to try and test software; nothing about patients can be learned from
-    them.
+    The images are drawn, not recorded. They show thorax, lungs, ribs, spine, heart and diaphragm
+    in varying sizes and positions, with varying exposure and noise. The classes differ in the
+    lungs: ``"Pneumonia"`` has one or two focal consolidations anywhere, ``"COVID-19"`` has
+    bilateral, peripheral, mostly basal ground-glass opacities, and ``"Normal"`` has neither. The
+    outer eighth of the image does not depend on the class, so a classifier that sees only the
+    border of the images cannot be better than chance.
+
+    Use these images to try and to test software. They contain no information about patients.
 
     Parameters
     ----------
     n_samples : int, default=300
         Number of images.
     weights : sequence of 3 floats, or dict of class to float, default=None
-        Shares of COVID-19, Normal and Pneumonia, in this order; they need not sum to 1. By default
-        equal. Every class with a positive share gets one image at least.
+        Shares of COVID-19, Normal and Pneumonia, in this order. They need not sum to 1. By default
+        all shares are equal. Every class with a positive share has at least one image.
     image_size : int, default=64
-        Side in pixels, at least 8.
+        Side of the square images in pixels, at least 8.
     confound : {"border", "exposure"}, sequence of these, or None, default=None
-        Flaws to plant, which mark 90 % of the COVID-19 images and 10 % of the others:
-        ``"border"``, a black frame of a twentieth of the side, as collimators leave;
-        ``"exposure"``, a film that is too light. See :func:`make_chest_phantom_files` for flaws
-        of files.
+        Flaws to plant. Each marks 90 % of the COVID-19 images and 10 % of the others.
+        ``"border"`` is a black frame like that of a collimator, as wide as a twentieth of the
+        side. ``"exposure"`` makes an image too light. See :func:`make_chest_phantom_files` for
+        flaws of files.
     random_state : int, RandomState instance or None, default=None
-        Determines the images.
+        Seed or generator of the random numbers that determine the images.
 
     Returns
     -------
@@ -82,31 +90,37 @@ def make_chest_phantoms(
     for row, label in zip(X, y, strict=True):
         row[:] = _phantom(str(label), image_size, rng).reshape(-1)
     for flaw in flaws:
-        _plant(flaw, X, np.flatnonzero(marked(y, rng)))
+        _plant(flaw, X, np.flatnonzero(is_marked(y, rng)))
     return X, y
 
 
 def check_flaws(confound: Any, known: Sequence[str]) -> list[str]:
     """Return the requested flaws, in the order of `known`."""
     if confound is None:
-        return []
-    requested = [confound] if isinstance(confound, str) else list(confound)
+        requested = []
+    elif isinstance(confound, str):
+        requested = [confound]
+    else:
+        requested = list(confound)
     for flaw in requested:
         if flaw not in known:
             raise ValueError(f"confound={flaw!r}; expected some of {', '.join(known)}, or None")
+    # Each flaw draws random numbers, so the result must not depend on the order of the request.
     return [flaw for flaw in known if flaw in requested]
 
 
-def marked(y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Return which images a planted flaw marks: most of one class, few of the others."""
-    return rng.uniform(size=len(y)) < np.where(y == CLASSES[0], _FLAWED, _UNFLAWED)
+def is_marked(y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Return whether a flaw marks each image: most images of one class, and few of the others."""
+    share = np.where(y == CLASSES[0], _MARKED_SHARE, _MARKED_SHARE_OF_OTHERS)
+    return rng.uniform(size=len(y)) < share
 
 
 def _plant(flaw: str, X: np.ndarray, rows: np.ndarray) -> None:
-    """Change the pixels of some rows."""
+    """Plant a flaw in some rows of pixels, in place."""
     side = round(np.sqrt(X.shape[1]))
     images = X.reshape(-1, side, side)
     if flaw == "exposure":
+        # A gamma below 1 makes all grey levels lighter, and keeps black and white.
         images[rows] = np.rint(255 * (images[rows] / 255) ** 0.6)
     else:
         width = max(1, round(_FRAME * side))
@@ -116,6 +130,24 @@ def _plant(flaw: str, X: np.ndarray, rows: np.ndarray) -> None:
 
 
 def _class_counts(n_samples: int, weights: Any) -> np.ndarray:
+    """Return the number of images of each class. The numbers sum to `n_samples`."""
+    share = _shares(weights)
+    expected = share / share.sum() * n_samples
+    # Rounding down makes the sum too small, and the minimum of one image may make it too large.
+    counts = np.maximum(np.floor(expected), share > 0).astype(int)
+    while counts.sum() < n_samples:
+        counts[np.argmax(expected - counts)] += 1
+    while counts.sum() > n_samples:
+        excess = np.where(counts > 1, counts - expected, -np.inf)
+        # If there are more classes than images, some class must lose its only image.
+        if not np.isfinite(excess).any():
+            excess = counts
+        counts[np.argmax(excess)] -= 1
+    return counts
+
+
+def _shares(weights: Any) -> np.ndarray:
+    """Check the parameter ``weights``, and return the share of each class."""
     given = weights
     if weights is None:
         weights = [1.0] * len(CLASSES)
@@ -134,18 +166,11 @@ def _class_counts(n_samples: int, weights: Any) -> np.ndarray:
             f"weights={given!r}; expected {len(CLASSES)} numbers, none negative, for "
             f"{', '.join(CLASSES)}"
         )
-    expected = share / share.sum() * n_samples
-    counts = np.maximum(np.floor(expected), share > 0).astype(int)
-    while counts.sum() < n_samples:
-        counts[np.argmax(expected - counts)] += 1
-    while counts.sum() > n_samples:  # more classes than images
-        excess = np.where(counts > 1, counts - expected, -np.inf)
-        counts[np.argmax(excess if np.isfinite(excess).any() else counts)] -= 1
-    return counts
+    return share
 
 
 def _phantom(label: str, size: int, rng: np.random.RandomState) -> np.ndarray:
-    """Draw one radiograph; coordinates run from -1 to 1, y downwards."""
+    """Draw one radiograph. Coordinates range from -1 to 1, and y points downwards."""
     axis = (np.arange(size) + 0.5) / size * 2 - 1
     y, x = np.meshgrid(axis, axis, indexing="ij")
     interior = _inside((x / _INTERIOR) ** 8 + (y / _INTERIOR) ** 8, 0.5)
@@ -161,17 +186,19 @@ def _phantom(label: str, size: int, rng: np.random.RandomState) -> np.ndarray:
     rib_phase, rib_step = rng.uniform(0, 1), rng.uniform(0.15, 0.19)
     rib = np.cos(2 * np.pi * ((y + 0.45 * x**2) / rib_step + rib_phase)) ** 4
     vessels = _smooth_noise(size, 0.03, rng) * lungs
-    film = 0.04 + body * (0.5 + 0.1 * spine)
-    film += lungs * (rng.uniform(-0.4, -0.26) + 0.07 * rib * rng.uniform(0.6, 1.4))
-    film += 0.035 * vessels + _soft_tissue(x, y, width, rng) * body
-    film += heart * (0.22 * lungs + 0.07 * body)
-    film += interior * _opacities(label, x, y, left, right, width, height, size, rng)
-    return _exposed(film, x, y, size, rng)
+    # Each part adds to the density that the X-rays have passed. Air in the lungs reduces it.
+    density = 0.04 + body * (0.5 + 0.1 * spine)
+    density += lungs * (rng.uniform(-0.4, -0.26) + 0.07 * rib * rng.uniform(0.6, 1.4))
+    density += 0.035 * vessels + _soft_tissue(x, y, width, rng) * body
+    density += heart * (0.22 * lungs + 0.07 * body)
+    density += interior * _opacities(label, x, y, left, right, width, height, size, rng)
+    return _exposed(density, x, y, size, rng)
 
 
 def _position(
     x: np.ndarray, y: np.ndarray, rng: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Rotate, scale and shift the coordinates, as if the patient was positioned differently."""
     angle, scale = np.deg2rad(rng.uniform(-8, 8)), rng.uniform(0.9, 1.15)
     x, y = x - rng.uniform(-0.09, 0.09), y - rng.uniform(-0.09, 0.09)
     cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
@@ -179,7 +206,8 @@ def _position(
 
 
 def _inside(level: np.ndarray, softness: float) -> np.ndarray:
-    """Return 1 where level < 1, 0 beyond, with a soft edge."""
+    """Return 1 where `level` is below 1, and 0 where it is above 1, with a soft edge."""
+    # Without the limits, exp would overflow far outside of a shape.
     return 1 / (1 + np.exp(np.clip((level - 1) / (0.25 * softness), -50, 50)))
 
 
@@ -191,8 +219,10 @@ def _lung(
     height: float,
     rng: np.random.RandomState,
 ) -> np.ndarray:
+    """Draw one lung: an ellipse that ends at the dome of the diaphragm."""
     centre = side * 0.37 * width
-    apex = 1 - 0.35 * np.clip(-y / height, 0, 1)  # narrower towards the apex
+    # A lung is narrower towards its apex.
+    apex = 1 - 0.35 * np.clip(-y / height, 0, 1)
     outline = ((x - centre) / (0.27 * width * apex)) ** 2 + ((y + 0.06) / (0.6 * height)) ** 2
     dome = 0.42 * height + rng.uniform(-0.05, 0.05) + 0.5 * (x - centre) ** 2
     return _inside(outline, 0.5) * _inside(1 + (y - dome), 0.1)
@@ -201,7 +231,7 @@ def _lung(
 def _soft_tissue(
     x: np.ndarray, y: np.ndarray, width: float, rng: np.random.RandomState
 ) -> np.ndarray:
-    """Return the smooth shadow that breasts or chest muscles cast over the lower lungs."""
+    """Draw the smooth shadow of breasts or chest muscles over the lower lungs."""
     at_x, at_y = rng.uniform(0.38, 0.5) * width, rng.uniform(0.1, 0.4)
     radius, depth = rng.uniform(0.25, 0.4), rng.uniform(0, 0.16)
     shadow = np.zeros_like(x)
@@ -222,19 +252,23 @@ def _opacities(
     size: int,
     rng: np.random.RandomState,
 ) -> np.ndarray:
+    """Draw the opacities of a class inside the lungs."""
     total = np.zeros_like(x)
-    if label == "Pneumonia":  # focal, dense, on one side or both
+    # Pneumonia has dense patches, each at a random place in one of the lungs.
+    if label == "Pneumonia":
         for _ in range(rng.randint(1, 3)):
             side = rng.choice([-1, 1])
             centre = side * rng.uniform(0.27, 0.45) * width, rng.uniform(-0.35, 0.3) * height
             total += _patch(x, y, centre, rng.uniform(0.11, 0.2), size, rng) * rng.uniform(0.2, 0.3)
-    if label == "COVID-19":  # on both sides, at the periphery, hazy
+    # COVID-19 has weak patches near the outer edge of both lungs.
+    if label == "COVID-19":
         for side in (-1, 1):
             for _ in range(rng.randint(2, 4)):
                 at_y = rng.uniform(-0.1, 0.38) * height
                 centre = side * rng.uniform(0.46, 0.56) * width, at_y
                 hazy = _patch(x, y, centre, rng.uniform(0.09, 0.16), size, rng)
                 total += hazy * rng.uniform(0.12, 0.2)
+    # Patches may overlap, so their sum is limited.
     return np.minimum(total, 0.32) * np.maximum(left, right)
 
 
@@ -246,25 +280,29 @@ def _patch(
     size: int,
     rng: np.random.RandomState,
 ) -> np.ndarray:
-    """Return a blob with an irregular edge."""
+    """Draw a round patch with an irregular edge."""
     distance = ((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / radius**2
     ragged = distance * (1 + 0.35 * _smooth_noise(size, 0.06, rng))
     return np.exp(-np.maximum(ragged, 0))
 
 
 def _smooth_noise(size: int, scale: float, rng: np.random.RandomState) -> np.ndarray:
+    """Return noise of standard deviation 1 that is smooth over `scale` sides of the image."""
     noise = gaussian_filter(rng.standard_normal((size, size)), max(scale * size, 0.5))
     return noise / noise.std()
 
 
 def _exposed(
-    film: np.ndarray, x: np.ndarray, y: np.ndarray, size: int, rng: np.random.RandomState
+    density: np.ndarray, x: np.ndarray, y: np.ndarray, size: int, rng: np.random.RandomState
 ) -> np.ndarray:
-    """Turn densities into 8-bit grey levels of one of many machines."""
+    """Convert densities to 8-bit grey levels, as one of many X-ray machines would."""
+    # The image is lighter on one side, and its background varies smoothly.
     slope_x, slope_y = rng.uniform(-0.05, 0.05, 2)
-    film = film * (1 + slope_x * x + slope_y * y)
-    film = film + 0.03 * _smooth_noise(size, 0.2, rng)
-    film = np.clip(film, 0.005, 1) ** rng.uniform(0.75, 1.35)
-    film = film * rng.uniform(0.8, 1.15) + rng.uniform(-0.04, 0.06)
-    film = film + rng.uniform(0.015, 0.035) * rng.standard_normal(film.shape)
-    return np.rint(np.clip(film, 0, 1) * 255).astype(np.uint8)
+    level = density * (1 + slope_x * x + slope_y * y)
+    level = level + 0.03 * _smooth_noise(size, 0.2, rng)
+    # Machines differ in the curve from density to grey level, in contrast and in brightness.
+    level = np.clip(level, 0.005, 1) ** rng.uniform(0.75, 1.35)
+    level = level * rng.uniform(0.8, 1.15) + rng.uniform(-0.04, 0.06)
+    # The last step is the noise of the detector, which is independent in each pixel.
+    level = level + rng.uniform(0.015, 0.035) * rng.standard_normal(level.shape)
+    return np.rint(np.clip(level, 0, 1) * 255).astype(np.uint8)
