@@ -1,4 +1,4 @@
-"""Headers of image files, read without decoding the pixels."""
+"""Read the headers of image files without decoding the pixels."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .formats import DICOM_SUFFIXES, _check, _open, _opened, _suffix
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its image.
+    """Properties of an image that its file states.
 
     Parameters
     ----------
     format : {"PNG", "JPEG", "TIFF", "BMP", "WEBP", "DICOM"}
-        By the content, whatever the file's name says.
+        Recognised by the content of the file, not by its name.
     mode : str
         Pillow's mode, or DICOM's photometric interpretation.
     width, height : int
-        Pixels, before EXIF's rotation.
+        Pixels, before the orientation in the EXIF data is applied.
     bit_depth : int
         Bits per channel.
     n_bytes : int
@@ -43,13 +43,13 @@ class Header:
     n_bytes: int
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read what a file says of its image, without decoding its pixels.
+def read_header(path: str | os.PathLike) -> Header:
+    """Read the header of an image file, without decoding its pixels.
 
     Parameters
     ----------
     path : str or path
-        As for `decode_image`.
+        As in :func:`~cxr_sklearn._images.decode.decode_image`.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     Raises
     ------
     OSError
-        If the file, by its header, is not an image that `decode_image` reads.
+        If the header shows that `decode_image` cannot read the file.
     """
     with _opened(path) as (file, kind, n_bytes):
         if kind == "DICOM":
@@ -70,20 +70,27 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 # -- headers --------------------------------------------------------------------------------------
 def _image_header(image: ImageFile.ImageFile, file: BinaryIO, kind: str, n_bytes: int) -> Header:
     width, height = image.size
-    if isinstance(image, TiffImageFile):  # Pillow gives the size after rotation
+    # For TIFF files, Pillow returns the size after rotation. These tags contain the size before.
+    if isinstance(image, TiffImageFile):
         width, height = int(image.tag_v2[256]), int(image.tag_v2[257])
     _check(width, height, 1)
+    # A multi-picture JPEG is accepted: Pillow reads its first image, as other viewers do.
     if getattr(image, "is_animated", False) and kind != "JPEG":
         _check(width, height, image.n_frames)  # type: ignore[attr-defined]
     return Header(kind, image.mode, width, height, _bit_depth(image, file), n_bytes)
 
 
 def _bit_depth(image: ImageFile.ImageFile, file: BinaryIO) -> int:
-    """Return the bits per channel, which Pillow's mode tells for neither few nor many bits."""
+    """Return the number of bits per channel.
+
+    Pillow's mode does not contain it: images of 2, 4 and 8 bits may all have the mode "L".
+    """
     if isinstance(image, JpegImageFile):
         return image.bits
     if isinstance(image, TiffImageFile):
+        # Each channel may have a number of bits of its own. The default of the format is 1.
         return int(np.max(image.tag_v2.get(258, 1)))
+    # Pillow does not provide these bits of PNG and BMP, so they are read from the file.
     position = file.tell()
     file.seek(0)
     head = file.read(30)
@@ -91,9 +98,15 @@ def _bit_depth(image: ImageFile.ImageFile, file: BinaryIO) -> int:
     if isinstance(image, PngImageFile):
         return head[24]
     if isinstance(image, BmpImageFile):
-        old = int.from_bytes(head[14:18], "little") == 12  # OS/2's header
-        bits = int.from_bytes(head[24:26] if old else head[28:30], "little")
-        return bits if bits <= 8 else min(8, bits // 3)
+        # A header of 12 bytes is the short one of OS/2, in which the field is at another place.
+        field = head[28:30]
+        if int.from_bytes(head[14:18], "little") == 12:
+            field = head[24:26]
+        bits = int.from_bytes(field, "little")
+        # Up to 8 bits, the image is grey or has a palette. Above, three channels share the bits.
+        if bits <= 8:
+            return bits
+        return min(8, bits // 3)
     return 8
 
 

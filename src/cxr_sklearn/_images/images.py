@@ -1,4 +1,4 @@
-"""Images: the validated X of a fit or a prediction."""
+"""The validated X of a fit or a prediction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from .._utils.messages import some
 from .file_digests import FILE_DIGESTS
 from .reading import read_images
 
-# pixels decoded from files are kept for the length of one fit up to this size, then decoded again
+# Decoded pixels are kept during one fit if all images together take no more than this. Otherwise
+# the files are decoded again in each pass.
 _DECODED_BYTES = 2**30
 
 # A file that was changed less than this before it was read may change once more without another
@@ -21,7 +22,7 @@ _SETTLED_NS = 2 * 10**9
 
 
 class Images:
-    """Canonical X: one image per row, decoded when needed, known by its content.
+    """X in one form: one image per row, decoded when needed, identified by its content.
 
     Parameters
     ----------
@@ -52,8 +53,8 @@ class Images:
         self.n_jobs = n_jobs
         self._decoded: np.ndarray | None = None
         self._is_decoded = np.zeros(len(self), dtype=bool)
-        # the digest of each file as it was first read, shared with the parts that `take` returns:
-        # a file of other content must not be used under it
+        # The digest of each file when it was first read, which `take` passes on. If a file changes
+        # later, its pixels must not be used under this digest.
         self._first_digests: dict[str, bytes] = {}
 
     def __len__(self) -> int:
@@ -66,7 +67,7 @@ class Images:
 
     @property
     def keeps_decoded(self) -> bool:
-        """Whether decoded pixels are few enough to be kept, so that a file is decoded once."""
+        """Whether decoded pixels fit into memory, so that each file is decoded once."""
         height, width = self.image_shape
         return len(self) * height * width <= _DECODED_BYTES
 
@@ -88,7 +89,8 @@ class Images:
         side = self.image_shape[0]
         new = self._read(self.paths[todo])  # type: ignore[index]
         if not self.keeps_decoded:
-            return new.reshape(-1, side, side)  # nothing is kept, so `todo` was all of `index`
+            # Since nothing is kept, `todo` contains all of `index`, in the same order.
+            return new.reshape(-1, side, side)
         if self._decoded is None:
             self._decoded = np.empty((len(self), side * side), np.uint8)
         self._decoded[todo] = new
@@ -96,15 +98,17 @@ class Images:
         return self._decoded[index].reshape(-1, side, side)
 
     def decode(self, index: np.ndarray) -> None:
-        """Read files now that will be used soon."""
+        """Decode files now that will be needed soon."""
         if self.values is None and len(index):
             self.pixels(index)
 
     def digests(self) -> list[bytes]:
-        """Return one digest per image, equal exactly where the pixels are."""
+        """Return one digest per image. Images have equal digests if and only if they are equal."""
         if self.values is not None:
             return [self._digest(row) for row in self.values]
         unknown = [i for i in range(len(self)) if not self._is_known(i)]
+        # Files are decoded in batches, so that images that do not fit into memory are not all
+        # decoded at once.
         for start in range(0, len(unknown), 256):
             self.pixels(np.array(unknown[start : start + 256]))
         return [self._first_digests[path] for path in self.paths]  # type: ignore[union-attr]
@@ -120,12 +124,12 @@ class Images:
         return True
 
     def _read(self, paths: np.ndarray) -> np.ndarray:
-        """Decode files, and check that they are as they were when they were first read.
+        """Decode files, and check that they have not changed since they were first read.
 
         Raises
         ------
         OSError
-            If files cannot be read, or have changed since their digest was given.
+            If files cannot be read, or have changed since their digest was computed.
         """
         started = time.time_ns()
         before = [file_version(path) for path in paths]
@@ -137,7 +141,8 @@ class Images:
                 FILE_DIGESTS.remove(version, self.image_shape)
                 changed.append(path)
                 continue
-            is_same = version == file_version(path)  # it may have changed while it was decoded
+            # The file may have changed while it was decoded.
+            is_same = version == file_version(path)
             if version and is_same and version.changed < started - _SETTLED_NS:
                 FILE_DIGESTS.put(version, self.image_shape, digest)
         if changed:
