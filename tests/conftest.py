@@ -37,7 +37,7 @@ def tree(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that makes empty files, and metadata.csv, in a new folder."""
 
     def make(*names: str, metadata: str | None = None) -> Path:
-        root = tmp_path / "films"
+        root = tmp_path / "xrays"
         root.mkdir()
         for name in names:
             path = root / name

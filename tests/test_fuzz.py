@@ -131,9 +131,9 @@ def test_the_files_to_be_damaged_are_whole(tmp_path, name):
         with pytest.raises(OSError, match="holds 2 images"):
             decode_image(tmp_path / name)
     else:
-        film = decode_image(tmp_path / name)
-        assert film.header.width == SIDE
-        assert np.ptp(np.asarray(film.grey)) > 40
+        decoded = decode_image(tmp_path / name)
+        assert decoded.header.width == SIDE
+        assert np.ptp(np.asarray(decoded.grey)) > 40
 
 
 @settings(

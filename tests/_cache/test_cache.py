@@ -171,7 +171,7 @@ def test_floats_and_integers_of_equal_bytes_differ(passes):
 
 def test_a_changed_file_is_another_image(tmp_path, passes):
     """Files are known by content; a file that was overwritten passes again."""
-    path = tmp_path / "film.png"
+    path = tmp_path / "xray.png"
     noise = np.random.default_rng(0).integers(0, 255, (2, 16, 16), np.uint8)
     Image.fromarray(noise[0]).save(path)
     features = ResNetFeatures(**SPIED).fit([path])

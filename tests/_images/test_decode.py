@@ -73,17 +73,17 @@ def test_every_format_and_mode_keeps_its_grey_levels(tmp_path, suffix, mode):
         with pytest.raises(OSError, match="truncated"):  # said, rather than read wrongly
             decode_image(path)
         return
-    film = decode_image(path)
-    assert isinstance(film, DecodedImage)
-    assert film.header.format == FORMATS[suffix]
-    assert film.grey.mode == "L"
+    decoded = decode_image(path)
+    assert isinstance(decoded, DecodedImage)
+    assert decoded.header.format == FORMATS[suffix]
+    assert decoded.grey.mode == "L"
     tolerance = 3 if suffix == "jpg" else 0
-    assert np.abs(np.asarray(film.grey).astype(int) - expected).max() <= tolerance
-    if film.rgb is not None:
-        assert film.rgb.mode == "RGB"
-        rgb = np.asarray(film.rgb).astype(int)
+    assert np.abs(np.asarray(decoded.grey).astype(int) - expected).max() <= tolerance
+    if decoded.rgb is not None:
+        assert decoded.rgb.mode == "RGB"
+        rgb = np.asarray(decoded.rgb).astype(int)
         assert np.abs(rgb - expected[..., None]).max() <= tolerance
-    assert (film.rgb is None) == (film.header.mode in ("1", "L", "LA"))
+    assert (decoded.rgb is None) == (decoded.header.mode in ("1", "L", "LA"))
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
@@ -98,19 +98,19 @@ def test_colours_come_upright_and_whole(tmp_path):
     colours = np.random.RandomState(0).randint(256, size=(8, 32, 3)).astype(np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
-    film = decode_image(save(Image.fromarray(colours), tmp_path / "x.png", exif=exif))
-    np.testing.assert_array_equal(np.asarray(film.rgb), np.rot90(colours, -1))
-    assert film.grey.size == film.rgb.size == (8, 32)
+    decoded = decode_image(save(Image.fromarray(colours), tmp_path / "x.png", exif=exif))
+    np.testing.assert_array_equal(np.asarray(decoded.rgb), np.rot90(colours, -1))
+    assert decoded.grey.size == decoded.rgb.size == (8, 32)
 
 
 def test_transparency_is_black_in_colours_too(tmp_path):
-    """Transparent pixels are black in both pictures of a film."""
+    """Transparent pixels are black in the grey levels and in the colours."""
     rgba = np.full((4, 4, 4), 200, np.uint8)
     rgba[:2, :, 3] = 0
     rgba[2:, :, 3] = 255
-    film = decode_image(save(Image.fromarray(rgba), tmp_path / "x.tif"))
-    np.testing.assert_array_equal(np.asarray(film.rgb)[:, 0, 0], [0, 0, 200, 200])
-    np.testing.assert_array_equal(np.asarray(film.grey)[:, 0], [0, 0, 200, 200])
+    decoded = decode_image(save(Image.fromarray(rgba), tmp_path / "x.tif"))
+    np.testing.assert_array_equal(np.asarray(decoded.rgb)[:, 0, 0], [0, 0, 200, 200])
+    np.testing.assert_array_equal(np.asarray(decoded.grey)[:, 0], [0, 0, 200, 200])
 
 
 TURNS = {
@@ -179,13 +179,13 @@ def deep_file(values: np.ndarray, path: Path) -> Path:
 )
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_deep_images_are_scaled_by_the_bits_that_they_use(tmp_path, suffix, top, full):
-    """A film of 12 or 14 bits in a file of 16 is as bright as one of 8, and none is clipped."""
+    """An image of 12 or 14 bits in a file of 16 bits is as bright as an image of 8 bits."""
     values = np.linspace(0, top, 256).astype(np.uint16).reshape(GREY.shape)
     path = deep_file(values, tmp_path / f"x.{suffix}")
-    film = decode_image(path)
-    np.testing.assert_array_equal(np.asarray(film.grey), np.rint(values * (255 / full)))
-    assert film.rgb is None
-    assert film.header.bit_depth == 16
+    decoded = decode_image(path)
+    np.testing.assert_array_equal(np.asarray(decoded.grey), np.rint(values * (255 / full)))
+    assert decoded.rgb is None
+    assert decoded.header.bit_depth == 16
 
 
 def test_big_endian_and_compressed_deep_tiff(tmp_path):
@@ -207,10 +207,10 @@ def test_white_is_zero_in_deep_tiff(tmp_path):
 def test_floats_are_scaled_by_the_range_that_holds_them(tmp_path, top):
     """Floats up to 1, up to 255 or of the range of 12, 14 or 16 bits all read alike."""
     values = (GREY / 255 * top).astype(np.float32)
-    film = decode_image(deep_file(values, tmp_path / "x.tif"))
-    assert film.header.mode == "F"
-    assert film.header.bit_depth == 32
-    assert np.abs(np.asarray(film.grey).astype(int) - GREY).max() <= (top > 255)
+    decoded = decode_image(deep_file(values, tmp_path / "x.tif"))
+    assert decoded.header.mode == "F"
+    assert decoded.header.bit_depth == 32
+    assert np.abs(np.asarray(decoded.grey).astype(int) - GREY).max() <= (top > 255)
 
 
 @pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])
@@ -248,8 +248,8 @@ def test_deep_images_are_resized_before_they_are_rounded(tmp_path):
 
 
 @pytest.mark.parametrize("resize", ["pad", "crop", "stretch"])
-def test_deep_and_flat_images_of_one_film_resize_alike(tmp_path, resize):
-    """A film of 8 bits and the same one of 16 give the same rows, up to rounding."""
+def test_an_image_of_8_bits_and_the_same_image_of_16_bits_are_resized_alike(tmp_path, resize):
+    """Both files give the same rows of pixels, except for rounding."""
     deep = deep_file(GREY.astype(np.uint16) * 257, tmp_path / "x.png")
     flat = save(Image.fromarray(GREY), tmp_path / "y.png")
     difference = read_image(deep, 6, resize).astype(int) - read_image(flat, 6, resize)

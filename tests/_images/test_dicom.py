@@ -150,9 +150,9 @@ def test_an_empty_number_of_samples_is_implied(tmp_path, values):
         ds.SamplesPerPixel = None
         if name == "missing":
             del ds.SamplesPerPixel
-        film = decode_image(save_dicom(ds, tmp_path / f"{name}.dcm"))
-        np.testing.assert_array_equal(np.asarray(film.grey), np.asarray(expected.grey))
-        assert (film.rgb is None) == (expected.rgb is None)
+        decoded = decode_image(save_dicom(ds, tmp_path / f"{name}.dcm"))
+        np.testing.assert_array_equal(np.asarray(decoded.grey), np.asarray(expected.grey))
+        assert (decoded.rgb is None) == (expected.rgb is None)
 
 
 def test_windows_of_other_functions(shown):
@@ -286,7 +286,7 @@ def test_overlays_in_unused_bits_are_not_seen(shown):
     np.testing.assert_array_equal(shown(dicom(DEEP << 4 | 5, bits=12, HighBit=15)), expected)
 
 
-def test_deep_films_are_resized_before_they_are_rounded(tmp_path):
+def test_images_of_more_than_8_bits_are_resized_before_they_are_rounded(tmp_path):
     """A loader resizes the levels of the window, and rounds them then."""
     path = save_dicom(dicom(DEEP, bits=12), tmp_path / "x.dcm")
     row = XRayLoader(image_size=1).fit_transform([path])
@@ -299,11 +299,11 @@ def test_deep_films_are_resized_before_they_are_rounded(tmp_path):
 def test_colours_become_grey(tmp_path):
     """RGB is read with its colours, and becomes luma."""
     path = save_dicom(dicom(COLOURS), tmp_path / "x.dcm")
-    film = decode_image(path)
-    np.testing.assert_array_equal(np.asarray(film.rgb), COLOURS)
+    decoded = decode_image(path)
+    np.testing.assert_array_equal(np.asarray(decoded.rgb), COLOURS)
     luma = Image.fromarray(COLOURS).convert("L")
-    np.testing.assert_array_equal(np.asarray(film.grey), np.asarray(luma))
-    assert film.header == Header("DICOM", "RGB", SIDE, SIDE, 8, path.stat().st_size)
+    np.testing.assert_array_equal(np.asarray(decoded.grey), np.asarray(luma))
+    assert decoded.header == Header("DICOM", "RGB", SIDE, SIDE, 8, path.stat().st_size)
 
 
 def test_colours_by_plane_and_of_16_bits(tmp_path):
@@ -312,16 +312,16 @@ def test_colours_by_plane_and_of_16_bits(tmp_path):
     planes.PixelData = COLOURS.transpose(2, 0, 1).tobytes()
     deep = dicom(COLOURS.astype(np.uint16) * 257, PhotometricInterpretation="RGB")
     for ds in (planes, deep):
-        film = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
-        np.testing.assert_array_equal(np.asarray(film.rgb), COLOURS)
+        decoded = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
+        np.testing.assert_array_equal(np.asarray(decoded.rgb), COLOURS)
 
 
 def test_ybr_becomes_grey(tmp_path):
     """Of luma and chroma the grey is the luma."""
     ybr = np.stack([FLAT, np.full_like(FLAT, 128), np.full_like(FLAT, 128)], axis=-1)
     ds = dicom(ybr, PhotometricInterpretation="YBR_FULL")
-    film = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
-    np.testing.assert_array_equal(np.asarray(film.grey), FLAT)
+    decoded = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
+    np.testing.assert_array_equal(np.asarray(decoded.grey), FLAT)
 
 
 # -- compression ------------------------------------------------------------------------------
@@ -340,8 +340,8 @@ def test_lossless_compression_changes_nothing(tmp_path, syntax, kind):
     plain = decode_image(save_dicom(make(), tmp_path / "plain.dcm"))
     ds = make()
     ds.compress(syntax, generate_instance_uid=False)
-    film = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
-    np.testing.assert_array_equal(np.asarray(film.grey), np.asarray(plain.grey))
+    decoded = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
+    np.testing.assert_array_equal(np.asarray(decoded.grey), np.asarray(plain.grey))
 
 
 @pytest.mark.parametrize(("values", "bits"), [(FLAT, 8), (DEEP, 12), (DEEP * 16, 16)])
@@ -364,12 +364,12 @@ def test_baseline_jpeg(tmp_path):
     """Baseline JPEG is read, grey and in colours."""
     smooth = np.add.outer(np.arange(SIDE), np.arange(SIDE)).astype(np.uint8)
     ds = with_jpeg(dicom(smooth), Image.fromarray(smooth))
-    film = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
-    assert np.abs(np.asarray(film.grey).astype(int) - smooth).max() <= 3
+    decoded = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
+    assert np.abs(np.asarray(decoded.grey).astype(int) - smooth).max() <= 3
     rgb = np.stack([smooth] * 3, axis=-1)
     ds = with_jpeg(dicom(rgb, PhotometricInterpretation="YBR_FULL_422"), Image.fromarray(rgb))
-    film = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
-    assert np.abs(np.asarray(film.rgb).astype(int) - rgb).max() <= 3
+    decoded = decode_image(save_dicom(ds, tmp_path / "x.dcm"))
+    assert np.abs(np.asarray(decoded.rgb).astype(int) - rgb).max() <= 3
 
 
 def test_a_compressed_image_of_another_size_is_refused(tmp_path):
@@ -424,11 +424,11 @@ def test_files_of_devices_in_every_encoding(name):
 @pytest.mark.parametrize("name", OTHERS)
 def test_files_of_devices(name):
     """What else pydicom ships of single images is read, with contrast."""
-    film = decode_image(shipped(name))
-    header = film.header
+    decoded = decode_image(shipped(name))
+    header = decoded.header
     assert (header.mode, header.bit_depth, header.width, header.height) == OTHERS[name]
-    assert film.grey.size == (header.width, header.height)
-    assert np.ptp(np.asarray(film.grey)) >= 16
+    assert decoded.grey.size == (header.width, header.height)
+    assert np.ptp(np.asarray(decoded.grey)) >= 16
 
 
 # -- files ------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def test_stretch_keeps_the_whole_image(tmp_path):
 
 
 def test_pad_is_the_default(tmp_path):
-    """Without a word about it nothing of a film is cut off or distorted."""
+    """By default an image is neither cropped nor distorted."""
     path = flat(tmp_path / "tall.png", 200, (SIDE, SIDE // 2))
     np.testing.assert_array_equal(read_image(path, SIDE), read_image(path, SIDE, "pad"))
     assert (read_image(path, SIDE)[:, 0] == 0).all()
@@ -306,10 +306,10 @@ def test_column_names_are_remembered(files):
         loader.transform(pd.DataFrame({"file": files}))
 
 
-@pytest.mark.parametrize("path", ["film.png", Path("film.png")])
+@pytest.mark.parametrize("path", ["xray.png", Path("xray.png")])
 def test_a_single_path_is_an_error_that_names_it(path):
     """A path that is not in a list is told how to be passed."""
-    with pytest.raises(TypeError, match=r"single path \('film.png'\).*pass \[path\]") as caught:
+    with pytest.raises(TypeError, match=r"single path \('xray.png'\).*pass \[path\]") as caught:
         XRayLoader().fit(path)
     assert "\n" not in str(caught.value)
 
@@ -458,13 +458,13 @@ def test_mask_keeps_the_rows_and_tells_which_are_black(files, bad_files, n_jobs)
 def test_y_and_groups_stay_aligned(files, bad_files):
     """The mask leaves the same rows out of X, y and groups."""
     paths, good = spread(files, bad_files)
-    y = np.where(good, "film", "broken")
+    y = np.where(good, "readable", "broken")
     loader = XRayLoader(image_size=4, on_error="mask")
     with pytest.warns(UnreadableImageWarning):
         X = loader.fit_transform(paths)
     X, y = X[loader.readable_], y[loader.readable_]
     assert len(X) == len(y) == 9
-    assert set(y) == {"film"}
+    assert set(y) == {"readable"}
 
 
 @pytest.mark.parametrize("on_error", ["raise", "mask"])
@@ -813,10 +813,10 @@ def test_damaged_exif_does_not_keep_an_image_from_being_read(tmp_path):
         + struct.pack(">HHLL", 0x0128, 4, 1, 70000)
         + b"\0" * 4
     )
-    film = np.zeros((16, 16), np.uint8)
-    film[:, :8] = 255
-    path = tmp_path / "film.jpg"
-    Image.fromarray(film).save(path, exif=exif, quality=95)
+    pixels = np.zeros((16, 16), np.uint8)
+    pixels[:, :8] = 255
+    path = tmp_path / "xray.jpg"
+    Image.fromarray(pixels).save(path, exif=exif, quality=95)
     rows = XRayLoader(image_size=16).fit_transform([path]).reshape(16, 16)
     assert rows[:8].mean() > 250  # turned by 90 degrees: left came to the top
     assert rows[8:].mean() < 5
@@ -824,7 +824,7 @@ def test_damaged_exif_does_not_keep_an_image_from_being_read(tmp_path):
 
 def test_a_transparent_value_of_16_bits_is_black(tmp_path):
     """Transparency becomes black in 16-bit images too."""
-    path = tmp_path / "film.png"
+    path = tmp_path / "xray.png"
     Image.fromarray(np.full((8, 8), 20000, np.uint16)).save(path, transparency=20000)
     assert XRayLoader(image_size=8).fit_transform([path]).max() == 0
 

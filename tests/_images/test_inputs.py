@@ -75,7 +75,7 @@ def expected():
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("films")
+    folder = tmp_path_factory.mktemp("xrays")
     names = [str(folder / f"{i:02d}.png") for i in range(N)]
     for name, image in zip(names, STACK, strict=True):
         Image.fromarray(image).save(name)
@@ -251,13 +251,13 @@ def test_every_classifier_reads_paths_as_the_loader_does(kind, trainable, paths)
 def test_paths_are_read_at_the_image_size(tmp_path):
     """Files larger than image_size, square or not, are read as the loader reads them."""
     rng = np.random.RandomState(0)
-    films = []
+    files = []
     for i, shape in enumerate([(40, 30), (30, 40), (33, 33)] * 4):
-        films.append(str(tmp_path / f"{i}.png"))
-        Image.fromarray(rng.randint(256, size=shape).astype(np.uint8)).save(films[-1])
+        files.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(rng.randint(256, size=shape).astype(np.uint8)).save(files[-1])
     y = np.arange(12) % 2
-    rows = XRayLoader(image_size=SIDE).fit_transform(films)
-    np.testing.assert_array_equal(probabilities(films, y), probabilities(rows, y))
+    rows = XRayLoader(image_size=SIDE).fit_transform(files)
+    np.testing.assert_array_equal(probabilities(files, y), probabilities(rows, y))
 
 
 def test_files_are_read_as_at_fit_whatever_set_params_says(fitted_on_paths, paths):
@@ -284,7 +284,7 @@ def test_threads_change_nothing(paths):
 
 def test_a_changed_file_is_read_again(tmp_path):
     """What a path shows is read from its file, not remembered from an earlier image."""
-    path = tmp_path / "film.png"
+    path = tmp_path / "xray.png"
     Image.fromarray(STACK[0]).save(path)
     features = model(ResNetFeatures).fit([path])
     first = features.transform([path])
@@ -317,7 +317,7 @@ def remembered_at_once(monkeypatch):
 @pytest.mark.usefixtures("remembered_at_once")
 def test_a_replaced_file_of_equal_size_and_time_is_read_again(tmp_path):
     """Neither size nor time of modification prove that a file is the same."""
-    path = tmp_path / "film.bmp"
+    path = tmp_path / "xray.bmp"
     Image.fromarray(STACK[0]).save(path)
     time.sleep(0.02)  # so that the time of change is before that of reading
     features = model(ResNetFeatures).fit([path])
@@ -332,7 +332,7 @@ def test_a_replaced_file_of_equal_size_and_time_is_read_again(tmp_path):
 
 def test_a_replaced_file_makes_another_map_of_rows(tmp_path):
     """Rows of a memory-mapped file are those of the files that are there now."""
-    path = tmp_path / "film.bmp"
+    path = tmp_path / "xray.bmp"
     Image.fromarray(STACK[0]).save(path)
     loader = XRayLoader(image_size=SIDE, memmap=tmp_path / "rows")
     np.testing.assert_array_equal(loader.fit_transform([path])[0], X[0])
@@ -346,7 +346,7 @@ def test_a_file_that_changes_before_it_is_decoded_is_an_error(
     is_remembered, tmp_path, monkeypatch, expected_features
 ):
     """Features of one content are never stored under the digest of another."""
-    path = tmp_path / "film.bmp"
+    path = tmp_path / "xray.bmp"
     Image.fromarray(STACK[0]).save(path)
     time.sleep(0.02)
     features = model(ResNetFeatures).fit([path])
@@ -362,7 +362,7 @@ def test_a_file_that_changes_before_it_is_decoded_is_an_error(
         return found
 
     monkeypatch.setattr(Images, "digests", replace_after)
-    with pytest.raises(OSError, match=r"^1 image files have changed since .*film\.bmp; ") as caught:
+    with pytest.raises(OSError, match=r"^1 image files have changed since .*xray\.bmp; ") as caught:
         features.transform([path])
     assert "\n" not in str(caught.value)
     monkeypatch.setattr(Images, "digests", digests)
@@ -374,7 +374,7 @@ def test_a_file_that_changes_before_it_is_decoded_is_an_error(
 @pytest.mark.usefixtures("remembered_at_once")
 def test_a_file_that_changes_while_it_is_decoded_is_not_remembered(tmp_path, monkeypatch):
     """A digest belongs to the file that was decoded, not to the one that is there afterwards."""
-    path = tmp_path / "film.bmp"
+    path = tmp_path / "xray.bmp"
     Image.fromarray(STACK[0]).save(path)
     time.sleep(0.02)
     read = images_module.read_images
@@ -395,7 +395,7 @@ def test_a_file_that_changes_while_it_is_decoded_is_not_remembered(tmp_path, mon
 def test_a_file_that_was_just_written_is_not_remembered(tmp_path, monkeypatch):
     """File systems count time in steps: within one a file can change and keep its time."""
     FILE_DIGESTS.clear()
-    path = tmp_path / "film.bmp"
+    path = tmp_path / "xray.bmp"
     Image.fromarray(STACK[0]).save(path)
     features = model(ResNetFeatures).fit([path])
     features.transform([path])
@@ -581,7 +581,7 @@ def test_more_dimensions_are_an_error():
 
 def test_a_single_path_is_an_error():
     """A path alone is told to stand in a list."""
-    error_of(model().fit, "film.png", ["a"], kind=TypeError, match=r"'film.png'.*pass \[path\]")
+    error_of(model().fit, "xray.png", ["a"], kind=TypeError, match=r"'xray.png'.*pass \[path\]")
 
 
 def test_a_mixed_column_is_an_error_that_names_the_row(paths):
@@ -594,10 +594,10 @@ def test_a_mixed_column_is_an_error_that_names_the_row(paths):
 def test_unreadable_files_are_an_error_that_names_them(kind, paths, tmp_path):
     """Every file that cannot be read is named, at fit or, for the bare trunk, at transform."""
     (tmp_path / "text.png").write_text("no image")
-    films = [*paths[:-2], str(tmp_path / "gone.png"), str(tmp_path / "text.png")]
+    files = [*paths[:-2], str(tmp_path / "gone.png"), str(tmp_path / "text.png")]
     estimator = model(kind)
     call = estimator.fit if kind is not ResNetFeatures else lambda X, y: estimator.fit_transform(X)
-    message = error_of(call, films, Y, kind=OSError, match="^2 of .* could not be read")
+    message = error_of(call, files, Y, kind=OSError, match="^2 of .* could not be read")
     assert "gone.png (No such file" in message
     assert "text.png (not a PNG, JPEG, TIFF, BMP, WebP or DICOM image)" in message
 
@@ -673,7 +673,7 @@ def test_a_number_of_labels_that_differs_is_an_error(paths):
 
 def test_one_pixel_rows_and_paths_are_told_apart(tmp_path):
     """Both have one feature; predicting on the other form is an error all the same."""
-    path = str(tmp_path / "film.png")
+    path = str(tmp_path / "xray.png")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
     options = {"backbone": toy, "weights": None, "image_size": 16}
     on_rows = ResNetFeatures(**options).fit([[0.0], [1.0]])

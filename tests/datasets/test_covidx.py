@@ -79,14 +79,14 @@ def test_two_classes_and_odd_sources(label_file):
 @pytest.mark.parametrize(
     ("line", "row"),
     [
-        ("12 my film (1).png positive x", ("12", "my film (1).png", "positive", "x")),
+        ("12 my xray (1).png positive x", ("12", "my xray (1).png", "positive", "x")),
         ("12  two  blanks.png\tpositive", ("12", "two  blanks.png", "positive", "")),
         ("12 normal lungs.png normal rsna", ("12", "normal lungs.png", "normal", "rsna")),
         ("normal positive.png negative x", ("normal", "positive.png", "negative", "x")),
         ("12 a.png negative negative", ("12", "a.png", "negative", "negative")),
         ("12 a.png positive two words", ("12", "a.png", "positive", "two words")),
         ("12 A.PNG Covid-19 sirm", ("12", "A.PNG", "COVID-19", "sirm")),
-        ("12 film normal rsna", ("12", "film", "normal", "rsna")),
+        ("12 xray normal rsna", ("12", "xray", "normal", "rsna")),
     ],
 )
 def test_awkward_rows(label_file, line, row):
@@ -168,10 +168,10 @@ def test_the_bunch_has_what_the_label_file_says(label_file, tree):
 
 def test_files_decide_between_two_readings(label_file, tree):
     """Where patient and file can be divided in two ways, the file that is there is meant."""
-    path = label_file("John 7 film.png positive x\n12 my film.png negative x\n")
-    bunch = load_covidx(path, tree("film.png", "my film.png"))
+    path = label_file("John 7 xray.png positive x\n12 my xray.png negative x\n")
+    bunch = load_covidx(path, tree("xray.png", "my xray.png"))
     assert bunch.groups.tolist() == ["John 7", "12"]
-    assert [Path(p).name for p in bunch.data[:, 0]] == ["film.png", "my film.png"]
+    assert [Path(p).name for p in bunch.data[:, 0]] == ["xray.png", "my xray.png"]
 
 
 def test_images_may_stand_deeper(label_file, tree, other_listing, monkeypatch):

@@ -32,9 +32,9 @@ SECRETS = ("DOE^JOHN", "PID-4711", "PID-4712", "1.2.3.4.5")
 
 
 @pytest.fixture
-def film(tmp_path):
+def write_dicom(tmp_path):
     """Return a function that writes a DICOM file below a folder, and returns that folder."""
-    root = tmp_path / "films"
+    root = tmp_path / "xrays"
     root.mkdir()
 
     def write(name: str = "Normal/1.dcm", kind: str = "", **elements) -> Path:
@@ -92,10 +92,12 @@ def reasons_of(bunch, root: Path) -> dict[str, str]:
 # -- headers ----------------------------------------------------------------------------------
 
 
-def test_headers_become_columns(film):
+def test_headers_become_columns(write_dicom):
     """View, age in years, sex, manufacturer, modality and size stand in the frame."""
-    film("Normal/1.dcm")
-    root = film("Pneumonia/2", PatientAge="006M", ViewPosition="ap", Modality="CR", PatientSex="m")
+    write_dicom("Normal/1.dcm")
+    root = write_dicom(
+        "Pneumonia/2", PatientAge="006M", ViewPosition="ap", Modality="CR", PatientSex="m"
+    )
     bunch = load_dicom_folder(root)
     assert names_of(bunch, root) == ["Normal/1.dcm", "Pneumonia/2"]
     assert bunch.target.tolist() == ["Normal", "Pneumonia"]
@@ -112,11 +114,11 @@ def test_headers_become_columns(film):
     assert {name: bunch.frame[name].tolist() for name in expected} == expected
 
 
-def test_holes_in_headers_are_holes_in_the_frame(film):
+def test_holes_in_headers_are_holes_in_the_frame(write_dicom):
     """What a header lacks is empty text, or NaN for the age."""
     absent = ["PatientAge", "PatientSex", "Manufacturer", "ViewPosition", "Modality"]
-    film("Normal/1", **dict.fromkeys([*absent, "StudyInstanceUID"]))
-    root = film("Normal/2", PatientAge="", PatientSex="")
+    write_dicom("Normal/1", **dict.fromkeys([*absent, "StudyInstanceUID"]))
+    root = write_dicom("Normal/2", PatientAge="", PatientSex="")
     frame = load_dicom_folder(root).frame
     assert frame["age"].isna().all()
     assert frame["sex"].tolist() == ["", ""]
@@ -124,16 +126,16 @@ def test_holes_in_headers_are_holes_in_the_frame(film):
 
 
 @pytest.mark.parametrize("name", ["1.dcm", "1.DICOM", "1.ima", "1", "1.2.840.1", "1.img"])
-def test_any_suffix_and_none(film, name):
+def test_any_suffix_and_none(write_dicom, name):
     """The content of a file tells that it is DICOM, at any depth below its class."""
-    root = film(f"Normal/patient/study/{name}")
+    root = write_dicom(f"Normal/patient/study/{name}")
     bunch = load_dicom_folder(root)
     assert bunch.target.tolist() == ["Normal"]
 
 
-def test_old_files_have_no_mark(film):
+def test_old_files_have_no_mark(write_dicom):
     """A file that does not begin as DICOM does is one if it is named so and holds a header."""
-    root = film("Normal/1")
+    root = write_dicom("Normal/1")
     content = (root / "Normal" / "1").read_bytes()
     start = content.index(b"\x08\x00\x16\x00")  # the first element after the file's own group
     (root / "Normal" / "2.dcm").write_bytes(content[start:])
@@ -145,16 +147,16 @@ def test_old_files_have_no_mark(film):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_pipes_are_left_alone(film):
+def test_pipes_are_left_alone(write_dicom):
     """A named pipe in the folder is no file, and nobody waits for what comes out of it."""
-    root = film("Normal/1")
+    root = write_dicom("Normal/1")
     os.mkfifo(root / "Normal" / "2.dcm")
     assert len(load_dicom_folder(root).data) == 1
 
 
-def test_pixels_are_not_read(film):
+def test_pixels_are_not_read(write_dicom):
     """A file whose pixels are missing or damaged is listed like any other."""
-    root = film("Normal/1", PixelData=bytes(12), BitsAllocated=8)
+    root = write_dicom("Normal/1", PixelData=bytes(12), BitsAllocated=8)
     path = root / "Normal" / "1"
     path.write_bytes(path.read_bytes()[:-6])
     assert len(load_dicom_folder(root).data) == 1
@@ -189,11 +191,11 @@ def test_pixels_are_not_read(film):
     ],
     ids=str,
 )
-def test_what_is_no_frontal_radiograph_is_set_aside(film, elements, reason):
+def test_what_is_no_frontal_radiograph_is_set_aside(write_dicom, elements, reason):
     """Laterals, localizers, other modalities and indices are listed with the reason."""
-    film("Normal/1")
+    write_dicom("Normal/1")
     name = elements.get("name", "Normal/2")
-    root = film(**{"name": name, **elements})
+    root = write_dicom(**{"name": name, **elements})
     bunch = load_dicom_folder(root)
     assert names_of(bunch, root) == ["Normal/1"]
     assert reasons_of(bunch, root) == {name: reason}
@@ -211,15 +213,15 @@ def test_what_is_no_frontal_radiograph_is_set_aside(film, elements, reason):
     ],
     ids=str,
 )
-def test_doubtful_views_are_kept(film, elements):
+def test_doubtful_views_are_kept(write_dicom, elements):
     """An image goes only where its header says that it is a lateral, and not that it is frontal."""
-    assert len(load_dicom_folder(film(**elements)).data) == 1
+    assert len(load_dicom_folder(write_dicom(**elements)).data) == 1
 
 
-def test_the_coded_view_is_known(film):
+def test_the_coded_view_is_known(write_dicom):
     """ViewCodeSequence tells a lateral too."""
-    film("Normal/1")
-    root = film("Normal/2", ViewPosition=None, ViewCodeSequence=coded("left lateral"))
+    write_dicom("Normal/1")
+    root = write_dicom("Normal/2", ViewPosition=None, ViewCodeSequence=coded("left lateral"))
     assert reasons_of(load_dicom_folder(root), root) == {"Normal/2": "a lateral"}
 
 
@@ -238,18 +240,18 @@ def test_the_coded_view_is_known(film):
     ],
     ids=str,
 )
-def test_chests_are_kept(film, elements):
+def test_chests_are_kept(write_dicom, elements):
     """The body part is a word for the chest, or the coded region is one."""
-    bunch = load_dicom_folder(film(**elements))
+    bunch = load_dicom_folder(write_dicom(**elements))
     said = elements.get("BodyPartExamined") or elements["AnatomicRegionSequence"][0].CodeMeaning
     assert bunch.frame["body_part"].tolist() == [said.upper()]
     assert "without a body part" not in bunch.DESCR
 
 
-def test_images_without_a_body_part_are_kept_and_counted(film):
+def test_images_without_a_body_part_are_kept_and_counted(write_dicom):
     """Where no header says what was examined, DESCR states the number of such images."""
-    film("Normal/1", BodyPartExamined="CHEST")
-    root = film("Normal/2")
+    write_dicom("Normal/1", BodyPartExamined="CHEST")
+    root = write_dicom("Normal/2")
     bunch = load_dicom_folder(root)
     assert bunch.frame["body_part"].tolist() == ["CHEST", ""]
     assert "kept without a body part in the header: 1" in bunch.DESCR
@@ -258,11 +260,11 @@ def test_images_without_a_body_part_are_kept_and_counted(film):
 @pytest.mark.parametrize(
     "value", ["UNKNOWN", "NA", "n/a", "NONE", "Other", "UNSPECIFIED", "NOT_SPECIFIED", "-"]
 )
-def test_a_value_that_states_no_body_part_counts_as_empty(film, value):
+def test_a_value_that_states_no_body_part_counts_as_empty(write_dicom, value):
     """The image is kept and counted, and a coded region still decides."""
-    film("Normal/1", BodyPartExamined="CHEST")
-    root = film("Normal/2", BodyPartExamined=value)
-    film("Normal/3", BodyPartExamined=value, AnatomicRegionSequence=coded("Hand"))
+    write_dicom("Normal/1", BodyPartExamined="CHEST")
+    root = write_dicom("Normal/2", BodyPartExamined=value)
+    write_dicom("Normal/3", BodyPartExamined=value, AnatomicRegionSequence=coded("Hand"))
     bunch = load_dicom_folder(root)
     assert bunch.frame["body_part"].tolist() == ["CHEST", ""]
     assert "kept without a body part in the header: 1" in bunch.DESCR
@@ -276,10 +278,10 @@ def test_radiographs_that_pydicom_ships_are_no_chests():
         load_dicom_folder(folder, on_error="list")
 
 
-def test_other_files_are_listed(film):
+def test_other_files_are_listed(write_dicom):
     """Files that are no DICOM, and images outside the class folders, are reported."""
-    film("Normal/1")
-    root = film("loose.dcm")
+    write_dicom("Normal/1")
+    root = write_dicom("loose.dcm")
     (root / "Normal" / "notes.txt").write_text("x")
     (root / "Normal" / ".hidden").write_text("x")
     assert reasons_of(load_dicom_folder(root), root) == {
@@ -289,9 +291,9 @@ def test_other_files_are_listed(film):
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 500, bytes(128) + b"DICM", "truncated"])
-def test_damaged_files_are_an_error_or_a_list(film, content):
+def test_damaged_files_are_an_error_or_a_list(write_dicom, content):
     """A file that claims to be DICOM and is not stops the load, or is listed with the reason."""
-    root = film("Normal/1")
+    root = write_dicom("Normal/1")
     if content == "truncated":
         content = (root / "Normal" / "1").read_bytes()[:300]
     (root / "Normal" / "2.dcm").write_bytes(content)
@@ -307,18 +309,18 @@ def test_damaged_files_are_an_error_or_a_list(film, content):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
-def test_links_that_lead_nowhere_are_errors(film):
+def test_links_that_lead_nowhere_are_errors(write_dicom):
     """A link to a file that is gone is named with the system's reason."""
-    root = film("Normal/1")
+    root = write_dicom("Normal/1")
     (root / "Normal" / "2").symlink_to(root / "gone")
     with pytest.raises(OSError, match=r"Normal/2 \(No such file or directory\)"):
         load_dicom_folder(root)
 
 
-def test_the_order_of_the_listing_means_nothing(film, other_listing, monkeypatch):
+def test_the_order_of_the_listing_means_nothing(write_dicom, other_listing, monkeypatch):
     """However the file system lists folders, the bunch is the same."""
     for name in ("b/x/2", "b/1", "a/3", "a/y/1", "a/x/5"):
-        root = film(name)
+        root = write_dicom(name)
     bunch = load_dicom_folder(root, salt="x")
     assert names_of(bunch, root) == ["a/3", "a/x/5", "a/y/1", "b/1", "b/x/2"]
     monkeypatch.undo()
@@ -335,11 +337,11 @@ print(*load_dicom_folder(sys.argv[1]).groups)
 """
 
 
-def test_identifiers_are_pseudonyms(film):
+def test_identifiers_are_pseudonyms(write_dicom):
     """Equal patients have equal pseudonyms, of 16 hexadecimal digits, in every call."""
-    film("a/1")
-    film("a/2")
-    root = film("b/3", PatientID="PID-4712", StudyInstanceUID="1.2.3.4.6")
+    write_dicom("a/1")
+    write_dicom("a/2")
+    root = write_dicom("b/3", PatientID="PID-4712", StudyInstanceUID="1.2.3.4.6")
     first, second = load_dicom_folder(root), load_dicom_folder(root)
     for values in (first.groups, first.frame["study"]):
         assert values[0] == values[1] != values[2]
@@ -352,40 +354,40 @@ def test_identifiers_are_pseudonyms(film):
 
 
 @pytest.mark.parametrize("salt", ["my secret", b"my secret"])
-def test_an_own_salt_gives_the_same_pseudonyms_again(film, salt):
+def test_an_own_salt_gives_the_same_pseudonyms_again(write_dicom, salt):
     """The pseudonym is the HMAC-SHA-256 of the identifier with the salt as its key."""
-    root = film()
+    root = write_dicom()
     digest = hmac.new(b"my secret", b"PID-4711", hashlib.sha256).hexdigest()[:16]
     assert load_dicom_folder(root, salt=salt).groups.tolist() == [digest]
     assert load_dicom_folder(root, salt="another").groups.tolist() != [digest]
 
 
-def test_identifiers_as_they_are(film):
+def test_identifiers_as_they_are(write_dicom):
     """pseudonymise=False keeps PatientID and StudyInstanceUID, without blanks around them."""
-    bunch = load_dicom_folder(film(PatientID=" PID-4711 "), pseudonymise=False)
+    bunch = load_dicom_folder(write_dicom(PatientID=" PID-4711 "), pseudonymise=False)
     assert bunch.groups.tolist() == ["PID-4711"]
     assert bunch.frame["study"].tolist() == ["1.2.3.4.5"]
 
 
 @pytest.mark.parametrize("pseudonymise", [True, False])
-def test_without_patient_the_study_stands_for_it(film, pseudonymise):
+def test_without_patient_the_study_stands_for_it(write_dicom, pseudonymise):
     """Images of one study stay together, and an image without study stands alone."""
-    film("a/1", PatientID="")
-    film("a/2", PatientID=None)
-    film("a/3", PatientID="", StudyInstanceUID=None)
-    root = film("a/4", PatientID="", StudyInstanceUID=None)
+    write_dicom("a/1", PatientID="")
+    write_dicom("a/2", PatientID=None)
+    write_dicom("a/3", PatientID="", StudyInstanceUID=None)
+    root = write_dicom("a/4", PatientID="", StudyInstanceUID=None)
     groups = load_dicom_folder(root, pseudonymise=pseudonymise).groups.tolist()
     assert groups[0] == groups[1]
     assert len(set(groups)) == 3
     assert "" not in groups
 
 
-def test_no_identifier_is_told(film, caplog, recwarn):
+def test_no_identifier_is_told(write_dicom, caplog, recwarn):
     """Neither the bunch nor a message, warning or log has a value that identifies a patient."""
-    film("a/1", PatientAge="DOE^JOHN", ViewPosition="DOE^JOHN " * 3)
-    film("a/2", Modality="CT")
-    film("b/3", PatientID="PID-4712 " + "x" * 100)
-    root = film("b/4", StudyInstanceUID="DOE^JOHN")
+    write_dicom("a/1", PatientAge="DOE^JOHN", ViewPosition="DOE^JOHN " * 3)
+    write_dicom("a/2", Modality="CT")
+    write_dicom("b/3", PatientID="PID-4712 " + "x" * 100)
+    root = write_dicom("b/4", StudyInstanceUID="DOE^JOHN")
     bad = root / "b" / "5.dcm"
     bad.write_bytes((root / "a" / "1").read_bytes()[:-3] + b"DOE^JOHN")
     table = pd.DataFrame({"PatientID": ["PID-4711", "PID-9"], "label": ["a", "b"]})
@@ -413,11 +415,11 @@ def test_no_identifier_is_told(film, caplog, recwarn):
         ("PatientID", ["PID-4711", "PID-4712"]),
     ],
 )
-def test_labels_by_path_image_study_or_patient(film, tmp_path, on, keys, as_file):
+def test_labels_by_path_image_study_or_patient(write_dicom, tmp_path, on, keys, as_file):
     """A table labels images by the key that on names; images without a label are set aside."""
-    film("p/1", SOPInstanceUID="1.2.2")
-    film("q/3", SOPInstanceUID="1.2.5", StudyInstanceUID="1.2.9", PatientID="PID-4712")
-    root = film("4", SOPInstanceUID="1.2.6", StudyInstanceUID="1.2.7", PatientID="PID-4713")
+    write_dicom("p/1", SOPInstanceUID="1.2.2")
+    write_dicom("q/3", SOPInstanceUID="1.2.5", StudyInstanceUID="1.2.9", PatientID="PID-4712")
+    root = write_dicom("4", SOPInstanceUID="1.2.6", StudyInstanceUID="1.2.7", PatientID="PID-4713")
     table = pd.DataFrame({on: [*keys, "no such"], "finding": ["x", "y", "z"]})
     if as_file:
         table.to_csv(tmp_path / "labels.csv", index=False)
@@ -454,9 +456,9 @@ def test_labels_by_path_image_study_or_patient(film, tmp_path, on, keys, as_file
     ],
     ids=str,
 )
-def test_errors_of_labels_and_parameters(film, table, kwargs, said):
+def test_errors_of_labels_and_parameters(write_dicom, table, kwargs, said):
     """What is wrong is named in one line, and no identifier with it."""
-    root = film()
+    root = write_dicom()
     labels = pd.DataFrame(table)
     with pytest.raises(ValueError, match=said) as caught:
         load_dicom_folder(root, **{"labels": labels, "on": "PatientID", **kwargs})
@@ -464,20 +466,20 @@ def test_errors_of_labels_and_parameters(film, table, kwargs, said):
     assert not any(secret in str(caught.value) for secret in SECRETS)
 
 
-def test_a_patient_with_one_label_in_many_rows(film):
+def test_a_patient_with_one_label_in_many_rows(write_dicom):
     """Rows of a table that repeat one another are one."""
     table = pd.DataFrame({"PatientID": ["PID-4711"] * 3, "label": ["a"] * 3})
-    assert load_dicom_folder(film(), labels=table, on="PatientID").target.tolist() == ["a"]
+    assert load_dicom_folder(write_dicom(), labels=table, on="PatientID").target.tolist() == ["a"]
 
 
 # -- errors -----------------------------------------------------------------------------------
 
 
-def test_a_folder_without_radiographs_is_an_error(film):
-    """What was found instead is counted, and the form expected told."""
-    film("1.dcm")
-    root = film("Normal/2", Modality="CT")
-    with pytest.raises(ValueError, match=r"none of its 2 files .*1 beside the .*1 of another mod"):
+def test_a_folder_without_radiographs_is_an_error(write_dicom):
+    """The error counts the files by the reason why they are ignored."""
+    write_dicom("1.dcm")
+    root = write_dicom("Normal/2", Modality="CT")
+    with pytest.raises(ValueError, match=r"none of its 2 files .*1 of another .*1 outside the"):
         load_dicom_folder(root)
     with pytest.raises(
         NotADirectoryError, match=r"^root=.*it is not a folder; expected a folder of DI"
@@ -485,18 +487,18 @@ def test_a_folder_without_radiographs_is_an_error(film):
         load_dicom_folder(root / "1.dcm")
 
 
-def test_without_pydicom_the_extra_is_named(film, monkeypatch):
+def test_without_pydicom_the_extra_is_named(write_dicom, monkeypatch):
     """Where pydicom is not installed, one line says how to install it."""
-    root = film()
+    root = write_dicom()
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(ImportError, match=r"pip install 'cxr-sklearn\[dicom\]'") as caught:
         load_dicom_folder(root)
     assert "\n" not in str(caught.value)
 
 
-def test_rows_are_selected_by_what_headers_say(film):
+def test_rows_are_selected_by_what_headers_say(write_dicom):
     """The frame's columns choose images."""
-    film("a/1")
-    root = film("b/2", ViewPosition="AP")
+    write_dicom("a/1")
+    root = write_dicom("b/2", ViewPosition="AP")
     bunch = load_dicom_folder(root)
     assert select_rows(bunch, bunch.frame["view"] == "AP").target.tolist() == ["b"]

@@ -76,19 +76,19 @@ def test_files_beside_and_folders_within_the_classes_are_left_alone(tree):
 
 def test_other_files_are_listed_as_ignored(tree):
     """Files of class folders that are no images by suffix or content are told, with the reason."""
-    root = tree("a/1.png", "a/notes.txt", "a/scan", "b/2.png", "b/film.xml")
+    root = tree("a/1.png", "a/notes.txt", "a/scan", "b/2.png", "b/xray.xml")
     bunch = load_xray_folder(root)
-    assert [Path(p).name for p in bunch.ignored] == ["notes.txt", "scan", "film.xml"]
+    assert [Path(p).name for p in bunch.ignored] == ["notes.txt", "scan", "xray.xml"]
     assert bunch.ignored_reasons == ["no image by suffix or content"] * 3
     assert "set aside: 3 (no image by suffix or content)" in bunch.DESCR
 
 
 def test_dicom_is_known_by_its_content(tree):
     """A file without suffix is an image if it begins as DICOM files do."""
-    root = tree("a/1.png", "a/film", "a/other")
-    (root / "a" / "film").write_bytes(bytes(128) + b"DICM")
+    root = tree("a/1.png", "a/xray", "a/other")
+    (root / "a" / "xray").write_bytes(bytes(128) + b"DICM")
     bunch = load_xray_folder(root)
-    assert names_of(bunch) == ["a/1.png", "a/film"]
+    assert names_of(bunch) == ["a/1.png", "a/xray"]
     assert [Path(p).name for p in bunch.ignored] == ["other"]
 
 
@@ -213,7 +213,7 @@ def test_a_root_that_is_a_file_is_an_error(tree):
 @pytest.mark.parametrize("names", [[], ["a/notes.txt"], [".a/1.png"]], ids=str)
 def test_a_root_without_class_folders_with_images_is_an_error(tree, names):
     """A root in which there is nothing to load is an error that shows the form expected."""
-    with pytest.raises(ValueError, match="films/<class>/<image>") as caught:
+    with pytest.raises(ValueError, match="xrays/<class>/<image>") as caught:
         load_xray_folder(tree(*names))
     assert "\n" not in str(caught.value)
 
@@ -447,9 +447,9 @@ def test_patients_by_a_function(tree):
 def test_content_hash(tree):
     """content_hash adds the SHA-256 of every file."""
     root = tree("a/1.png", "b/2.png")
-    (root / "b" / "2.png").write_bytes(b"film")
+    (root / "b" / "2.png").write_bytes(b"xray")
     frame = load_xray_folder(root, content_hash=True).frame
-    assert frame["sha256"].tolist() == [hashlib.sha256(b).hexdigest() for b in (b"", b"film")]
+    assert frame["sha256"].tolist() == [hashlib.sha256(b).hexdigest() for b in (b"", b"xray")]
     assert "sha256" not in load_xray_folder(root).frame
 
 

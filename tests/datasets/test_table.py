@@ -229,7 +229,7 @@ def test_a_suffix_in_the_table_is_not_replaced(tree):
     ("names", "remedy"),
     [
         (["0a_image", "0b_image"], r"existing files, such as 0a\.dcm"),
-        (["films/0a.dcm", "films/0b.dcm"], "Pass the folder that contains 'films' as root"),
+        (["xrays/0a.dcm", "xrays/0b.dcm"], "Pass the folder that contains 'xrays' as root"),
     ],
 )
 def test_the_error_of_missing_files_says_what_to_do(tree, names, remedy):
@@ -679,13 +679,13 @@ def test_a_list_of_files_is_read_as_tables_are(tree, encoding):
 def test_lists_and_tables_explain_missing_files_alike(tree):
     """Both messages give the remedy that the names suggest."""
     root = tree("a.png", "b.png")
-    (root / "list.txt").write_text("films/a.png\nfilms/b.png\n", encoding="utf-8")
+    (root / "list.txt").write_text("xrays/a.png\nxrays/b.png\n", encoding="utf-8")
     with pytest.raises(
-        FileNotFoundError, match=r"-missing\. Pass the folder that contains 'films'"
+        FileNotFoundError, match=r"-missing\. Pass the folder that contains 'xrays'"
     ):
         _selection.from_list(str(root / "list.txt"))
-    table = pd.DataFrame({"filename": ["films/a.png"], "label": ["x"]})
-    with pytest.raises(FileNotFoundError, match=r"'list'\. Pass the folder that contains 'films'"):
+    table = pd.DataFrame({"filename": ["xrays/a.png"], "label": ["x"]})
+    with pytest.raises(FileNotFoundError, match=r"'list'\. Pass the folder that contains 'xrays'"):
         load_xray_table(table, root=root)
 
 

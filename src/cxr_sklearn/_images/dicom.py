@@ -1,7 +1,7 @@
-"""DICOM files to grey levels, by pydicom.
+"""Convert DICOM files to grey levels, with pydicom.
 
-What pydicom raises may quote a patient's name or number. No such text passes: callers get the
-kind of the error.
+The errors of pydicom may quote the name or the number of a patient. Their text is therefore never
+passed on: callers get only the type of the error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 T = TypeVar("T")
 
-# only these are read; none of them names a person, an institution or a device
+# Only these elements are read. None of them identifies a person, an institution or a device.
 _TAGS = (
     "SamplesPerPixel",
     "PhotometricInterpretation",
@@ -45,12 +45,13 @@ _TAGS = (
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_INFLATED_BYTES = 2**28  # more than 40 million pixels of three channels and 16 bits take
+# 40 million pixels of three channels and 16 bits take less than this.
+_INFLATED_BYTES = 2**28
 
 
 @dataclass(frozen=True)
 class DicomInfo:
-    """What the header of a DICOM file says of its image."""
+    """Properties of an image that the header of its DICOM file states."""
 
     photometric: str
     width: int
@@ -65,9 +66,9 @@ def read_info(file: BinaryIO, *, force: bool) -> DicomInfo:
     Parameters
     ----------
     file : file object
-        At its beginning, where it is left.
+        At its beginning, to which it returns.
     force : bool
-        Whether a file without DICOM's mark is one too.
+        Whether to read a file as DICOM that does not have the letters ``DICM``.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def read_info(file: BinaryIO, *, force: bool) -> DicomInfo:
     Raises
     ------
     OSError
-        If pydicom is not installed, or the file holds no image that can be read.
+        If pydicom is not installed, or the file contains no image that can be read.
     """
     return _info(_read(file, stop_before_pixels=True, force=force))
 
@@ -99,22 +100,22 @@ def _info(dataset: Any) -> DicomInfo:
 def read_pixels(
     file: BinaryIO, *, force: bool, check: Callable[[DicomInfo], T]
 ) -> tuple[T, np.ndarray]:
-    """Read the pixels of a DICOM file as they are to be shown.
+    """Read the pixels of a DICOM file as a viewer would show them.
 
     Parameters
     ----------
     file : file object
         At its beginning.
     force : bool
-        Whether a file without DICOM's mark is one too.
+        As in :func:`read_info`.
     check : callable
-        Is given what the header says, before any room is made for pixels; raises if that will not
-        do.
+        Function that gets the properties in the header before memory is allocated for the pixels.
+        It raises OSError if the image is not acceptable.
 
     Returns
     -------
     checked
-        What `check` returned.
+        The result of `check`.
     pixels : ndarray of shape (height, width), dtype float32, or (height, width, 3), dtype uint8
         From 0 (black) to 255.
 
@@ -131,14 +132,17 @@ def read_pixels(
     with _kind_only():
         if dataset.PhotometricInterpretation in _COLOUR:
             top = 2 ** int(dataset.BitsStored) - 1
-            scaled = stored if top == 255 else np.rint(stored.clip(0, top) * (255 / top))
-            return checked, scaled.astype(np.uint8)
+            if top != 255:
+                stored = np.rint(stored.clip(0, top) * (255 / top))
+            return checked, stored.astype(np.uint8)
+        # Values are interpreted as unsigned, so that they are indices of a table.
         unsigned = stored.view(f"u{stored.dtype.itemsize}")
-        return checked, _shown(dataset, unsigned).take(unsigned)
+        return checked, _table_of_levels(dataset, unsigned).take(unsigned)
 
 
 @contextmanager
 def _kind_only() -> Iterator[None]:
+    """Replace any error by one that contains only its type, and no value of the file."""
     try:
         yield
     except MemoryError:
@@ -173,7 +177,9 @@ def _guessed_syntax(dataset: Any) -> Any:
     is_implicit, is_little_endian = dataset.original_encoding
     if is_implicit:
         return uid.ImplicitVRLittleEndian
-    return uid.ExplicitVRLittleEndian if is_little_endian else uid.ExplicitVRBigEndian
+    if is_little_endian:
+        return uid.ExplicitVRLittleEndian
+    return uid.ExplicitVRBigEndian
 
 
 def _check_deflated(file: BinaryIO) -> None:
@@ -185,6 +191,7 @@ def _check_deflated(file: BinaryIO) -> None:
     with _kind_only():
         (meta_length,) = struct.unpack_from("<L", head, 140)
         file.seek(144 + meta_length)
+        # The data are inflated in small blocks that are discarded, only to measure their size.
         inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while not inflater.eof and (block := inflater.unconsumed_tail or file.read(2**16)):
             total += len(inflater.decompress(block, 2**20))
@@ -197,7 +204,7 @@ def _check_deflated(file: BinaryIO) -> None:
 
 # -- stored values --------------------------------------------------------------------------------
 def _stored_values(dataset: Any) -> np.ndarray:
-    """Decode the pixels, checking before how many there are."""
+    """Decode the pixels after a check of their number."""
     from pydicom.pixels import get_decoder, pixel_array
 
     syntax = dataset.file_meta.TransferSyntaxUID
@@ -210,23 +217,28 @@ def _stored_values(dataset: Any) -> np.ndarray:
             "a compressed DICOM file, and its decoder is not installed: "
             "pip install 'cxr-sklearn[dicom]'"
         )
-    # the photometric interpretation implies it, and some devices leave it empty
+    # Some devices leave the number of samples empty, but it follows from the colour space.
     is_colour = dataset.PhotometricInterpretation in _COLOUR
     if dataset.get("SamplesPerPixel") in (None, ""):
         dataset.SamplesPerPixel = 3 if is_colour else 1
     _check_pixel_data(dataset, syntax)
     with _kind_only():
-        # of values in unused bits this module knows more: see _shown
-        options = {} if syntax.is_encapsulated else {"correct_unused_bits": False}
+        # Unused bits are removed in _table_of_levels, which also handles overlays in them.
+        options = {}
+        if not syntax.is_encapsulated:
+            options["correct_unused_bits"] = False
         values = pixel_array(dataset, **options)
         if values.ndim != 2 + is_colour or values.dtype.itemsize > 2:
             raise ValueError
-        # of big-endian files the array is too
+        # The array of a big-endian file is big-endian too.
         return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
 
 
 def _check_pixel_data(dataset: Any, syntax: Any) -> None:
-    """Refuse pixel data of another size than the header's, which a decoder would make room for."""
+    """Refuse pixel data of another size than the header states.
+
+    A decoder would allocate memory for the size in the compressed data, which may be very large.
+    """
     from pydicom.encaps import get_frame
     from pydicom.pixels.utils import get_expected_length
 
@@ -243,13 +255,14 @@ def _check_pixel_data(dataset: Any, syntax: Any) -> None:
         raise OSError("a DICOM file whose compressed image has another size than its header says")
 
 
-# starts of frame of JPEG and JPEG-LS, all but the tables and reserved ones among C0 to CF
+# Markers that begin a frame of JPEG or JPEG-LS. C4, C8 and CC have other meanings.
 _FRAME_STARTS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 
 def _codestream_size(data: bytes) -> tuple[int, int]:
     """Return the width and height in a JPEG, JPEG-LS or JPEG 2000 codestream."""
-    if not data.startswith(b"\xff\xd8"):  # JPEG 2000, maybe behind the boxes of a JP2 file
+    # Data without the first marker of JPEG are JPEG 2000, perhaps after the boxes of a JP2 file.
+    if not data.startswith(b"\xff\xd8"):
         start = data.index(b"\xff\x4f\xff\x51")
         right, bottom, left, top = struct.unpack_from(">4L", data, start + 8)
         return right - left, bottom - top
@@ -259,23 +272,31 @@ def _codestream_size(data: bytes) -> tuple[int, int]:
         if marker in _FRAME_STARTS:
             height, width = struct.unpack_from(">HH", data, position + 5)
             return width, height
-        position += 1 if marker == 0xFF else 2 + length  # any number of FF may precede a marker
+        # Any number of bytes FF may precede a marker.
+        if marker == 0xFF:
+            position += 1
+        else:
+            position += 2 + length
     raise ValueError
 
 
 # -- grey levels ----------------------------------------------------------------------------------
-def _shown(dataset: Any, unsigned: np.ndarray) -> np.ndarray:
+def _table_of_levels(dataset: Any, unsigned: np.ndarray) -> np.ndarray:
     """Return the grey level, 0 to 255, of every value that a pixel of an image can have.
 
     All steps that a header requires map single values, so they are applied to a table of values.
     """
     bits, is_signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
     allocated = 8 * unsigned.dtype.itemsize
-    # outside compressed data the bits in use may lie higher, and overlays may lie in the rest
-    syntax = dataset.file_meta.TransferSyntaxUID
-    shift = 0 if syntax.is_encapsulated else int(dataset.get("HighBit") or bits - 1) + 1 - bits
-    fits = shift <= 0 and unsigned.max(initial=0) < 2**bits  # most of 2**16 values never occur
-    raw = np.arange(2**bits if fits else 2**allocated)
+    # In uncompressed data the used bits may be higher ones, and the others may contain overlays.
+    shift = 0
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        shift = int(dataset.get("HighBit") or bits - 1) + 1 - bits
+    # The table is small if no value has an unused bit, since most of 2**16 values never occur.
+    n_values = 2**allocated
+    if shift <= 0 and unsigned.max(initial=0) < 2**bits:
+        n_values = 2**bits
+    raw = np.arange(n_values)
     stored = (raw >> max(0, shift)) & (2**bits - 1)
     if is_signed:
         raw = raw - ((raw >> (allocated - 1)) << allocated)
@@ -285,7 +306,10 @@ def _shown(dataset: Any, unsigned: np.ndarray) -> np.ndarray:
         shown = 1 - shown
     if (padding := dataset.get("PixelPaddingValue")) is not None:
         limit = dataset.get("PixelPaddingRangeLimit")
-        low, high = sorted((int(padding), int(padding if limit is None else limit)))
+        if limit is None:
+            limit = padding
+        low, high = sorted((int(padding), int(limit)))
+        # The padding value is compared with the values both with and without unused bits.
         for values in (raw, stored):
             shown[(values >= low) & (values <= high)] = 0
     return (255 * shown.clip(0, 1)).astype(np.float32)
@@ -304,13 +328,14 @@ def _windowed(dataset: Any, stored: np.ndarray) -> np.ndarray:
     if "VOILUTSequence" in dataset:
         item = dataset.VOILUTSequence[0]
         n_entries, first, bits = item.LUTDescriptor
-        # pydicom counts the entries of a table of 8 bits by 8 bits, and others by 16
+        # pydicom would read entries with 8 bits from single bytes. Here they take two bytes.
         item.LUTDescriptor = [n_entries, first, max(bits, 16)]
         last = first + (n_entries or 2**16) - 1
         values = apply_voi_lut(np.rint(values).clip(first, last).astype(np.int64), dataset)
         bottom, top = 0, 2 ** int(bits) - 1
     elif "WindowWidth" in dataset:
-        values = apply_voi_lut(values, dataset)  # from `bottom`, which a negative slope puts above
+        # The result of a window begins at `bottom`, which a negative slope makes the larger one.
+        values = apply_voi_lut(values, dataset)
     else:
         bottom, top = min(bottom, top), max(bottom, top)
     shown = (values - np.float64(bottom)) / (np.float64(top) - bottom)
@@ -320,9 +345,9 @@ def _windowed(dataset: Any, stored: np.ndarray) -> np.ndarray:
 
 
 def _take_first_of(*names: str, dataset: Any) -> None:
-    """Reduce two elements to their first values that form a pair; remove both if there is none.
+    """Reduce two elements to their first values that form a pair, or remove both elements.
 
-    Devices write alternatives, some of which are empty.
+    Devices write several alternatives, and some of these are empty.
     """
     values = [np.ravel(np.array(dataset.get(name), dtype=object)) for name in names]
     for pair in zip(*values, strict=False):
@@ -335,7 +360,7 @@ def _take_first_of(*names: str, dataset: Any) -> None:
 
 
 def _drop_useless(dataset: Any) -> None:
-    """Remove what pydicom cannot apply: empty elements, halves of pairs, windows without width."""
+    """Remove elements that pydicom cannot apply: empty ones, half pairs, windows without width."""
     for name in ("ModalityLUTSequence", "VOILUTSequence"):
         items = dataset.get(name)
         if not items or not (items[0].get("LUTDescriptor") and items[0].get("LUTData")):
@@ -344,9 +369,11 @@ def _drop_useless(dataset: Any) -> None:
     _take_first_of("WindowCenter", "WindowWidth", dataset=dataset)
     if not dataset.get("VOILUTFunction"):
         dataset.VOILUTFunction = "LINEAR"
+    # The formula of the linear function divides by the width minus 1.
     narrowest = 1 if dataset.VOILUTFunction == "LINEAR" else 1e-9
     if dataset.get("WindowWidth", 0) < narrowest:
         dataset.pop("WindowWidth", None)
         dataset.pop("WindowCenter", None)
+    # A file must not have both a table and a slope. If it does, the table is used.
     if "ModalityLUTSequence" in dataset:
         dataset.pop("RescaleSlope", None)

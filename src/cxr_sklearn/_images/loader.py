@@ -81,7 +81,7 @@ class XRayLoader(DocLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstim
     >>> from PIL import Image
     >>> from cxr_sklearn import XRayLoader
     >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "film.png"
+    ...     path = Path(folder) / "xray.png"
     ...     Image.fromarray(np.full((40, 30), 128, np.uint8)).save(path)
     ...     XRayLoader(image_size=32).fit_transform([[path]]).shape
     (1, 1024)
