@@ -58,7 +58,7 @@ def decode_image(path: str | os.PathLike[str]) -> DecodedImage:
     return DecodedImage(header, round_to_uint8(plane), rgb)
 
 
-def decode_grey(path: str | os.PathLike) -> Image.Image:
+def decode_grey(path: str | os.PathLike[str]) -> Image.Image:
     """Read the grey levels of one file.
 
     Parameters
@@ -112,7 +112,7 @@ def _decode(
 
 
 def _decode_dicom(
-    file: BinaryIO, n_bytes: int, path: str | os.PathLike
+    file: BinaryIO, n_bytes: int, path: str | os.PathLike[str]
 ) -> tuple[Header, Image.Image]:
     # The header of a large file is read first, so that a file that is refused is not read whole.
     if n_bytes > _WHOLE_BYTES:

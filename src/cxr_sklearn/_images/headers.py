@@ -43,7 +43,7 @@ class Header:
     n_bytes: int
 
 
-def read_header(path: str | os.PathLike) -> Header:
+def read_header(path: str | os.PathLike[str]) -> Header:
     """Read the header of an image file, without decoding its pixels.
 
     Parameters

@@ -1,4 +1,4 @@
-"""What a command will take, said before it starts."""
+"""Estimate time, memory and disk space of a command before it starts."""
 
 from __future__ import annotations
 
@@ -221,9 +221,9 @@ def _timed(model: Any, cut: str) -> tuple[float, int, int]:
     n_pixels = model.image_size**2
     # other images each time, which no cache knows
     shape = (2, _TIMED, n_pixels)
-    blank, films = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    blank, images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     trunk.fit(blank).transform(blank)
     start = time.perf_counter()
-    values = trunk.transform(films).shape[1]
-    seconds = (time.perf_counter() - start) / len(films)
+    values = trunk.transform(images).shape[1]
+    seconds = (time.perf_counter() - start) / len(images)
     return seconds, values, sum(p.nbytes for p in trunk.module_.parameters())
