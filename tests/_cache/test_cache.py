@@ -464,7 +464,7 @@ def test_equal_weights_with_another_setting_are_not_mixed_up(phantoms):
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 @pytest.mark.parametrize("cuts", [["head"], ["head", "layer4"]])
 def test_a_search_by_two_workers_passes_each_image_once_in_all(cuts, phantoms, tmp_path):
-    """Both begin with the same images at the same time; each leaves to the other what it does."""
+    """Two workers begin with the same images; neither computes what the other is computing."""
     X, y = phantoms
     model = ResNetOvO(
         backbone=Noted(tmp_path),
@@ -479,8 +479,8 @@ def test_a_search_by_two_workers_passes_each_image_once_in_all(cuts, phantoms, t
     search = GridSearchCV(model, grid, cv=5, n_jobs=2, error_score="raise").fit(X, y)
     search.predict(X)
     passes = noted(tmp_path)
+    # How the images are shared between the two depends on the load of the machine.
     assert sum(passes.values()) == len(cuts) * len(X)
-    assert len(passes) >= 2
     assert not list((tmp_path / "memory").glob("*.lock"))
 
 

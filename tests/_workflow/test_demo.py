@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 
 import joblib
@@ -85,3 +86,11 @@ def test_saved_model_of_the_demo_has_no_callbacks(small_demo, tmp_path):
         assert main(["demo", "--output", str(tmp_path)]) == 0
     model = joblib.load(tmp_path / "model.joblib")
     assert not getattr(model, "_skl_callbacks", [])
+
+
+def test_demo_without_matplotlib_has_no_figures(monkeypatch, tmp_path):
+    """Figures need an extra. Without it the demo states how to install it, and continues."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    line = demo._draw(None, np.empty(0), np.empty(0), np.empty(0), tmp_path)
+    assert "pip install 'cxr-sklearn[plot]'" in line
+    assert not list(tmp_path.iterdir())
