@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvO, ResNetOvR, ResNetStacking
+from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvO
 from cxr_sklearn._utils.device import autocast_dtype, resolve_device, warn_shared_gpu
 from cxr_sklearn.exceptions import DeviceWarning
 
-from .toys import toy
+from .toys import MODELS, toy
 
-MODELS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
 SMALL = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0, "max_epochs": 5}
 on_cuda = [
     pytest.mark.cuda,

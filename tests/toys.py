@@ -9,9 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
+from cxr_sklearn import ResNetClassifier, ResNetOvO, ResNetOvR, ResNetStacking
 from cxr_sklearn._trunk.probe import probe_images
+
+MODELS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
 
 
 class ToyResNet(nn.Module):
@@ -126,3 +130,22 @@ def noted(folder: Path) -> dict[str, int]:
     """Return how many images passed in each process."""
     files = sorted(folder.glob("*.passes"))
     return {path.stem: sum(map(int, path.read_text().split())) for path in files}
+
+
+def write_images(folder: Path, X: np.ndarray, name: str = "{:04d}.png") -> list[str]:
+    """Write rows of pixels as PNG files, and return their paths.
+
+    Parameters
+    ----------
+    folder : Path
+    X : ndarray of shape (n, side * side), dtype uint8
+    name : str
+        Format of the file names, with a place for the row number.
+    """
+    paths = []
+    for number, row in enumerate(X):
+        side = round(len(row) ** 0.5)
+        path = folder / name.format(number)
+        Image.fromarray(row.reshape(side, side)).save(path)
+        paths.append(str(path))
+    return paths

@@ -48,7 +48,7 @@ from cxr_sklearn._images.file_digests import FILE_DIGESTS
 from cxr_sklearn._tail import activations
 from cxr_sklearn.exceptions import CacheWarning, TrunkPassWarning
 
-from ..toys import IMAGES_SEEN, Noted, ToyResNet, is_probe, noted, spied_toy, toy
+from ..toys import IMAGES_SEEN, Noted, ToyResNet, is_probe, noted, spied_toy, toy, write_images
 
 SPIED = {"backbone": spied_toy, "weights": None, "image_size": 16, "random_state": 0}
 
@@ -247,9 +247,7 @@ def test_a_file_that_cannot_be_read_ends_the_reading(grouped_files):
 def grouped_files(phantoms, tmp_path):
     """Return phantoms as files."""
     X, y = phantoms
-    paths = [str(tmp_path / f"{i}.png") for i in range(len(X))]
-    for path, row in zip(paths, X, strict=True):
-        Image.fromarray(row.reshape(16, 16)).save(path)
+    paths = write_images(tmp_path, X)
     return np.array(paths, dtype=object)[:, None], y
 
 

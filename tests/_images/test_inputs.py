@@ -18,9 +18,6 @@ from sklearn.utils import Bunch
 from cxr_sklearn import (
     ResNetClassifier,
     ResNetFeatures,
-    ResNetOvO,
-    ResNetOvR,
-    ResNetStacking,
     XRayLoader,
     clear_cache,
 )
@@ -29,7 +26,7 @@ from cxr_sklearn._images.file_digests import FILE_DIGESTS
 from cxr_sklearn._images.images import Images
 from cxr_sklearn.datasets import make_chest_phantoms
 
-from ..toys import toy
+from ..toys import MODELS, toy
 
 # two epochs are enough to compare models, not to learn
 pytestmark = pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
@@ -41,7 +38,6 @@ STACK = X.reshape(N, SIDE, SIDE)
 COLOUR = np.repeat(STACK[..., None], 3, axis=-1)
 STANDARDISED = (X / 255 - 0.5) / 0.25
 NAMES = [f"p{i}" for i in range(X.shape[1])]
-CLASSIFIERS = [ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking]
 
 
 def model(kind: type = ResNetClassifier, **parameters: object):
@@ -240,7 +236,7 @@ def test_forms_of_paths_equal_the_rows_of_the_loader(form, paths):
 
 
 @pytest.mark.parametrize("trainable", ["head", "all"])
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_every_classifier_reads_paths_as_the_loader_does(kind, trainable, paths):
     """All four models give the same for paths as for the loader's rows, at the head and whole."""
     rows = XRayLoader(image_size=SIDE).fit_transform(paths)
@@ -406,7 +402,7 @@ def test_a_file_that_was_just_written_is_not_remembered(tmp_path, monkeypatch):
     assert len(FILE_DIGESTS) == 1
 
 
-@pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures])
+@pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures])
 def test_width_of_x(kind, paths):
     """n_features_in_ is the number of pixels, or 1 for paths."""
     assert model(kind).fit(X, Y).n_features_in_ == SIDE * SIDE
@@ -526,7 +522,7 @@ def test_nested_lists_for_a_model_of_paths_are_an_error(fitted_on_paths):
     error_of(fitted_on_paths.predict, (X / 255).tolist(), match="X has 256 features")
 
 
-@pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures])
+@pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures])
 def test_the_other_form_is_an_error_for_every_estimator(kind, paths):
     """Pixels and paths are never mixed up between fit and use, both ways."""
     use = "transform" if kind is ResNetFeatures else "predict"
@@ -590,7 +586,7 @@ def test_a_mixed_column_is_an_error_that_names_the_row(paths):
     error_of(model().fit, column, Y, kind=TypeError, match=r"X\[5\] is None among file paths")
 
 
-@pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures])
+@pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures])
 def test_unreadable_files_are_an_error_that_names_them(kind, paths, tmp_path):
     """Every file that cannot be read is named, at fit or, for the bare trunk, at transform."""
     (tmp_path / "text.png").write_text("no image")
@@ -617,13 +613,13 @@ PIXELS_AND_LABEL = pd.DataFrame(X).assign(label=Y)
     ],
     ids=["text", "numbers", "array"],
 )
-@pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures])
+@pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures])
 def test_a_column_of_labels_among_pixels_is_an_error(kind, form, message):
     """Labels are not trained on as if they were a pixel, and the column is named."""
     error_of(model(kind).fit, form, Y, match=message)
 
 
-@pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures, XRayLoader])
+@pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures, XRayLoader])
 @pytest.mark.parametrize("library", [pd, pl], ids=["pandas", "polars"])
 def test_a_table_of_paths_and_labels_is_an_error(kind, library, paths):
     """The error shows how to select the column of paths, for every estimator that takes paths."""
@@ -634,7 +630,7 @@ def test_a_table_of_paths_and_labels_is_an_error(kind, library, paths):
     error_of(estimator.fit, rows, Y, match=r"text in 0, 1; .*pass X\[:, \[0\]\]")
 
 
-@pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures, XRayLoader])
+@pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures, XRayLoader])
 def test_a_bunch_in_place_of_its_data_is_an_error(kind, paths):
     """The remedy is one line, without the paths in the bunch."""
     bunch = Bunch(data=np.array(paths, dtype=object)[:, None], target=Y)

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torchvision
-from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils._param_validation import InvalidParameterError
@@ -20,7 +19,6 @@ from cxr_sklearn import (
     ResNetClassifier,
     ResNetFeatures,
     ResNetOvO,
-    ResNetOvR,
     ResNetStacking,
     clear_cache,
 )
@@ -28,9 +26,8 @@ from cxr_sklearn._trunk import imagenet_weights
 from cxr_sklearn.datasets import make_chest_phantoms
 from cxr_sklearn.exceptions import DeviceWarning
 
-from ..toys import toy
+from ..toys import MODELS, toy, write_images
 
-MODELS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
 SMALL = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0, "max_epochs": 2}
 # two epochs are enough to accept an argument, not to learn
 pytestmark = pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
@@ -168,9 +165,7 @@ def test_a_missing_value_in_a_list_of_strings_is_named(missing, as_given, phanto
 def films(phantoms, tmp_path):
     """Return the paths of phantoms in files, named by number, and their labels."""
     X, y = phantoms
-    paths = [str(tmp_path / f"{i}.png") for i in range(len(X))]
-    for path, row in zip(paths, X, strict=True):
-        Image.fromarray(row.reshape(16, 16)).save(path)
+    paths = write_images(tmp_path, X)
     return paths, y
 
 

@@ -6,18 +6,13 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from cxr_sklearn import (
-    ResNetClassifier,
     ResNetFeatures,
-    ResNetOvO,
-    ResNetOvR,
-    ResNetStacking,
     XRayLoader,
 )
 
-from ..toys import toy
+from ..toys import MODELS, toy
 
 TOY = {"backbone": toy, "weights": None, "image_size": 16}
-CLASSIFIERS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
 
 
 def expected_failures(estimator: object) -> dict[str, str]:
@@ -38,7 +33,7 @@ def expected_failures(estimator: object) -> dict[str, str]:
     [
         *(
             kind(**TOY, trainable=trainable, max_epochs=10)
-            for kind in CLASSIFIERS
+            for kind in MODELS
             for trainable in ("head", "all")
         ),
         ResNetFeatures(**TOY),

@@ -15,7 +15,6 @@ import torch
 from imblearn.over_sampling import SMOTE, RandomOverSampler
 from imblearn.pipeline import make_pipeline as make_sampling_pipeline
 from imblearn.under_sampling import RandomUnderSampler
-from PIL import Image
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -49,11 +48,10 @@ from cxr_sklearn import (
 from cxr_sklearn.datasets import make_chest_phantoms
 from cxr_sklearn.exceptions import TrunkPassWarning
 
-from ..toys import IMAGES_SEEN, Toy, is_probe, spied_toy, toy, wide_toy
+from ..toys import IMAGES_SEEN, MODELS, Toy, is_probe, spied_toy, toy, wide_toy, write_images
 
 TRUNK = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0}
 TOY = {**TRUNK, "max_epochs": 10, "lr": 1e-2}
-CLASSIFIERS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
 NAMES = np.array(["COVID-19", "Normal", "Pneumonia"])
 
 
@@ -68,12 +66,9 @@ def films(n, labels=NAMES, shares=None, seed=0):
     return pixels // 4 + light[:, None], np.asarray(labels)[codes]
 
 
-def write_films(folder: Path, X):
+def column_of_images(folder: Path, X):
     """Write rows as PNG files, and return the column of their paths."""
-    paths = [folder / f"{i:04d}.png" for i in range(len(X))]
-    for path, row in zip(paths, X, strict=True):
-        Image.fromarray(row.reshape(16, 16)).save(path)
-    return np.array([str(path) for path in paths], dtype=object)[:, None]
+    return np.array(write_images(folder, X), dtype=object)[:, None]
 
 
 def assert_predicts(model, X, y, *, above=0.6):
@@ -98,8 +93,8 @@ def files(tmp_path_factory):
     """Paths and labels, the first class scarce, to train and to test."""
     X, y = films(80, shares=[0.15, 0.4, 0.45])
     X_test, y_test = films(60, seed=1)
-    train = write_films(tmp_path_factory.mktemp("train"), X)
-    return train, y, write_films(tmp_path_factory.mktemp("test"), X_test), y_test
+    train = column_of_images(tmp_path_factory.mktemp("train"), X)
+    return train, y, column_of_images(tmp_path_factory.mktemp("test"), X_test), y_test
 
 
 @pytest.fixture
@@ -294,7 +289,7 @@ def test_grid_over_what_a_user_tunes(scoring):
     assert_predicts(search.best_estimator_, *films(60, seed=1))
 
 
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_a_search_passes_each_image_once(data, seen, kind):
     """Over all candidates, folds, the refit and a score, each image passes the trunk once."""
     X, y, _, _ = data
@@ -308,7 +303,7 @@ def test_a_search_passes_each_image_once(data, seen, kind):
 def test_different_models_share_the_trunk(data, seen):
     """Models of different kinds in one search share the activations of one trunk."""
     X, y, _, _ = data
-    kinds = [kind(**{**TOY, "backbone": spied_toy, "max_epochs": 2}) for kind in CLASSIFIERS]
+    kinds = [kind(**{**TOY, "backbone": spied_toy, "max_epochs": 2}) for kind in MODELS]
     pipeline = Pipeline([("model", kinds[0])])
     search = GridSearchCV(pipeline, {"model": kinds}, cv=3, error_score="raise").fit(X, y)
     assert np.all(np.isfinite(search.cv_results_["mean_test_score"]))
@@ -326,7 +321,7 @@ def test_files_and_rows_share_the_trunk(files, seen):
     assert sum(seen) == len(train)
 
 
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_cross_validation_by_group(data, kind):
     """cross_validate with StratifiedGroupKFold keeps patients whole and scores every fold."""
     X, y, _, _ = data
@@ -362,7 +357,7 @@ def patients(n):
     return np.random.RandomState(0).permutation(np.arange(n) // 3)
 
 
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_groups_are_routed_through_a_search(data, kind):
     """With metadata routing on, groups reach the split of early stopping inside GridSearchCV."""
     X, y, _, _ = data
@@ -455,7 +450,7 @@ def test_search_in_two_workers_is_the_same_search(data, one_thread):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_problems_fitted_in_two_workers_are_the_same(data, one_thread, kind):
     """A model with n_jobs=2 fits bit for bit the model of one process, and warns of nothing."""
     X, y, X_test, _ = data
@@ -561,7 +556,7 @@ def test_workers_leave_their_rows_on_disk(data, tmp_path):
 # -- scikit-learn's habits ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_clone_keeps_parameters_and_drops_the_fit(data, kind):
     """A clone has the parameters of a fitted model and nothing of its fit."""
     X, y, _, _ = data
@@ -574,7 +569,7 @@ def test_clone_keeps_parameters_and_drops_the_fit(data, kind):
         twin.predict(X)
 
 
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_a_deep_copy_predicts_the_same(data, kind):
     """copy.deepcopy of a fitted model predicts what the model predicts."""
     X, y, X_test, _ = data
@@ -583,7 +578,7 @@ def test_a_deep_copy_predicts_the_same(data, kind):
     np.testing.assert_array_equal(twin.predict_proba(X_test), fitted.predict_proba(X_test))
 
 
-@pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures, XRayLoader])
+@pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures, XRayLoader])
 def test_html_names_the_class(data, kind):
     """The HTML representation names the class, before and after fit, alone and in a pipeline."""
     if kind is XRayLoader:
@@ -598,7 +593,7 @@ def test_html_names_the_class(data, kind):
     assert kind.__name__ in model.fit(X, y)._repr_html_()
 
 
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_repr_shows_what_was_set(kind):
     """The representation shows the parameters that differ from their defaults."""
     text = repr(kind(lr=0.5))
@@ -636,7 +631,7 @@ def test_loader_comes_as_a_data_frame(files):
     assert pipeline.get_feature_names_out().tolist() == frame.columns.tolist()
 
 
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_data_frames_of_pixels(data, kind):
     """Data frames of pandas and of polars give what their arrays give."""
     X, y, X_test, _ = data
@@ -713,7 +708,7 @@ LABELS = {
 # ten classes of three test films each are not all told apart by a trunk that is never trained
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_labels_of_every_type(kind, labels):
     """Two, three or ten labels, of any type, come back as they were given."""
     k = len(labels)

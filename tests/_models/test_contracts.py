@@ -22,7 +22,6 @@ from cxr_sklearn import (
     ResNetClassifier,
     ResNetFeatures,
     ResNetOvO,
-    ResNetOvR,
     ResNetStacking,
     clear_cache,
 )
@@ -32,9 +31,8 @@ from cxr_sklearn._trunk.build import build_network
 from cxr_sklearn.datasets import make_chest_phantoms
 from cxr_sklearn.exceptions import NeverPredictedWarning
 
-from ..toys import toy, wide_toy
+from ..toys import MODELS, toy, wide_toy
 
-MODELS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
 SMALL = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0, "max_epochs": 5}
 # the scarce class of 60 phantoms may well go unpredicted after five epochs of a toy
 quiet = pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")

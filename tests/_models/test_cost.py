@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from cxr_sklearn import ResNetClassifier, ResNetOvO, ResNetOvR, ResNetStacking
+from cxr_sklearn import ResNetClassifier
 from cxr_sklearn._models.cost import training_cost
 
-from ..toys import toy
+from ..toys import MODELS, toy
 
 OPTIONS = {"backbone": toy, "weights": None, "image_size": 16, "max_epochs": 3, "random_state": 0}
 
 
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 @pytest.mark.parametrize("augment", [False, True, 2])
-@pytest.mark.parametrize("kind", [ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking])
+@pytest.mark.parametrize("kind", MODELS)
 def test_cost_is_what_a_training_costs(kind, augment, phantoms):
     """Passes and networks are exact; uses are those of the training, without predictions."""
     X, y = phantoms

@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 from imblearn.over_sampling import RandomOverSampler
 from joblib import delayed, parallel_config
-from PIL import Image
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from cxr_sklearn import ResNetFeatures, ResNetOvO, ResNetStacking, clear_cache
 from cxr_sklearn.datasets import make_chest_phantoms
 
-from ..toys import Noted, noted, toy
+from ..toys import Noted, noted, toy, write_images
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -219,9 +218,7 @@ def test_a_killed_worker_costs_a_retry(phantoms, on_dask, tmp_path):
     whose copy has died is over: see the next test.
     """
     X, y = phantoms
-    paths = [str(tmp_path / f"{i}.png") for i in range(len(X))]
-    for path, row in zip(paths, X, strict=True):
-        Image.fromarray(row.reshape(16, 16)).save(path)
+    paths = write_images(tmp_path, X)
     folds = [(a.tolist(), b.tolist()) for a, b in StratifiedKFold(4).split(X, y)]
     model = ResNetOvO(**TOY, memory=tmp_path / "memory", sampler=Deadly(str(tmp_path / "marker")))
     on_dask.wait_for_workers(2, timeout=60)

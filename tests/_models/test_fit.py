@@ -6,12 +6,11 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from cxr_sklearn import ResNetClassifier, ResNetFeatures
 from cxr_sklearn._images import images as images_module
 
-from ..toys import ToyResNet, toy
+from ..toys import ToyResNet, toy, write_images
 
 SMALL = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0, "max_epochs": 2}
 # Two epochs are enough to have a model, and too few to learn every class.
@@ -51,9 +50,7 @@ def test_own_backbone_gets_weights_from_a_file(phantoms, tmp_path):
 def test_images_beyond_the_memory_limit_are_decoded_again(tmp_path, phantoms, monkeypatch):
     """Decoded images that need too much memory are not kept. The results are the same."""
     X, y = phantoms
-    paths = [str(tmp_path / f"{i:02d}.png") for i in range(len(X))]
-    for path, row in zip(paths, X, strict=True):
-        Image.fromarray(row.reshape(16, 16)).save(path)
+    paths = write_images(tmp_path, X)
     read = []
 
     def count(paths, *args, **kwargs):

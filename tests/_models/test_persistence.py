@@ -23,7 +23,6 @@ from cxr_sklearn import (
     ResNetClassifier,
     ResNetFeatures,
     ResNetOvO,
-    ResNetOvR,
     ResNetStacking,
     XRayLoader,
 )
@@ -31,13 +30,11 @@ from cxr_sklearn._tail.rows import _RowsElsewhere
 from cxr_sklearn.datasets import make_chest_phantoms
 from cxr_sklearn.exceptions import DeviceWarning
 
-from ..toys import toy
+from ..toys import MODELS, toy, write_images
 
 ROOT = Path(__file__).parents[2]
 TRUNK = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0}
 TOY = {**TRUNK, "max_epochs": 3, "lr": 1e-2}
-CLASSIFIERS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
-
 # three epochs on phantoms of 16 pixels need not find every class, which is not the matter here
 pytestmark = pytest.mark.filterwarnings(
     "ignore::cxr_sklearn.exceptions.NeverPredictedWarning",
@@ -95,8 +92,8 @@ print("cuda" if torch.cuda.is_available() else "no cuda")
 # -- another process ------------------------------------------------------------------------------
 
 SAVED = {
-    **{kind.__name__: kind(**TOY) for kind in CLASSIFIERS},
-    **{f"{kind.__name__} all": kind(**TOY, trainable="all") for kind in CLASSIFIERS},
+    **{kind.__name__: kind(**TOY) for kind in MODELS},
+    **{f"{kind.__name__} all": kind(**TOY, trainable="all") for kind in MODELS},
     "ResNetOvO layer4": ResNetOvO(**TOY, trainable="layer4", early_stopping=True),
     "ResNetOvO augmented": ResNetOvO(**TOY, augment=2, hidden_layer_sizes=(8,), dropout=0.1),
     "ResNetFeatures": ResNetFeatures(**TRUNK),
@@ -132,12 +129,8 @@ def test_saved_here_loaded_elsewhere(loaded_elsewhere, name):
 
 def test_saved_loader_reads_files(tmp_path):
     """A pipeline that begins with files is saved and loaded whole."""
-    from PIL import Image
-
     X, y = make_chest_phantoms(30, image_size=16, random_state=0)
-    paths = [str(tmp_path / f"{i}.png") for i in range(30)]
-    for path, row in zip(paths, X, strict=True):
-        Image.fromarray(row.reshape(16, 16)).save(path)
+    paths = write_images(tmp_path, X)
     column = np.array(paths, dtype=object)[:, None]
     model = make_pipeline(XRayLoader(image_size=16), ResNetOvO(**TOY)).fit(column, y)
     joblib.dump(model, tmp_path / "model.joblib")
@@ -195,7 +188,7 @@ def tails(model):
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_a_pickle_holds_no_images_and_one_trunk(data, kind, n_jobs):
     """A pickled model holds neither pixels nor activations, and each trunk weight once."""
     X, y, _ = data
@@ -213,7 +206,7 @@ def test_a_pickle_holds_no_images_and_one_trunk(data, kind, n_jobs):
 
 
 @pytest.mark.parametrize("trainable", ["layer4", "all"])
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_a_pickle_below_other_cuts(data, kind, trainable):
     """The same at other cuts; stages above the cut stand in the tails that trained them only."""
     X, y, _ = data
@@ -238,7 +231,7 @@ def toy_conv(model):
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_a_pickle_does_not_grow_with_the_data(kind, n_jobs):
     """More images make a file larger by no activations or pixels, in whatever form."""
     X, y = make_chest_phantoms(240, image_size=16, random_state=0)
@@ -251,7 +244,7 @@ def test_a_pickle_does_not_grow_with_the_data(kind, n_jobs):
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_a_pickle_holds_no_state_of_training(data, kind, n_jobs):
     """Moments of the optimizer, and the state of a user's scheduler, stay out of the file."""
     X, y, X_test = data
@@ -267,7 +260,7 @@ def test_a_pickle_holds_no_state_of_training(data, kind, n_jobs):
     np.testing.assert_array_equal(pickle.loads(blob).predict_proba(X_test), expected)
 
 
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_a_scheduler_acts_and_is_left_as_it_was_given(data, kind):
     """A scheduler changes the training, and fit does not write to the callback it was given."""
     X, y, X_test = data
@@ -278,7 +271,7 @@ def test_a_scheduler_acts_and_is_left_as_it_was_given(data, kind):
     assert vars(scheduler) == before
 
 
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_the_folder_of_activations_may_be_missing_elsewhere(data, tmp_path, kind):
     """A model fitted with memory=folder predicts with memory=None where there is no such folder."""
     X, y, X_test = data
@@ -303,7 +296,7 @@ def fitted_on_cuda(model):
     return model
 
 
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_a_net_from_cuda_loads_without_cuda(data, no_cuda, kind):
     """With device='auto' a model whose nets were on CUDA loads on the CPU, without a warning."""
     X, y, X_test = data
@@ -317,7 +310,7 @@ def test_a_net_from_cuda_loads_without_cuda(data, no_cuda, kind):
     np.testing.assert_array_equal(loaded.predict_proba(X_test), expected)
 
 
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_device_cuda_predicts_on_the_cpu_with_a_warning(data, no_cuda, kind):
     """A fitted model whose device is 'cuda' predicts on a machine without, and says so."""
     X, y, X_test = data
@@ -330,7 +323,7 @@ def test_device_cuda_predicts_on_the_cpu_with_a_warning(data, no_cuda, kind):
     assert {warning.category for warning in caught} == {DeviceWarning}
 
 
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_the_device_warning_names_a_remedy_that_works(data, no_cuda, kind):
     """set_params(device='auto'), which the warning recommends, ends the warning."""
     X, y, X_test = data
@@ -340,7 +333,7 @@ def test_the_device_warning_names_a_remedy_that_works(data, no_cuda, kind):
     np.testing.assert_array_equal(model.predict_proba(X_test), expected)
 
 
-@pytest.mark.parametrize("kind", [*CLASSIFIERS, ResNetFeatures])
+@pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures])
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", "tpu-v9"])
 def test_fit_on_a_missing_device_is_an_error(data, no_cuda, kind, device):
     """Fit with a device that is not there is a ValueError of one line that says what to pass."""
@@ -355,7 +348,7 @@ def test_fit_on_a_missing_device_is_an_error(data, no_cuda, kind, device):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("device", ["auto", "cuda"])
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_trained_on_cuda_loaded_without(data, tmp_path, kind, device):
     """A model that trained on CUDA loads where there is none, and predicts nearly the same."""
     X, y, X_test = data

@@ -12,18 +12,17 @@ from cxr_sklearn import (
     ResNetClassifier,
     ResNetFeatures,
     ResNetOvO,
-    ResNetOvR,
     ResNetStacking,
     clear_cache,
 )
 from cxr_sklearn.datasets import make_chest_phantoms
 
+from ..toys import MODELS
 from .test_common import expected_failures
 from .test_contracts import PAPER_COUNTS
 
 pytestmark = pytest.mark.slow
 
-MODELS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
 REAL = {"weights": None, "image_size": 64, "random_state": 0}
 
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from skorch.callbacks import Callback, Checkpoint, LoadInitState, TrainEndCheckpoint
 
-from cxr_sklearn import ResNetClassifier, ResNetOvO, ResNetOvR, ResNetStacking
+from cxr_sklearn import ResNetClassifier, ResNetOvO
 from cxr_sklearn._tail.callbacks import own_callbacks
 
-from ..toys import toy
+from ..toys import MODELS, toy
 
-MODELS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
 SMALL = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0, "max_epochs": 4}
 quiet = pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 

@@ -31,9 +31,8 @@ from cxr_sklearn._tail.tail import Tail
 from cxr_sklearn._utils.device import place
 from cxr_sklearn.datasets import make_chest_phantoms
 
-from ..toys import ToyResNet, toy, wide_toy
+from ..toys import MODELS, ToyResNet, toy, wide_toy
 
-MODELS = (ResNetClassifier, ResNetOvR, ResNetOvO, ResNetStacking)
 SMALL = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0, "max_epochs": 5}
 quiet = pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 
