@@ -21,13 +21,15 @@ from .._utils.quiet import quiet
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *DICOM_SUFFIXES)
 
-# The largest radiographs have some 25 million pixels: of 43 cm at 0.1 mm 18 million, mammograms of
-# 30 cm at 0.05 mm 28 million. Formats that decode slowly take 1 GiB and 20 s at the limit.
+# The largest chest radiographs have 18 million pixels (43 cm at 0.1 mm), and mammograms 29 million.
+# At this limit, the slowest formats take 1 GiB of memory and 20 s.
 MAX_PIXELS = 40_000_000
-_HEAD = 132  # bytes up to the end of DICOM's mark
+# Number of bytes up to the end of the mark of DICOM.
+_HEAD = 132
 _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "PNG": PngImageFile,
-    "JPEG": JpegImageFile,  # of a multi-picture JPEG it takes the first, as viewers do
+    # This class reads the first image of a multi-picture JPEG, as viewers do.
+    "JPEG": JpegImageFile,
     "TIFF": TiffImageFile,
     "BMP": BmpImageFile,
     "WEBP": WebPImageFile,
@@ -44,12 +46,12 @@ _MAGIC = {
 
 
 def looks_like_image(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file is to be read as an image, by its suffix, or for DICOM by its content.
+    """Return whether to read a file as an image, by its suffix or the mark of DICOM in it.
 
     Parameters
     ----------
     path : str or path
-        A file. It is opened only if its suffix is not one of `IMAGE_SUFFIXES`.
+        File, which is opened only if its suffix is not one of `IMAGE_SUFFIXES`.
 
     Returns
     -------
@@ -62,20 +64,22 @@ def looks_like_image(path: str | os.PathLike[str]) -> bool:
             return False
         with open(path, "rb") as file:
             return _is_dicom(file.read(_HEAD))
-    except (OSError, ValueError):  # a null byte in a path is a ValueError
+    except (OSError, ValueError):
+        # A path with a null byte raises a ValueError.
         return False
 
 
 # -- opening --------------------------------------------------------------------------------------
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str, int]]:
-    """Open a file, and turn whatever a decoder raises in the block into an OSError."""
+    """Open a file, and convert any error of a decoder in the block to an OSError."""
     try:
         with quiet():
             status = os.stat(path)
             if stat.S_ISDIR(status.st_mode):
                 raise OSError("a folder, not a file")
-            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+            # Opening a named pipe would wait for a writer, perhaps for ever.
+            if not stat.S_ISREG(status.st_mode):
                 raise OSError("a device or pipe, not a file")
             if status.st_size == 0:
                 raise OSError("an empty file")
@@ -87,6 +91,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str, int]]
         raise OSError("needs more memory than there is") from None
     except Exception as error:
         text = getattr(error, "strerror", None) or str(error)
+        # Decoders raise errors of many types for damaged files. Only some have a helpful text.
         if not isinstance(error, OSError):
             name = type(error).__name__
             text = f"damaged: {text}" if isinstance(error, (SyntaxError, ValueError)) else name
@@ -94,6 +99,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str, int]]
 
 
 def _format(head: bytes, path: str | os.PathLike[str]) -> str:
+    """Return the format of a file from its first bytes."""
     if _is_dicom(head):
         return "DICOM"
     for magic, kind in _MAGIC.items():
@@ -101,7 +107,8 @@ def _format(head: bytes, path: str | os.PathLike[str]) -> str:
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
-    if _suffix(path) in DICOM_SUFFIXES:  # old ones have no preamble
+    # The oldest DICOM files have no mark, so their suffix is used.
+    if _suffix(path) in DICOM_SUFFIXES:
         return "DICOM"
     raise OSError("not a PNG, JPEG, TIFF, BMP, WebP or DICOM image")
 
@@ -115,14 +122,19 @@ def _suffix(path: str | os.PathLike[str]) -> str:
 
 
 def _open(file: BinaryIO, kind: str) -> ImageFile.ImageFile:
-    """Open an image, by its class: Image.open would apply the process's MAX_IMAGE_PIXELS."""
-    if kind == "WEBP":  # its class makes room for the pixels
+    """Open an image with the class of its format.
+
+    ``PIL.Image.open`` would apply ``MAX_IMAGE_PIXELS``, which other code may have changed.
+    """
+    # Pillow allocates memory for the pixels of WebP files as soon as it opens them.
+    if kind == "WEBP":
         _check(*_webp_size(file.read(30)), 1)
         file.seek(0)
     return _PLUGINS[kind](file)
 
 
 def _check(width: int, height: int, n_images: int) -> None:
+    """Refuse files without an image, with several images, or with too large an image."""
     if n_images != 1:
         raise OSError(f"holds {n_images} images; expected one")
     if width < 1 or height < 1:
@@ -140,6 +152,7 @@ def _webp_size(head: bytes) -> tuple[int, int]:
     def number(start: int, stop: int) -> int:
         return int.from_bytes(head[start:stop], "little")
 
+    # Each of the three kinds of WebP has a header of its own. Some store the size minus 1.
     if head[12:16] == b"VP8X":
         return number(24, 27) + 1, number(27, 30) + 1
     if head[12:16] == b"VP8L":

@@ -28,7 +28,7 @@ def read_image(path: str | os.PathLike[str], image_size: int, resize: str = "pad
     image_size : int
         Side of the result, pixels.
     resize : {"pad", "crop", "stretch"}
-        How an image that is not square becomes so.
+        How to make an image square.
 
     Returns
     -------
@@ -37,8 +37,8 @@ def read_image(path: str | os.PathLike[str], image_size: int, resize: str = "pad
     Raises
     ------
     OSError
-        If the file is missing, unreadable, or no image. The message has no path in it: callers
-        name every bad file at once.
+        If the file is missing, unreadable or not an image. The message does not contain the path,
+        because callers list all bad files in one message.
     """
     plane = decode_grey(path)
     try:
@@ -48,14 +48,18 @@ def read_image(path: str | os.PathLike[str], image_size: int, resize: str = "pad
 
 
 def _to_square(image: Image.Image, side: int, resize: str) -> Image.Image:
+    """Resize an image to a square of the given side."""
     if image.size == (side, side):
         return image
     if resize == "stretch":
         return image.resize((side, side), Image.Resampling.BILINEAR)
     if resize == "crop":
         return ImageOps.fit(image, (side, side), method=Image.Resampling.BILINEAR)
+    # The longer side fills the square, and black margins fill the rest. A very narrow image keeps
+    # a width of one pixel.
     scale = side / max(image.size)
-    width, height = (max(1, round(scale * length)) for length in image.size)
+    width = max(1, round(scale * image.width))
+    height = max(1, round(scale * image.height))
     square = Image.new(image.mode, (side, side))
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
     square.paste(resized, ((side - width) // 2, (side - height) // 2))
@@ -82,7 +86,7 @@ def read_images(
     Raises
     ------
     OSError
-        Naming every file that could not be read, with its reason.
+        If files could not be read. The message contains the path of each, and the reason.
     """
     rows = np.zeros((len(paths), image_size * image_size), np.uint8)
     failures = _read_into(rows.__setitem__, paths, range(len(paths)), image_size, resize, n_jobs)
@@ -99,7 +103,7 @@ def _read_into(
     resize: str,
     n_jobs: int | None,
 ) -> list[Failure]:
-    """Read the files of some rows, hand each row to `put`, and return what could not be read."""
+    """Read the files of some rows, pass each row to `put`, and return the failures."""
 
     def attempt(row: int) -> Failure | None:
         try:
@@ -109,13 +113,19 @@ def _read_into(
         put(row, pixels.reshape(-1))
         return None
 
-    # decoders release the interpreter's lock; `put` writes to memory that threads share
+    # Threads are enough, because decoders release the lock of the interpreter. Processes could not
+    # be used, because `put` writes to memory of this process.
     parallel = Parallel(n_jobs=n_jobs, require="sharedmem")
-    with quiet():  # once for all: a log that is switched off for each file takes longer than many
-        return [failure for failure in parallel(delayed(attempt)(i) for i in rows) if failure]
+    # Logs are switched off once, because doing it for each file takes longer than decoding small
+    # files.
+    with quiet():
+        results = parallel(delayed(attempt)(row) for row in rows)
+    return [failure for failure in results if failure]
 
 
 def all_unreadable(failures: list[Failure], n_files: int) -> OSError:
+    """Return the error for files that could not be read."""
+    # All files are listed, however many there are, so that the user can remove them in one step.
     named = ", ".join(f"{one_line(f.path)} ({f.reason})" for f in failures)
     return OSError(
         f"{len(failures)} of {n_files} image files could not be read: {named}; "

@@ -10,29 +10,30 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
+from .._utils.messages import some
 from .formats import IMAGE_SUFFIXES
 
 # Column names that no pixel has. Such a column would be trained on as a pixel.
 _LABEL_NAMES = {"label", "labels", "target", "class", "diagnosis"}
-_FEW = 100  # rows of a table that are looked at for text
+# Only the first rows of a table are searched for text, because tables of pixels may be large.
+_FEW = 100
 
 
 def refuse_mapping(X: Any) -> None:
-    """Raise if X is a dict or a Bunch, as the loaders return them.
+    """Raise if X is a dict, or a Bunch such as the loaders return.
 
     Raises
     ------
     TypeError
-        Without the contents of X: paths may name patients.
+        The message does not contain values of X, because paths may identify patients.
     """
-    if not isinstance(X, Mapping) or issparse(X):  # a sparse array in DOK format is a dict
+    # A sparse array in DOK format is a dict too, but scikit-learn has its own message for it.
+    if not isinstance(X, Mapping) or issparse(X):
         return
     kind = type(X).__name__
-    remedy = (
-        "pass bunch.data as X and bunch.target as y"
-        if "data" in X
-        else "pass the value that has the images"
-    )
+    remedy = "pass the value that has the images"
+    if "data" in X:
+        remedy = "pass bunch.data as X and bunch.target as y"
     raise TypeError(f"X is a {kind}; expected images or a column of paths: {remedy}")
 
 
@@ -50,29 +51,42 @@ def refuse_text_columns(X: Any, table: np.ndarray) -> None:
     ValueError
         Naming the columns, and how to select the column of paths or the pixels.
     """
-    text = (str, os.PathLike)
-    first = table[:_FEW]
-    found = [j for j in range(first.shape[1]) if any(isinstance(v, text) for v in first[:, j])]
-    if not found:
+    first_rows = table[:_FEW]
+    text_columns, path_columns = [], []
+    for j in range(first_rows.shape[1]):
+        texts = _texts(first_rows[:, j])
+        if texts:
+            text_columns.append(j)
+        if any(map(_has_image_suffix, texts)):
+            path_columns.append(j)
+    if not text_columns:
         return
     is_frame = hasattr(X, "columns")
-    names = list(X.columns) if is_frame else list(range(table.shape[1]))
-    listed = ", ".join(repr(names[j]) for j in found[:5]) + (", ..." if len(found) > 5 else "")
-    paths = [j for j in found if _is_image_path(first[:, j])]
-    if paths:
-        one = f"[[{names[paths[0]]!r}]]" if is_frame else f"[:, [{paths[0]}]]"
-        expected = f"one column of paths: pass X{one}"
+    names = list(range(table.shape[1]))
+    if is_frame:
+        names = list(X.columns)
+    listed = some(repr(names[j]) for j in text_columns)
+    # The remedy is an expression that the user can copy.
+    if path_columns and is_frame:
+        expected = f"one column of paths: pass X[[{names[path_columns[0]]!r}]]"
+    elif path_columns:
+        expected = f"one column of paths: pass X[:, [{path_columns[0]}]]"
+    elif is_frame:
+        expected = f"pixels only, or one column of paths: pass X.drop(columns=[{listed}])"
     else:
-        without = f"pass X.drop(columns=[{listed}])" if is_frame else "leave these columns out"
-        expected = f"pixels only, or one column of paths: {without}"
+        expected = "pixels only, or one column of paths: leave these columns out"
     raise ValueError(
         f"X has {table.shape[1]} columns and contains text in {listed}; expected {expected}"
     )
 
 
-def _is_image_path(column: np.ndarray) -> bool:
-    named = [PurePath(value) for value in column if isinstance(value, (str, os.PathLike))]
-    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in named)
+def _texts(column: np.ndarray) -> list[str | os.PathLike[str]]:
+    """Return the values of a column that are strings or paths."""
+    return [value for value in column if isinstance(value, (str, os.PathLike))]
+
+
+def _has_image_suffix(value: str | os.PathLike[str]) -> bool:
+    return PurePath(value).suffix.lower() in IMAGE_SUFFIXES
 
 
 def refuse_label_column(X: Any) -> None:
@@ -83,6 +97,7 @@ def refuse_label_column(X: Any) -> None:
     ValueError
         Naming the column.
     """
+    # A frame with a single column may contain paths under any name.
     names = list(getattr(X, "columns", ()))
     labels = [name for name in names if isinstance(name, str) and name.lower() in _LABEL_NAMES]
     if labels and len(names) > 1:
@@ -115,7 +130,7 @@ def refuse_single_image(X: Any, name: str, width: int, image_shape: tuple[int, i
     is_grey = shape == image_shape and shape[1] != width
     is_colour = shape == (*image_shape, 3) and shape[1:] != image_shape
     if is_grey or is_colour:
-        # the first sentence is scikit-learn's, which users search for
+        # Users search for the first sentence, because scikit-learn's estimators raise it too.
         raise ValueError(
             f"X has {shape[1]} features, but {name} is expecting {width} features as input: X is "
             f"one image of shape {shape}; expected a batch of images: pass [X]"
@@ -132,7 +147,7 @@ def refuse_flat(X: Any) -> None:
     n = len(X) if isinstance(X, Sequence) else None
     is_row = getattr(X, "ndim", None) == 1 and getattr(X.dtype, "kind", "") in "biuf"
     if is_row or (n and not isinstance(X, str) and all(np.isscalar(value) for value in X)):
-        # scikit-learn's common checks look for "Reshape your data"
+        # The common checks of scikit-learn expect the words "Reshape your data".
         raise ValueError(
             f"X has shape ({len(X)},); expected (n, h * w), (n, h, w), (n, h, w, 3) or a column of "
             "paths. Reshape your data: one image is a batch as np.reshape(X, (1, -1))"

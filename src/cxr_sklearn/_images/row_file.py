@@ -1,4 +1,4 @@
-"""Rows of pixels in a file of numpy's format, written whole or not at all."""
+"""Rows of pixels in a file of NumPy's format, which exists only if it is complete."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import numpy as np
 
 from .._utils.files import file_version, replace_file, user_path
 
-# increment when the same file and parameters give other pixels: older files are then ignored
+# Increment when the same image and parameters give other pixels: older files are then ignored.
 _VERSION = 1
 Put = Callable[[int, np.ndarray], None]
 
 
 class RowFile:
-    """A ``.npy`` file in a folder, named by the files that its rows come from.
+    """A ``.npy`` file with rows of pixels. Its name depends on the image files of the rows.
 
     Parameters
     ----------
     folder : str or path
         Created if it is missing.
     paths : sequence of str
-        The files, one per row.
+        Image files, one per row.
     preprocessing : tuple
         What else decides about the pixels; its repr names the file too.
     n_columns : int
@@ -44,14 +44,14 @@ class RowFile:
     ) -> None:
         digest = hashlib.blake2b(repr((_VERSION, preprocessing)).encode(), digest_size=16)
         for path in paths:
-            # a file that is missing has a path only
+            # A missing file has no other properties than its path.
             digest.update(repr(file_version(path) or os.path.abspath(path)).encode())
         self.folder = user_path("memmap", folder, "folder")
         self.path = self.folder / f"xrays-{digest.hexdigest()}.npy"
         self.shape = (len(paths), n_columns)
 
     def load(self) -> np.memmap:
-        """Return the rows, mapped copy-on-write: what is written to them stays in memory."""
+        """Return the rows as a map of the file. Changes to the rows stay in memory."""
         return cast(np.memmap, np.load(self.path, mmap_mode="c"))
 
     def find(self) -> list[int] | None:
@@ -60,10 +60,12 @@ class RowFile:
             rows = self.load()
             if rows.shape != self.shape or rows.dtype != np.uint8:
                 return None
+            # The numbers of unreadable rows are stored after the array.
             with open(self.path, "rb") as file:
                 file.seek(rows.offset + rows.nbytes)
                 return [int(row) for row in json.loads(file.read() or b"null")]
-        except (OSError, ValueError, TypeError, EOFError):  # none, or not one of these
+        except (OSError, ValueError, TypeError, EOFError):
+            # The file is missing, or is damaged or of another program, and is replaced.
             return None
 
     @contextmanager
@@ -89,12 +91,14 @@ class RowFile:
                 # numpy ignores what follows its rows.
                 file.seek(0, os.SEEK_END)
                 file.write(json.dumps(failed).encode())
-                stack.close()  # puts the file in its place
+                # The end of `replace_file` gives the file its name.
+                stack.close()
 
     def _begin(self, file: IO[bytes]) -> int:
-        """Write the head, and return where the rows begin."""
+        """Write the header of the file, and return the position of the first row."""
         head = {"descr": "|u1", "fortran_order": False, "shape": self.shape}
         np.lib.format.write_array_header_1_0(file, head)
+        # Rows that are not written later read as zeros, which are black.
         file.truncate(file.tell() + self.shape[0] * self.shape[1])
         return file.tell()
 
@@ -115,6 +119,7 @@ class RowFile:
 
     @contextmanager
     def _cannot_hold(self) -> Iterator[None]:
+        """Add the folder, and what to do, to errors of the disk."""
         try:
             yield
         except OSError as error:
