@@ -24,54 +24,57 @@ from .row_file import Put, RowFile
 
 
 class XRayLoader(DocLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):
-    """Load chest X-rays from files, as rows of greyscale pixels.
+    """Transformer from image files to rows of greyscale pixels.
 
-    Give it the column of paths that :func:`~cxr_sklearn.datasets.load_xray_folder` returns. What
-    it does to an image is fixed by its parameters, so the same at ``fit`` and at ``predict``, and
-    a classifier that is given the paths themselves does the same as a loader with the defaults.
+    Use it as the first step of a pipeline if another estimator than those of this package needs
+    pixels, or to choose how images become square. Its input is a column of paths, as
+    :func:`~cxr_sklearn.datasets.load_xray_folder` returns it. An image is treated in the same way
+    in ``fit`` and in ``predict``. A classifier that gets the paths themselves does the same as a
+    loader with the default parameters.
 
     Parameters
     ----------
     image_size : int, default=224
         Side of the square images, in pixels.
     resize : {"pad", "crop", "stretch"}, default="pad"
-        How an image that is not square becomes so: with black margins, by cutting off its ends,
-        or by changing its aspect ratio. Resampling is bilinear and antialiased.
+        How an image becomes square: by black margins, by cutting off its ends, or by changing its
+        aspect ratio. Resampling is bilinear and antialiased.
     on_error : {"raise", "mask"}, default="raise"
-        What becomes of files that cannot be read: one error that names them all, or rows of
-        zeros. Zeros are black images, which no model should be trained or judged on: leave them
-        out by ``readable_``, from the labels and patients too.
+        What to do about files that cannot be read: raise one error that names them all, or return
+        rows of zeros. Such rows are black images. Use ``readable_`` to leave them out, and also
+        their labels and patients, before you train or test a model.
     memmap : str or PathLike, default=None
         A folder, created if it is missing, for the rows as a memory-mapped ``.npy`` file. Use it
         for more images than fit into memory. The name of the file depends on the paths, sizes,
         inode numbers and times of change of the images, and on the parameters above. If it exists,
         nothing is decoded. Older files remain until you remove them.
     n_jobs : int, default=None
-        Threads that decode. ``None`` means 1 outside a ``joblib.parallel_config``. Each takes the
-        memory of one whole image, by format 1 to 25 bytes per pixel: at most 1 GiB for an image
-        of 40 million pixels, and as a rule less than 150 MiB for a radiograph.
+        Number of threads that decode. ``None`` means 1 outside a ``joblib.parallel_config``. Each
+        thread needs the memory of one image, 1 to 25 bytes per pixel depending on the format:
+        usually less than 150 MiB for a radiograph, and at most 1 GiB for an image of 40 million
+        pixels.
 
     Attributes
     ----------
     n_features_in_ : int
         1, the column of paths.
     readable_ : ndarray of shape (n_samples,), dtype bool
-        Which files the last ``transform`` could read.
+        Mask of the files that the last ``transform`` could read.
     failures_ : list of (row, path, reason)
-        The files that it could not read, as named tuples of int, str and str.
+        The other files, as named tuples of int, str and str.
 
     See Also
     --------
-    ResNetFeatures : From these rows to the features of a frozen network.
+    ResNetFeatures : Transformer from these rows to the features of a frozen network.
 
     Notes
     -----
-    Read are PNG, JPEG, TIFF, BMP and WebP of every colour mode, and DICOM with the extra
-    ``cxr-sklearn[dicom]``. The content of a file decides, not its name. Colours become grey,
-    transparency becomes black, EXIF orientation is applied. An image of more than 8 bits is scaled
-    by the smallest maximum of 12, 14 and 16 bits that holds its largest value, resized, and
-    rounded to 8 bits then. Files of several images, and images of more than 40 million
-    pixels, are refused.
+    The loader reads PNG, JPEG, TIFF, BMP and WebP files of all colour modes, and DICOM files with
+    the extra ``cxr-sklearn[dicom]``. It recognises the format by the content, not by the name.
+    Colours are converted to grey, transparent pixels become black, and the EXIF orientation is
+    applied. An image of more than 8 bits is divided by the smallest maximum of 12, 14 and 16 bits
+    that is not below its largest value, resized, and then rounded to 8 bits. Files with several
+    images, and images of more than 40 million pixels, raise an error.
 
     Examples
     --------

@@ -66,9 +66,9 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         y : array-like of shape (n_samples,)
             Labels: strings, integers or booleans.
         groups : array-like of shape (n_samples,), default=None
-            Patients. No internal split divides one; images of equal content are never divided.
+            Patients. No internal split divides the images of a patient, or images of equal content.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights in the loss, not negative. Rows of weight 0 are left out.
+            Weights in the loss, not negative. Rows with the weight 0 are left out.
 
         Returns
         -------
@@ -77,20 +77,20 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         Raises
         ------
         ValueError, TypeError
-            If X, y or a parameter does not fit; the message says which and what would.
+            If X, y or a parameter is invalid. The message states what is expected.
         OSError
             If images or weights cannot be read.
 
         Warns
         -----
         NeverPredictedWarning
-            If the fitted model predicts no row of its validation part as one of the classes.
-            Without early stopping its training rows are judged, and for ``ResNetStacking`` the
+            If the fitted model never predicts one of the classes on its validation part. Without
+            early stopping, the training rows are used instead, and for ``ResNetStacking`` the
             out-of-fold outputs.
 
         Notes
         -----
-        A fit that fails, or is interrupted, leaves the model as it was.
+        If the fit fails or is interrupted, the model stays as it was.
         """
         before = dict(vars(self))
         try:
@@ -243,7 +243,7 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         return Tail(rows, TailSettings.of(self), seed)
 
     def _predicted_codes(self, rows: TrainingRows) -> np.ndarray:
-        """Return the codes of the classes that are predicted for the rows it is judged on."""
+        """Return the codes of the classes that are predicted for validation or training rows."""
         ids = np.flatnonzero(rows.is_validation)
         if not len(ids):
             ids = np.arange(rows.n_rows)
@@ -283,9 +283,9 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class.
 
-        With ``class_weight="balanced"`` these are probabilities for classes equally frequent,
-        whatever their share in training (for ``ResNetOvR``: as if each class were as frequent as
-        the rest together).
+        With ``class_weight="balanced"`` the probabilities hold for classes of equal frequency,
+        whatever their shares in the training set were. For ``ResNetOvR`` they hold if each class is
+        as frequent as all others together.
 
         Parameters
         ----------
@@ -295,14 +295,14 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes), dtype float32
-            Columns in the order of ``classes_``; rows sum to 1. None is 0: less than float32's
-            least normal number, 1.2e-38, is that number.
+            Columns in the order of ``classes_``. Rows sum to 1. The smallest value is 1.2e-38, the
+            smallest normal number of float32, so that no probability is 0.
         """
         probabilities = self._run(X, self._probabilities)
         return probabilities.clip(np.finfo(np.float32).tiny).astype(np.float32)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return the confidence in each class, whose greatest is the prediction.
+        """Return a score for each class. The class with the greatest score is the prediction.
 
         Parameters
         ----------
@@ -312,7 +312,7 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         Returns
         -------
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,), dtype float32
-            Log-probabilities less their mean over the classes; for two classes the logit of
+            Log-probabilities minus their mean over the classes. For two classes the logit of
             ``classes_[1]``.
         """
         scores = self._run(X, self._log_probabilities)
@@ -336,7 +336,7 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         return self.classes_[most_probable]
 
     def _run(self, X: Any, compute: Callable[..., np.ndarray]) -> np.ndarray:
-        """Run images through the trunk, and what `compute` returns for each batch together."""
+        """Run images through the trunk, and return the results of `compute` for all batches."""
         check_is_fitted(self)
         check_prediction_parameters(self)
         images = check_images(self, X, reset=False)

@@ -6,106 +6,109 @@ from typing import TypeVar
 
 _SHARED_PARAMETERS = """\
 backbone : str or callable, default="resnet50"
-        A torchvision ResNet by name (``"resnet18"`` to ``"resnet152"``), or a callable that
-        returns a :class:`torch.nn.Module` with torchvision's stage names, or with an attribute
-        ``stages`` that names its own.
+        The network: the name of a torchvision ResNet (``"resnet18"`` to ``"resnet152"``), or a
+        callable that returns a :class:`torch.nn.Module`. The module has the stage names of
+        torchvision's ResNets, or lists its own in an attribute ``stages``.
     weights : "imagenet", str, path or None, default="imagenet"
-        torchvision's best ImageNet weights, loaded at ``fit``; or a state dict in a ``.pth``
-        (read with ``weights_only=True``) or ``.safetensors`` file; or None for what the
-        constructor of the network makes.
+        Initial weights: torchvision's best ImageNet weights, which ``fit`` downloads once; the
+        path of a state dict in a ``.pth`` file (read with ``weights_only=True``) or a
+        ``.safetensors`` file; or None for the weights that the constructor makes.
     trainable : str, default="head"
-        The first trained stage: ``"head"``, ``"layer4"``, ``"layer3"``, ``"layer2"``,
-        ``"layer1"`` or ``"all"``. What stands before it is the frozen trunk.
+        The first stage that is trained: ``"head"``, ``"layer4"``, ``"layer3"``, ``"layer2"``,
+        ``"layer1"`` or ``"all"``. The stages before it are the frozen trunk.
     image_size : int, default=224
-        Side of the square that the network sees, in pixels. Files are read and rows resized to
-        it.
+        Side of the square image that the network gets, in pixels. Images are resized to it.
     image_shape : (int, int), default=None
-        Height and width of rows that are not square.
+        Height and width of rows of pixels that are not square.
     hidden_layer_sizes : tuple of int, default=()
         Widths of the hidden layers of the head. Empty: a linear head.
     dropout : float, default=0.0
-        Probability of dropping a value before each dense layer, in [0, 1).
+        Probability of dropping a value before each layer of the head, in [0, 1).
     lr : float, default=1e-3
         Learning rate of AdamW.
     lr_schedule : {"constant", "one_cycle", "cosine"}, default="constant"
-        How the learning rate goes, batch by batch, through `max_epochs`: it stays at `lr`; rises
-        to it for 3/10 of the training and falls to almost 0 (Smith and Topin's 1cycle policy,
-        :class:`torch.optim.lr_scheduler.OneCycleLR`), as networks trained from scratch want; or
-        falls from it to 0 along half a cosine. Where training stops early, the rate has not fallen.
+        Change of the learning rate after each batch, over `max_epochs`. ``"one_cycle"`` increases
+        it to `lr` during the first 3/10 of the training, and then decreases it to almost 0 (Smith
+        and Topin's 1cycle policy, :class:`torch.optim.lr_scheduler.OneCycleLR`); use it for
+        networks that are trained from scratch. ``"cosine"`` decreases it from `lr` to 0 along half
+        a cosine. If the training stops early, the rate has not reached its end.
     weight_decay : float, default=1e-2
         Decoupled weight decay of AdamW.
     label_smoothing : float, default=0.0
-        Share of each training label that is spread evenly over the classes of the (binary)
-        problem, in [0, 1). Validation losses are of the labels as they are.
+        Share of each training label that is distributed evenly over the classes of the problem, in
+        [0, 1). Validation losses use the original labels.
     mixup : float, default=0.0
-        Each batch is mixed with itself in another order, images (or activations) and losses
-        alike, in shares drawn from a beta distribution with both parameters at this value
-        (Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018). 0 mixes nothing;
-        0.1 to 0.4 are usual.
+        Parameter of the beta distribution for mixup: each training batch is mixed with itself in
+        another order, images (or activations) and losses alike (Zhang et al., "mixup: Beyond
+        empirical risk minimization", ICLR 2018). 0 switches it off; 0.1 to 0.4 are common values.
     max_epochs : int, default=30
         Maximum number of epochs.
     batch_size : int, default=32
-        Images per step, and per forward pass. A last batch of one joins the one before it.
+        Number of images per training step and per forward pass. A last batch of one image is added
+        to the batch before it.
     augment : bool or int, default=False
-        Train on variants of each image (rotation, shift, zoom, contrast; no mirror image): random
-        ones for ``trainable="all"``, a fixed number of views below a cut, whose activations are
-        kept. True is 4 views.
+        Whether to train on variants of each image: rotated, shifted, zoomed and with another
+        contrast, but not mirrored. For ``trainable="all"`` they are random in each epoch. Below a
+        cut, each image has a fixed number of variants (views), and their activations are stored.
+        True stands for 4 views.
     early_stopping : bool, default=False
-        Hold out a validation part, stop when its loss no longer falls, and return to the epoch
-        of its least loss. Otherwise training stops when the training loss no longer falls.
+        Whether to hold out a validation part, to stop when its loss no longer decreases, and to
+        return to the epoch with its lowest loss. Otherwise the training stops when the training
+        loss no longer decreases.
     validation_fraction : float, default=0.1
-        About this share of the rows is held out, stratified and by patient.
+        Share of the rows in the validation part. It is stratified, and does not divide patients.
     group_by : callable, default=None
-        From a path to its patient, a string or an integer, for internal splits where ``groups``
-        cannot be passed.
+        Function from a path to its patient, a string or an integer. Internal splits use it if
+        ``groups`` cannot be passed to ``fit``.
     n_iter_no_change : int, default=10
-        Epochs without improvement before training stops.
+        Number of epochs without improvement after which the training stops.
     tol : float, default=1e-4
-        A loss that is lower by more than this counts as an improvement for `n_iter_no_change`.
+        Minimum decrease of the loss that counts as an improvement for `n_iter_no_change`.
     callbacks : list of skorch callbacks, default=None
-        Added to every tail's skorch net.
+        Callbacks for the training of each network. Each network gets a copy of its own.
     class_weight : "balanced", dict or None, default="balanced"
         Weights of the classes in the loss. ``"balanced"`` is computed within each binary problem,
-        after the sampler; a dict gives a weight per label and holds in all of them.
+        after the sampler. A dict has a weight for each label, which is used in all problems.
     sampler : imbalanced-learn sampler, default=None
-        Resamples the training part of each binary problem, as activations. One that makes new
-        rows (SMOTE) needs ``trainable="head"``. The validation part of early stopping, and the
-        final MLP of ``ResNetStacking``, weight the classes as the sampler makes them.
+        Sampler for the training part of each binary problem. It gets activations instead of
+        images. One that makes new rows, such as SMOTE, needs ``trainable="head"``. The validation
+        part of early stopping, and the final MLP of ``ResNetStacking``, are not resampled: they
+        weight the classes in the shares that the sampler gives them.
     device : str, default="auto"
-        CUDA, else Apple's MPS, else the CPU; or a PyTorch device.
+        A PyTorch device. ``"auto"`` is CUDA if available, then Apple's MPS, then the CPU.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
-        Type of the matrix products. ``"auto"`` is float32 but on CUDA, where it is bfloat16 (or
-        float16 on cards without).
+        Type of the matrix products. ``"auto"`` is float32 on the CPU and on MPS. On CUDA it is
+        bfloat16, or float16 if the card does not support that.
     engine : {"auto", "torch", "onnxruntime"}, default="auto"
-        What runs the trunk. ``"auto"`` is onnxruntime where the extra ``cpu`` is installed, in
-        float32 on the CPU and for a backbone given by name, and PyTorch otherwise. Activations of
-        the two differ by a rounding error and are cached apart.
+        Program that runs the trunk. ``"auto"`` is onnxruntime if the extra ``cpu`` is installed,
+        the device is the CPU, the precision is float32 and the backbone is given by name, and
+        PyTorch otherwise. Their activations differ by rounding errors, and are stored separately.
     memory : str, path, CacheFolder or joblib.Memory, default=None
-        Folder where activations are kept between processes. By default they are kept in memory,
-        up to 1 GiB for the process, and nothing is written to disk.
+        Folder in which activations are stored for other processes and later runs. By default they
+        are stored in memory, up to 1 GiB per process, and nothing is written to disk.
     n_jobs : int, default=None
-        Processes that fit binary problems, and threads that decode files.
+        Number of processes that fit binary problems, and of threads that decode files.
     random_state : int, RandomState instance or None, default=None
-        Seeds weights, order, dropout, augmentation and internal splits. None draws the seed from
-        numpy's global generator; a trunk without weights is then still the same each time.
+        Seed of weights, order, dropout, augmentation and internal splits. None draws a seed from
+        numpy's global generator; a trunk without weights is the same each time nevertheless.
     verbose : int, default=0
-        1 shows progress bars of the trunk and of each training. 2 prints a line for the trunk, for
-        the cache and for each epoch instead."""
+        1 shows progress bars for the trunk and for each training. 2 prints a line for the trunk,
+        for the cache and for each epoch instead."""
 _SHARED_ATTRIBUTES = """\
 classes_ : ndarray of shape (n_classes,)
         The labels.
     trunk_ : ResNetFeatures
         The frozen part, fitted.
     cache_info_ : (hits, misses, passes_saved)
-        A named tuple: images whose activations ``fit`` found in the cache, images that passed the
-        trunk, and how much more often the tails used an image, in every epoch of every one of
-        them and to predict. What workers do is not counted.
+        A named tuple: the number of images with activations in the cache, the number of images
+        that passed the trunk, and the number of forward passes that sharing saved, over all epochs
+        and networks and their predictions. Work in other processes is not counted.
     n_features_in_ : int
-        Pixels per image, or 1 for a column of paths.
+        Number of pixels per image, or 1 for a column of paths.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Where X has string column names.
+        Names of the columns of X, if they are strings.
     validation_indices_ : ndarray of int, or None
-        Rows of X that early stopping held out."""
+        Row numbers of X in the validation part; None without early stopping."""
 _T = TypeVar("_T", bound=type)
 
 
@@ -119,15 +122,15 @@ def documented(cls: _T) -> _T:
 
 _COMBINED_ATTRIBUTES = """\
 n_iter_ : list of int
-        Epochs trained, one number per estimator, as in the next four.
+        Number of epochs of each estimator. The next four attributes also have one item each.
     loss_curve_ : list of list of float
         Training loss by epoch.
     validation_scores_ : list of list of float, or None
         Validation loss by epoch, negated; None without early stopping.
     best_validation_score_ : list of float, or None
-        The highest of these.
+        The highest of these scores.
     history_ : list of skorch.history.History
-        Everything skorch recorded. A pickle of the model has the epochs, not their batches."""
+        Records of skorch. A saved model contains those of the epochs, but not of the batches."""
 
 
 def documented_combined(cls: _T) -> _T:

@@ -22,9 +22,10 @@ from .documentation import documented_combined
 class ResNetOvO(BaseCombined):
     """One ResNet50 per pair of classes (paper, section VI and figure 9).
 
-    scikit-learn's :class:`~sklearn.multiclass.OneVsOneClassifier` over trained tails that share
-    one trunk. Unlike it this has probabilities: those of the pairs are coupled by the second
-    method of Wu, Lin and Weng, and the prediction is the most probable class.
+    Use it if you want networks that each distinguish two classes, together with probabilities for
+    all classes. scikit-learn's :class:`~sklearn.multiclass.OneVsOneClassifier` trains one tail per
+    pair on a shared trunk. Unlike its votes, the probabilities of the pairs are coupled here, by
+    the second method of Wu, Lin and Weng, and the prediction is the most probable class.
 
     Parameters
     ----------
@@ -34,12 +35,12 @@ class ResNetOvO(BaseCombined):
     ----------
     {attributes}
     estimators_ : list of estimators
-        One per pair; each takes ``trunk_.transform(X)``, and its positive class is the second of
-        the pair.
+        One per pair. Each predicts from ``trunk_.transform(X)``, and its positive class is the
+        second class of the pair.
     pairs_ : list of (label, label)
         The classes of each estimator.
     combiner_ : sklearn.multiclass.OneVsOneClassifier
-        Fitted on row ids; its classes are indices into ``classes_``.
+        Fitted on row numbers. Its classes are indices into ``classes_``.
     {training}
 
     See Also

@@ -20,8 +20,10 @@ from .documentation import documented_combined
 class ResNetOvR(BaseCombined):
     """One ResNet50 per class, against the rest (paper, section VI).
 
-    scikit-learn's :class:`~sklearn.multiclass.OneVsRestClassifier` over trained tails that share
-    one trunk. The probability of a class is the sigmoid of its logit, normalised over the classes.
+    Use it if you want one network for each question of the form "is it COVID-19 or not".
+    scikit-learn's :class:`~sklearn.multiclass.OneVsRestClassifier` trains one tail per class on a
+    shared trunk. The probability of a class is the sigmoid of its logit, normalised over the
+    classes.
 
     Parameters
     ----------
@@ -31,10 +33,10 @@ class ResNetOvR(BaseCombined):
     ----------
     {attributes}
     estimators_ : list of estimators
-        One per class, in the order of ``classes_`` (one in all for two classes); each takes
-        ``trunk_.transform(X)``.
+        One per class, in the order of ``classes_``, or a single one for two classes. Each predicts
+        from ``trunk_.transform(X)``.
     combiner_ : sklearn.multiclass.OneVsRestClassifier
-        Fitted on row ids; its classes are indices into ``classes_``.
+        Fitted on row numbers. Its classes are indices into ``classes_``.
     {training}
 
     See Also

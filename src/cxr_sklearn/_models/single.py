@@ -20,8 +20,8 @@ from .training_record import training_record
 class ResNetClassifier(BaseResNet):
     """One multi-class ResNet50 (paper, section V).
 
-    A frozen trunk, which every image passes once, and one trained tail with a softmax over all
-    classes.
+    The reference for the combined models, and the fastest one to train. Each image passes the
+    frozen trunk once. One tail with a softmax over all classes is trained.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class ResNetClassifier(BaseResNet):
     ----------
     {attributes}
     net_ : skorch.NeuralNetClassifier
-        The trained tail; takes ``trunk_.transform(X)``.
+        The trained tail, which predicts from ``trunk_.transform(X)``.
     n_iter_ : int
         Epochs trained.
     loss_curve_ : list of float
@@ -39,15 +39,15 @@ class ResNetClassifier(BaseResNet):
     validation_scores_ : list of float, or None
         Validation loss by epoch, negated; None without early stopping.
     best_validation_score_ : float or None
-        The highest of these.
+        The highest of these scores.
     history_ : skorch.history.History
-        Everything skorch recorded. A pickle of the model has the epochs, not their batches.
+        Records of skorch. A saved model contains those of the epochs, but not of the batches.
 
     See Also
     --------
     ResNetOvO : One network per pair of classes.
     ResNetOvR : One network per class, against the rest.
-    ResNetStacking : The latter with a trained MLP head.
+    ResNetStacking : One network per class, and a trained MLP head.
 
     References
     ----------

@@ -44,19 +44,19 @@ class ResNetStacking(BaseCombined):
         with the greatest standardised logit, and improves it. Because it is small and has few
         inputs, it is trained with 3 times `lr` for 5 times `max_epochs`.
     cv : int, splitter or iterable, default=5
-        Folds for the out-of-fold outputs. A number is stratified, by patient, and shrinks to the
-        patients of the scarcest class.
+        Folds for the out-of-fold outputs. A number makes stratified folds that do not divide
+        patients. It is reduced to the number of patients of the scarcest class.
 
     Attributes
     ----------
     {attributes}
     estimators_ : list of estimators
-        One per class, in the order of ``classes_`` (one in all for two classes), trained on all
-        rows; each takes ``trunk_.transform(X)``.
+        One per class, in the order of ``classes_``, or a single one for two classes. They are
+        trained on all rows, and predict from ``trunk_.transform(X)``.
     final_estimator_ : estimator
-        The MLP head; takes the logits of ``estimators_`` as columns.
+        The MLP head, which predicts from the logits of ``estimators_`` as columns.
     combiner_ : sklearn.ensemble.StackingClassifier
-        Fitted on row ids; its classes are indices into ``classes_``.
+        Fitted on row numbers. Its classes are indices into ``classes_``.
     {training}
 
     See Also

@@ -52,72 +52,72 @@ class ResNetFeatures(
     TransformerMixin,
     BaseEstimator,
 ):
-    """The frozen trunk of a ResNet, as a transformer: images to activations.
+    """Transformer from images to activations: the frozen trunk of a ResNet.
 
-    ``fit`` loads the network and trains nothing. Below the cut that `trainable` names the network
-    runs in eval mode and without gradients, once per image: activations are kept by the content
-    of the image, so slices, folds, clones and grid candidates share them.
+    Use it to train another classifier on the features of a network, or to look at the features.
+    ``fit`` loads the network, and trains nothing. The part below the cut that `trainable` names
+    runs in eval mode and without gradients, once per image. The activations are stored under the
+    content of the image, so that slices, folds, clones and candidates of a search share them.
 
     Parameters
     ----------
     backbone : str or callable, default="resnet50"
-        A torchvision ResNet by name (``"resnet18"`` to ``"resnet152"``), or a callable that
-        returns a :class:`torch.nn.Module` with torchvision's stage names. A network with other
-        stages names them itself, in forward order and with the classification layer last, in an
-        attribute ``stages``.
+        The network: the name of a torchvision ResNet (``"resnet18"`` to ``"resnet152"``), or a
+        callable that returns a :class:`torch.nn.Module`. The module has the stage names of
+        torchvision's ResNets, or lists its own in an attribute ``stages``.
     weights : "imagenet", str, path or None, default="imagenet"
-        torchvision's best ImageNet weights, loaded at ``fit``; or a state dict in a ``.pth``
-        (read with ``weights_only=True``) or ``.safetensors`` file; or None for what the
-        constructor of the network makes.
+        Initial weights: torchvision's best ImageNet weights, which ``fit`` downloads once; the
+        path of a state dict in a ``.pth`` file (read with ``weights_only=True``) or a
+        ``.safetensors`` file; or None for the weights that the constructor makes.
     trainable : str, default="head"
-        The first stage above the cut, the last one not computed here: ``"head"``, ``"layer4"``,
+        The first stage above the cut, which is not computed here: ``"head"``, ``"layer4"``,
         ``"layer3"``, ``"layer2"``, ``"layer1"`` or ``"all"``. With ``"all"`` there is no trunk,
         and the images are returned, scaled and resized.
     image_size : int, default=224
-        Side of the square that the network sees, in pixels. Rows of another size are resized.
+        Side of the square image that the network gets, in pixels. Images are resized to it.
     image_shape : (int, int), default=None
-        Height and width of rows that are not square. By default a row whose length is not a square
-        number is an image of one line.
+        Height and width of rows of pixels that are not square. By default, a row with a length
+        that is not a square number is an image of one line.
     batch_size : int, default=32
-        Images per forward pass.
+        Number of images per forward pass.
     device : str, default="auto"
-        CUDA, else Apple's MPS, else the CPU; or a PyTorch device.
+        A PyTorch device. ``"auto"`` is CUDA if available, then Apple's MPS, then the CPU.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
-        Type of the matrix products. ``"auto"`` is float32 but on CUDA, where it is bfloat16 (or
-        float16 on cards without).
+        Type of the matrix products. ``"auto"`` is float32 on the CPU and on MPS. On CUDA it is
+        bfloat16, or float16 if the card does not support that.
     engine : {"auto", "torch", "onnxruntime"}, default="auto"
-        What runs the trunk. ``"auto"`` is onnxruntime where the extra ``cpu`` is installed, in
-        float32 on the CPU and for a backbone given by name, and PyTorch otherwise. Activations of
-        the two differ by a rounding error and are cached apart.
+        Program that runs the trunk. ``"auto"`` is onnxruntime if the extra ``cpu`` is installed,
+        the device is the CPU, the precision is float32 and the backbone is given by name, and
+        PyTorch otherwise. Their activations differ by rounding errors, and are stored separately.
     memory : str, path, CacheFolder or joblib.Memory, default=None
-        Folder where activations are kept between processes. By default they are kept in memory,
-        up to 1 GiB for the process, and nothing is written to disk.
+        Folder in which activations are stored for other processes and later runs. By default they
+        are stored in memory, up to 1 GiB per process, and nothing is written to disk.
     n_jobs : int, default=None
-        Threads that decode image files.
+        Number of threads that decode image files.
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights of a network without weights. None is a fixed seed, so that such trunks
-        agree.
+        Seed of the initial weights if `weights` is None. None is a fixed seed, so that all trunks
+        without a seed are equal.
     verbose : int, default=0
         1 shows a progress bar. 2 prints how many images passed the trunk instead.
 
     Attributes
     ----------
     module_ : torch.nn.Module
-        The frozen network below the cut. The models of a process that have a named backbone in
-        common share it, so it must not be changed.
+        The frozen network below the cut. Do not change it: models of this process with the same
+        named backbone share it.
     n_features_in_ : int
-        Pixels per image, or 1 for a column of paths.
+        Number of pixels per image, or 1 for a column of paths.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Where X has string column names.
+        Names of the columns of X, if they are strings.
 
     See Also
     --------
-    XRayLoader : Image files to the rows that this takes.
-    ResNetClassifier : The trunk with a trained tail.
+    XRayLoader : Load image files as rows of pixels.
+    ResNetClassifier : A classifier: a trunk with a trained tail.
 
     Notes
     -----
-    At 224 pixels ResNet50 hands over per image 2,048 values at ``"head"``, 200,704 at
+    At 224 pixels, the activations of ResNet50 have 2,048 values per image at ``"head"``, 200,704 at
     ``"layer4"``, 401,408 at ``"layer3"``, 802,816 at ``"layer2"`` and 200,704 at ``"layer1"``.
 
     References
@@ -186,9 +186,9 @@ class ResNetFeatures(
         Raises
         ------
         ValueError
-            If X, a parameter or the weights do not fit; the message says which and what would.
+            If X, a parameter or the weights are invalid. The message states what is expected.
         OSError
-            If the weights cannot be had.
+            If the weights cannot be read or downloaded.
         ImportError
             If `engine` is not installed.
         """
@@ -211,7 +211,7 @@ class ResNetFeatures(
         Returns
         -------
         activations : ndarray of shape (n_samples, n_values), dtype float32
-            Flattened; for ``"head"`` the 2,048 pooled features of ResNet50.
+            One row per image. For ``"head"``, these are the 2,048 pooled features of ResNet50.
         """
         check_is_fitted(self)
         check_prediction_parameters(self)
