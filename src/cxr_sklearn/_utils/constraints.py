@@ -7,7 +7,8 @@ from numbers import Integral
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-# set_params after fit changes these for predictions; a fit checks all parameters
+# These parameters may be changed by set_params after fit, so they are checked again before a
+# prediction. All other parameters are checked in fit only.
 PREDICTION_PARAMETERS = (
     "device",
     "precision",
@@ -20,7 +21,7 @@ PREDICTION_PARAMETERS = (
 
 
 def check_prediction_parameters(estimator: BaseEstimator) -> None:
-    """Raise if a parameter that acts on predictions has an invalid type or range.
+    """Raise if a parameter that affects predictions has an invalid type or range.
 
     Raises
     ------
@@ -33,7 +34,7 @@ def check_prediction_parameters(estimator: BaseEstimator) -> None:
     )
 
 
-# joblib's: a number, or one counted from all processors downwards
+# As in joblib: a positive number, or a negative number, which counts from all processors downwards.
 N_JOBS = [
     Interval(Integral, 1, None, closed="left"),
     Interval(Integral, None, -1, closed="right"),

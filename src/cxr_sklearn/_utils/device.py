@@ -1,4 +1,4 @@
-"""Where a network runs, and with what precision."""
+"""The device and the precision of a network, and PyTorch's global state."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from .forks import after_fork_in_child
 from .processes import in_worker as in_worker
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+# Steps on fewer values than this are not faster in several threads.
 _FEW_VALUES = 2**17
 
-# PyTorch's global generators are the process's: what draws from them runs in one thread at a time
+# All threads of a process share PyTorch's global generators, so only one thread at a time may draw
+# random numbers from them.
 _GENERATORS = threading.RLock()
 
 
@@ -35,11 +37,11 @@ def resolve_device(device: str, *, fitted: bool = False) -> torch.device:
     Parameters
     ----------
     device : str
-        ``"auto"`` is CUDA where there is one, else Apple's MPS, else the CPU; else a PyTorch
-        device such as ``"cpu"`` or ``"cuda:1"``.
+        A PyTorch device such as ``"cpu"`` or ``"cuda:1"``. ``"auto"`` is CUDA if it is available,
+        otherwise Apple's MPS, otherwise the CPU.
     fitted : bool
-        A fitted model may have come from a machine with another device: it then runs on the CPU,
-        with a warning.
+        Whether the model is fitted. A fitted model may come from a machine with another device. If
+        the device is missing here, the model runs on the CPU, after a warning.
 
     Raises
     ------
@@ -49,7 +51,9 @@ def resolve_device(device: str, *, fitted: bool = False) -> torch.device:
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
     try:
         resolved = torch.device(device)
     except RuntimeError:
@@ -80,18 +84,20 @@ def _is_available(device: torch.device) -> bool:
         return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
     if device.type == "mps":
         return torch.backends.mps.is_available()
+    # Other backends have no common function for this, so a value is stored there and read. The
+    # device "meta" stores no values. Each backend raises errors of its own.
     try:
         torch.zeros(1, device=device).item()
-    except Exception:  # each backend raises errors of its own; "meta" has no values to read
+    except Exception:
         return False
     return True
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """Return the type that matrix products run in, None for float32 throughout.
+    """Return the type of matrix products, or None if everything is computed in float32.
 
-    ``"auto"`` is float32 on the CPU and on MPS; on CUDA bfloat16, or float16 where the card has no
-    bfloat16.
+    ``"auto"`` is float32 on the CPU and on MPS. On CUDA it is bfloat16, or float16 if the card does
+    not support bfloat16.
     """
     if precision == "auto":
         if device.type != "cuda":
@@ -101,18 +107,22 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[None]:
-    """Return PyTorch's autocast for a device; off for None."""
+    """Return PyTorch's autocast for a device, switched off if `dtype` is None."""
+    # Switching autocast off takes time, which matters in the short steps of a head. So it is not
+    # done if autocast is off already.
     if dtype is None and not torch.is_autocast_enabled(device.type):
-        return nullcontext()  # turning off what is off is felt in the short steps of a head
+        return nullcontext()
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Send an array to a device, to CUDA through pinned memory and without waiting."""
+    """Copy an array to a device. The copy to CUDA uses pinned memory and does not wait."""
     array = np.ascontiguousarray(array)
     if array.flags.writeable:
         tensor = torch.from_numpy(array)
-    else:  # rows that a cache or a worker maps read-only are read, never written to
+    else:
+        # A cache or a worker may map rows as read-only. They are only read here, so the warning of
+        # PyTorch does not apply.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
             tensor = torch.from_numpy(array)
@@ -122,21 +132,23 @@ def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def place(module: nn.Module, device: torch.device) -> nn.Module:
-    """Move a module, convolutions in the channels-last layout, if it is not there already."""
+    """Move a module to a device, with convolutions in the channels-last layout."""
     first = next(iter(module.parameters()), None)
     if first is not None and first.device != torch.empty(0, device=device).device:
         module.to(device)
-    # looking at every layer takes milliseconds, and this is checked for each batch; kernels of one
-    # pixel or one channel have both layouts
-    kernels = (p for p in module.parameters() if p.ndim == 4)
-    kernel = next((p for p in kernels if p.shape[1] > 1 and p[0, 0].numel() > 1), None)
-    if kernel is None or kernel.is_contiguous(memory_format=torch.channels_last):
-        return module
-    return module.to(memory_format=torch.channels_last)
+    # This function is called for each batch, and a check of all layers takes milliseconds. So only
+    # one kernel is checked. Kernels of one pixel or one channel are in both layouts at once.
+    for kernel in module.parameters():
+        if kernel.ndim == 4 and kernel.shape[1] > 1 and kernel[0, 0].numel() > 1:
+            if kernel.is_contiguous(memory_format=torch.channels_last):
+                return module
+            return module.to(memory_format=torch.channels_last)
+    return module
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, which callers may answer with smaller batches."""
+    """Whether an error means that there was too little memory. Smaller batches may then help."""
+    # PyTorch raises a plain RuntimeError on the CPU and on MPS, so its text decides.
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(
@@ -145,16 +157,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def cuda_devices() -> list[int]:
-    """Return the CUDA devices in use, whose generators torch.manual_seed changes too."""
+    """Return the CUDA devices in use. ``torch.manual_seed`` changes their generators too."""
     return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed PyTorch's global generators, and leave them as they were found.
+    """Seed PyTorch's global generators in a block, and restore their state after it.
 
-    New tensors are float32 meanwhile, whatever type the user has made the default: the package
-    computes in float32. One thread at a time: others wait.
+    In the block, new tensors are float32, because the package computes in float32. If the user has
+    set another default type, it is restored too. Only one thread at a time can be in such a block,
+    and others wait.
     """
     with _GENERATORS, torch.random.fork_rng(devices=cuda_devices()), _float32():
         torch.manual_seed(seed)
@@ -163,7 +176,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _float32() -> Iterator[None]:
-    """Make float32 PyTorch's default type, which is global too."""
+    """Make float32 the default type of PyTorch, which is global, and restore it at the end."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
@@ -174,15 +187,16 @@ def _float32() -> Iterator[None]:
 
 @contextmanager
 def threads_for(n_values: int) -> Iterator[None]:
-    """Run steps on so many values in one thread of PyTorch, if they are few.
+    """Use only one thread of PyTorch in a block if its steps compute few values.
 
-    A second thread gains nothing there, and where another program has its core, every step waits
-    for it: ten times as long. To be entered in :func:`seeded`, one thread at a time.
+    A second thread does not make such steps faster. If another program uses the core of that
+    thread, every step waits for it and takes ten times as long. Use this inside of :func:`seeded`,
+    because the number of threads is global.
 
     Parameters
     ----------
     n_values : int
-        Values of a batch, or parameters, whichever are more.
+        Number of values in a batch, or number of parameters, whichever is larger.
     """
     before = torch.get_num_threads()
     if n_values > _FEW_VALUES or before == 1:
@@ -196,7 +210,7 @@ def threads_for(n_values: int) -> Iterator[None]:
 
 
 def warn_shared_gpu(n_jobs: int | None, device: torch.device) -> None:
-    """Warn that processes would queue for one CUDA device."""
+    """Warn if several processes would wait for one CUDA device."""
     if n_jobs not in (None, 1) and device.type == "cuda" and torch.cuda.device_count() == 1:
         warnings.warn(
             f"n_jobs={n_jobs} with one CUDA device: the binary problems would queue for it, with "
@@ -207,7 +221,8 @@ def warn_shared_gpu(n_jobs: int | None, device: torch.device) -> None:
 
 
 def on_cpu(module: nn.Module) -> nn.Module:
-    """Return a module that a machine without this one's device can load."""
+    """Return a copy of a module on the CPU, which every machine can load."""
+    # A module that is on the CPU already is not copied.
     if all(t.device.type == "cpu" for t in (*module.parameters(), *module.buffers())):
         return module
     return copy.deepcopy(module).to("cpu")

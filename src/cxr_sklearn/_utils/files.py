@@ -1,4 +1,4 @@
-"""Paths that users pass, and files that are written whole or not at all."""
+"""Paths that users pass, versions of files, and files that are complete whenever they exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def user_path(parameter: str, value: str | os.PathLike[str], kind: str) -> Path:
     Parameters
     ----------
     parameter : str
-        Its name, for the message.
+        Name of the parameter, for the message.
     value : str or path
     kind : str
         ``"file"`` or ``"folder"``.
@@ -25,14 +25,18 @@ def user_path(parameter: str, value: str | os.PathLike[str], kind: str) -> Path:
     Raises
     ------
     ValueError
-        If the path is empty or contains a null character: no system has such files, and an empty
-        path would be the working directory.
+        If the path is empty or contains a null character. No file has such a name, and an empty
+        path would silently be the working directory.
     """
     text = os.fsdecode(value)
     if text and "\0" not in text:
         return Path(os.path.expanduser(text))
-    reason = "it contains a null character" if text else "it is empty"
-    remedy = "Correct it" if text or kind == "file" else "Pass '.' for the working directory"
+    reason, remedy = "it contains a null character", "Correct it"
+    if not text:
+        reason = "it is empty"
+        # An empty path often means the working directory, which is not a file.
+        if kind != "file":
+            remedy = "Pass '.' for the working directory"
     raise ValueError(
         f"{parameter}={text!r} is invalid: {reason}; expected the path of a {kind}. {remedy}"
     )
@@ -40,12 +44,16 @@ def user_path(parameter: str, value: str | os.PathLike[str], kind: str) -> Path:
 
 @contextlib.contextmanager
 def replace_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Write a file under another name, and put it in its place when it is whole.
+    """Write a file under a temporary name, and give it its own name when it is complete.
+
+    An existing file is replaced. If the block raises, nothing is left of the new file, and an
+    existing file is unchanged.
 
     Parameters
     ----------
     path : str or path
-        Replaced if it is there; of a link, the file that it leads to. Its folder must exist.
+        File to create or to replace. Its folder must exist. If it is a link, the file that the link
+        points to is replaced, and the link stays.
 
     Yields
     ------
@@ -57,12 +65,17 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             f"{str(path)!r} is not a regular file; expected a regular file, or a new name: give "
             "another name"
         )
+    # The temporary file is in the same folder, because a file can only be replaced by a file of the
+    # same file system in one step. Its name begins with a dot, so that loaders ignore it.
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
+            # The data must be on the disk before the name is. Otherwise a computer that loses power
+            # could have an empty file under that name.
             stream.flush()
             os.fsync(stream.fileno())
+        # The file of mkstemp can be read by its owner only. It gets the usual permissions.
         os.chmod(partial, 0o666 & ~_umask())
         os.replace(partial, path)
     except BaseException:
@@ -72,18 +85,20 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def _umask() -> int:
+    """Return the permissions that this process removes from new files."""
+    # The only way to read the mask is to set it.
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 class FileVersion(NamedTuple):
-    """Properties of a file of which at least one changes when its content changes.
+    """Properties of a file. At least one of them changes when the content of the file changes.
 
-    Programs can set `modified`, and a file that replaces another one can have its size. `inode`
-    differs then, and on Linux and macOS no program can set `changed`. On Windows `changed` is the
-    time of creation, so a file that is overwritten in place with its size and its time of
-    modification kept goes unnoticed there.
+    Size and `modified` are not enough: a new content may have the same size, and programs can set
+    `modified`. A file that replaces another file has another `inode`, and on Linux and macOS no
+    program can set `changed`. On Windows, `changed` is the time of creation. There, a change is
+    not noticed if a program overwrites the content in place and restores `modified`.
 
     Parameters
     ----------
@@ -92,7 +107,7 @@ class FileVersion(NamedTuple):
     size : int
         Bytes.
     modified, changed : int
-        Times of the last change of the content and of the inode, nanoseconds.
+        Times of the last change of the content, and of the inode, in nanoseconds.
     inode : int
         Number of the file in its file system.
     """
@@ -105,7 +120,7 @@ class FileVersion(NamedTuple):
 
 
 def file_version(path: str | os.PathLike[str]) -> FileVersion | None:
-    """Return the properties by which a changed file is recognised, None if there is no file."""
+    """Return the properties by which a changed file is recognised, or None without a file."""
     try:
         status = Path(path).stat()
     except (OSError, ValueError):

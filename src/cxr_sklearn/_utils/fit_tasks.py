@@ -14,7 +14,8 @@ from typing import Any, TypeVar, cast
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # scikit-learn 1.8
+except ImportError:
+    # scikit-learn 1.8 has no callbacks. These two replacements do nothing.
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Replace scikit-learn's mixin. Without ``set_callbacks`` there are no callbacks."""
@@ -37,7 +38,7 @@ class FitTask:
     Parameters
     ----------
     context : sklearn.callback.CallbackContext, default=None
-        None if there is nobody to report to.
+        None if the estimator has no callbacks.
     estimator : estimator, default=None
         Passed to the callbacks of this task.
 
@@ -84,6 +85,7 @@ class FitTask:
         """
         task = self.begin_subtask(name, number=number, n_subtasks=n_subtasks, is_ordered=is_ordered)
         yield task
+        # There is no `finally`, so that a part that raises is not reported as finished.
         task.end()
 
     def begin_subtask(
@@ -107,12 +109,12 @@ class FitTask:
         Parameters
         ----------
         metadata : dict, default=None
-            What the callbacks may want to know of the task, such as the loss of an epoch.
+            Results of the task for the callbacks, such as the loss of an epoch.
 
         Returns
         -------
         bool
-            Whether a callback requests to stop the loop that this task is a step of.
+            Whether a callback requests to stop the loop that contains this task.
         """
         if self._context is None:
             return False
@@ -142,6 +144,7 @@ class FitRoot:
         if sample_weight is not None:
             self._data["metadata"] = {"sample_weight": sample_weight}
         self._context = None
+        # scikit-learn sets this attribute when callbacks are registered with the estimator.
         if getattr(estimator, "_skl_callbacks", None):
             self._context = estimator._init_callback_context(max_subtasks=n_subtasks)
             self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
@@ -155,6 +158,7 @@ class FitRoot:
         """
         if self._context is None:
             return FitTask()
+        # The copy has the parameters only, and neither callbacks nor fitted attributes.
         parameters = self._estimator.get_params(deep=False)
         return FitTask(self._context, type(self._estimator)(**parameters))
 

@@ -1,4 +1,4 @@
-"""Text for messages: one line, and lists that are cut short."""
+"""Text for messages: single lines, and the beginning of long lists."""
 
 from __future__ import annotations
 
@@ -6,25 +6,31 @@ from collections.abc import Iterable
 
 
 def one_line(text: str) -> str:
-    r"""Write what would break a line, or could not be printed, as Python's escapes.
+    r"""Replace line breaks and characters that cannot be printed by Python's escapes.
 
     Examples
     --------
     >>> one_line("a\nb\udcff")
     'a\\nb\\udcff'
     """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
+    characters = []
+    for character in text:
+        if not character.isprintable():
+            character = character.encode("unicode_escape").decode("ascii")
+        characters.append(character)
+    return "".join(characters)
 
 
-# a message names this many files at most
+# A message lists at most this many names. A folder may contain thousands of bad files, and the
+# first ones show what they have in common.
 _N_NAMED = 10
 
 
 def some(names: Iterable[str]) -> str:
-    """Return the first names as a list in one line, with the number of the others."""
+    """Return the first names in one line, with the number of the other names."""
     names = list(names)
     more = len(names) - _N_NAMED
     shown = ", ".join(map(one_line, names[:_N_NAMED]))
-    return f"{shown} and {more} more" if more > 0 else shown
+    if more <= 0:
+        return shown
+    return f"{shown} and {more} more"

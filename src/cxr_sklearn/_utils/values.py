@@ -1,4 +1,4 @@
-"""A value per image: one column, and none that is missing or blank."""
+"""Check arrays with one value per image: one column, without missing or blank values."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ def check_one_column(name: str, values: Any) -> np.ndarray:
 def check_none_missing(name: str, values: Any, remedy: str) -> None:
     """Raise if a value is None, NaN, NaT or pandas' NA.
 
-    Pass a list as it was given: in an array of strings, NaN has become the string ``"nan"``.
+    Pass a list unchanged. If it is converted to an array of strings first, NaN becomes the string
+    ``"nan"``, which is not missing.
     """
     elements = elements_of(values)
+    # Booleans, integers and strings have no missing values, so they need not be searched.
     if elements.dtype.kind in "biuSU":
         return
     for i, value in enumerate(elements):
@@ -35,7 +37,10 @@ def check_none_missing(name: str, values: Any, remedy: str) -> None:
 
 def elements_of(values: Any) -> np.ndarray:
     """Return values as an array of shape (n,), without converting the elements of a list."""
-    return np.ravel(np.asarray(values, dtype=None if hasattr(values, "dtype") else object))
+    # NumPy would convert a list of mixed types to strings. With dtype=object it keeps each element.
+    if hasattr(values, "dtype"):
+        return np.ravel(np.asarray(values))
+    return np.ravel(np.asarray(values, dtype=object))
 
 
 def is_missing(value: Any) -> bool:
@@ -44,12 +49,12 @@ def is_missing(value: Any) -> bool:
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a value is a string that is empty or has spaces only."""
+    """Whether a value is a string that is empty or contains only spaces."""
     return isinstance(value, str) and not value.strip()
 
 
 def check_none_blank(name: str, values: Any, remedy: str) -> None:
-    """Raise if a value is a string that is empty or has spaces only."""
+    """Raise if a value is a string that is empty or contains only spaces."""
     elements = elements_of(values)
     if elements.dtype.kind not in "OU":
         return
