@@ -67,8 +67,8 @@ def passes():
 
 
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
-def test_an_image_passes_once_however_it_is_asked_for(phantoms, passes):
-    """Slices, copies, other estimators and other batch sizes find what is there."""
+def test_an_image_is_run_through_the_trunk_once_in_all_uses(phantoms, passes):
+    """Slices, copies, other estimators and other batch sizes use the stored activations."""
     X, y = phantoms
     ResNetFeatures(**SPIED).fit_transform(X)
     assert passes() == len(X)
@@ -304,8 +304,8 @@ def in_turns(cache, rows, keys, turns=6):
 
 
 @pytest.mark.parametrize("share", [0.95, 0.8, 0.6])
-def test_two_trunks_by_turns_keep_what_fits(share):
-    """A search over cuts asks one, then the other; a bound that lacks a little costs a little."""
+def test_two_trunks_used_in_turn_keep_the_rows_that_fit(share):
+    """A search over cuts does this. A limit that is a little too small drops few rows."""
     rows = np.zeros((40, 64), np.float32)
     cache = ActivationCache(int(share * 80) * rows[0].nbytes)
     hits = in_turns(cache, rows, [bytes([i]) for i in range(40)])
@@ -343,8 +343,8 @@ def test_a_folder_with_a_bound_keeps_to_it(n_values, small_pages, tmp_path):
             assert row is None or np.array_equal(row, expected)
 
 
-def test_a_bound_holds_with_rows_of_a_middle_cut(tmp_path):
-    """The same with pages and rows of the sizes that files have."""
+def test_the_size_limit_holds_for_rows_of_a_middle_cut(tmp_path):
+    """The test uses pages and rows of the sizes that real files have."""
     rows = np.random.default_rng(0).random((12, 200_704)).astype(np.float32)
     bound = 15 * size_limit.row_bytes(rows[0].nbytes)
     in_turns(DiskCache(tmp_path, bound), rows, [bytes([i]) * 16 for i in range(12)], turns=2)
@@ -368,8 +368,8 @@ def test_rows_beyond_a_folders_bound_are_kept_in_memory(phantoms, passes, small_
 
 
 @pytest.mark.parametrize("bound", [0, -1, "20", "G", "", "many", 1.5, None, float("nan")])
-def test_a_bound_that_is_none_is_an_error(bound):
-    """It names what was given, and what would do."""
+def test_an_invalid_size_limit_raises(bound):
+    """The error contains the value and describes valid values."""
     with pytest.raises(
         ValueError, match=r"bytes_limit=.*not a positive number of bytes; expected an integer"
     ):
@@ -420,8 +420,8 @@ def test_activations_beyond_the_bound_are_computed_again(phantoms, passes, small
 
 
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
-def test_a_folder_has_no_bound(phantoms, passes, small_bound, tmp_path):
-    """With memory each image still passes once, and nothing warns."""
+def test_a_folder_without_a_size_limit_stores_all_rows(phantoms, passes, small_bound, tmp_path):
+    """With memory=folder, each image is run through the trunk once, and nothing warns."""
     X, y = phantoms
     with warnings.catch_warnings():
         warnings.simplefilter("error", TrunkPassWarning)
@@ -662,8 +662,8 @@ def test_no_flipped_bit_returns_a_wrong_row(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "link"])
-def test_what_is_no_file_is_left_alone(kind, tmp_path):
-    """A folder or a link of that name is not written through."""
+def test_a_folder_or_link_with_the_name_of_the_cache_file_is_unchanged(kind, tmp_path):
+    """The cache does not write into a folder or through a link of that name."""
     place = tmp_path / "activations-v3.sqlite"
     if kind == "folder":
         place.mkdir()
@@ -675,8 +675,8 @@ def test_what_is_no_file_is_left_alone(kind, tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_foreign_file_is_left_alone(tmp_path):
-    """A database of someone else under this name keeps its tables."""
+def test_a_database_of_another_program_is_unchanged(tmp_path):
+    """A database of another program under the name of the cache file keeps its tables."""
     path = tmp_path / "activations-v3.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE rows (theirs TEXT)")

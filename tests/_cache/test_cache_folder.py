@@ -181,8 +181,8 @@ def test_a_disk_that_is_full_at_fit_is_a_warning(code, is_made, phantoms, tmp_pa
         np.testing.assert_array_equal(model.predict_proba(X), expected)
 
 
-def test_a_folder_that_finds_no_room_is_a_warning(phantoms, tmp_path, monkeypatch):
-    """The folder itself may be what the disk has no room for."""
+def test_a_folder_that_cannot_be_created_on_a_full_disk_warns(phantoms, tmp_path, monkeypatch):
+    """The disk may be so full that even the folder cannot be created."""
 
     def mkdir(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

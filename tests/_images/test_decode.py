@@ -276,8 +276,8 @@ def test_an_image_of_8_bits_and_the_same_image_of_16_bits_are_resized_alike(tmp_
         ("x.webp", Image.fromarray(GREY), "RGB", 8),
     ],
 )
-def test_header_tells_what_the_file_says(tmp_path, name, image, mode, bits):
-    """Format, mode, sizes, bits per channel and bytes come without decoding."""
+def test_a_header_is_read_without_decoding_pixels(tmp_path, name, image, mode, bits):
+    """Format, mode, size, bits per channel and number of bytes are read without decoding."""
     path = save(image, tmp_path / name)
     header = read_header(path)
     if mode is None:  # Pillow's name of it has changed
@@ -439,8 +439,8 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     assert not looks_like_image(tmp_path / "x")
 
 
-def test_a_file_without_permission_says_so(tmp_path, monkeypatch):
-    """What the system says of a file is the reason."""
+def test_a_file_without_permission_raises_the_reason_of_the_system(tmp_path, monkeypatch):
+    """The reason in the error is the text of the operating system."""
     path = save(Image.fromarray(GREY), tmp_path / "x.png")
 
     def refuse(*args, **kwargs):
@@ -523,8 +523,8 @@ def test_odd_names_are_read_and_can_be_printed(tmp_path, name):
     assert message.isprintable()
 
 
-def test_one_line_keeps_what_can_be_read():
-    """Letters of any language stay; what breaks a line or has no glyph is escaped."""
+def test_one_line_escapes_only_characters_that_cannot_be_printed():
+    """Letters of all languages are unchanged, and line breaks are escaped."""
     assert one_line("Röntgen 胸部.png") == "Röntgen 胸部.png"
     assert one_line("a\r\n\t\x1b\u2028\udc80b") == r"a\r\n\t\x1b\u2028\udc80b"
 
@@ -558,8 +558,8 @@ def test_threads_that_decode_leave_the_warning_filters_unchanged(tmp_path):
     assert list(warnings.filters) == before
 
 
-def test_damage_to_the_tags_is_none_to_the_picture(tmp_path, monkeypatch):
-    """An image whose EXIF cannot be read at all is taken as it lies."""
+def test_an_image_with_damaged_exif_tags_is_read_without_rotation(tmp_path, monkeypatch):
+    """The pixels are used as they are if the EXIF data cannot be read."""
     path = save(Image.fromarray(GREY), tmp_path / "x.png")
 
     def fail(self):

@@ -69,14 +69,14 @@ def shown(tmp_path):
 # -- grey levels ------------------------------------------------------------------------------
 
 
-def test_eight_bits_are_taken_as_they_are(shown):
-    """Without window, slope or table 8 bits stay what they are."""
+def test_values_of_eight_bits_are_unchanged_without_a_window(shown):
+    """The file has no window, no slope and no table."""
     np.testing.assert_array_equal(shown(dicom(FLAT)), FLAT)
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-def test_without_a_window_the_bits_stored_are_the_range(shown, bits):
-    """The largest value that the bits can hold is white, whatever values occur."""
+def test_without_a_window_the_stored_bits_are_the_range(shown, bits):
+    """The largest value that the bits can represent is white, even if it does not occur."""
     values = (RAMP % 2**bits).astype(np.uint16)
     np.testing.assert_allclose(
         shown(dicom(values, bits=bits)), values * (255 / (2**bits - 1)), atol=1e-3
@@ -102,8 +102,8 @@ def linear(values: np.ndarray, center: float, width: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_a_window_stretches_what_lies_in_it(shown, photometric):
-    """A window's ends are black and white, and what lies outside is one of both."""
+def test_a_window_is_mapped_to_the_range_from_black_to_white(shown, photometric):
+    """Values outside of the window become black or white."""
     ds = dicom(
         DEEP, bits=12, WindowCenter=1000, WindowWidth=401, PhotometricInterpretation=photometric
     )
@@ -512,15 +512,15 @@ def test_a_damaged_deflated_file(tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_shown_is_refused(tmp_path, ds, reason):
-    """Each reason names what is wrong, and no value of a patient."""
+def test_files_that_cannot_be_shown_are_refused(tmp_path, ds, reason):
+    """Each error contains the reason, and no value that identifies a patient."""
     with pytest.raises(OSError, match=reason) as caught:
         decode_image(save_dicom(ds, tmp_path / "x.dcm"))
     assert PATIENT not in str(caught.value)
 
 
-def test_a_dicom_file_without_an_image(tmp_path):
-    """Reports and directories are DICOM too, and hold no pixels."""
+def test_a_dicom_file_without_an_image_raises(tmp_path):
+    """Reports and directories are DICOM files too, but contain no pixels."""
     ds = dicom(FLAT)
     del ds.PixelData
     with pytest.raises(OSError, match=r"^a DICOM file without an image$"):
@@ -554,8 +554,8 @@ def test_an_unknown_transfer_syntax(tmp_path):
 # -- privacy ----------------------------------------------------------------------------------
 
 
-def test_no_message_warning_or_log_says_who_it_is(tmp_path, caplog, capfd):
-    """Damage in a patient's elements shows in no message, warning or log."""
+def test_no_message_warning_or_log_contains_the_identity_of_a_patient(tmp_path, caplog, capfd):
+    """Damaged elements that identify a patient are never quoted."""
     caplog.set_level(logging.DEBUG)
     ds = dicom(FLAT)
     path = save_dicom(ds, tmp_path / "x.dcm")

@@ -257,8 +257,8 @@ def test_resize_reaches_the_rows(tmp_path):
     assert means == {"pad": 100, "crop": 200, "stretch": 200}
 
 
-def test_no_file_gives_no_row():
-    """Reading an empty list of files gives an empty array of the right width and type."""
+def test_an_empty_list_of_files_gives_no_rows():
+    """The array is empty, but has the right width and type."""
     rows = read_images([], 4)
     assert rows.shape == (0, 16)
     assert rows.dtype == np.uint8
@@ -351,8 +351,8 @@ def test_a_null_in_a_polars_column_is_an_error_that_names_the_row():
     ],
     ids=lambda X: type(X).__name__,
 )
-def test_x_that_is_no_column_of_paths_is_an_error(X):
-    """Anything but one column of paths is a ValueError in one line."""
+def test_x_that_is_not_a_column_of_paths_raises(X):
+    """Anything else is a ValueError with a message of one line."""
     with pytest.raises(
         ValueError, match=r"expected .*(one column of paths|str or PathLike)"
     ) as caught:
@@ -367,8 +367,8 @@ def test_pixel_rows_at_transform_are_an_error(files):
         loader.transform(np.zeros((2, 16), dtype=np.uint8))
 
 
-def test_object_columns_of_numbers_are_no_paths():
-    """A column is paths only if its elements are: numbers stay numbers."""
+def test_object_columns_of_numbers_are_not_read_as_paths():
+    """Only a column with strings or paths is a column of paths."""
     assert as_paths(np.array([[1.0], [2.0]], dtype=object)) is None
     assert as_paths(pd.DataFrame({"pixel": [1, 2]}, dtype=object)) is None
     assert as_paths([[0.0, 1.0]]) is None
@@ -468,8 +468,8 @@ def test_y_and_groups_stay_aligned(files, bad_files):
 
 
 @pytest.mark.parametrize("on_error", ["raise", "mask"])
-def test_where_all_can_be_read_there_is_no_warning(files, on_error):
-    """The mask is all true, and the list of failures empty."""
+def test_readable_files_cause_no_warning(files, on_error):
+    """All values of the mask are true, and the list of failures is empty."""
     loader = XRayLoader(image_size=4, on_error=on_error)
     loader.fit_transform(files)
     assert loader.readable_.all()
@@ -590,8 +590,8 @@ def test_a_map_of_another_shape_or_type_is_written_anew(files, tmp_path, decoded
     assert len(decoded) == 48
 
 
-def test_a_map_remembers_what_could_not_be_read(files, bad_files, tmp_path, decoded):
-    """Found again, the mask and the reasons are there too; only the bad files are tried anew."""
+def test_a_mapped_file_stores_which_images_are_unreadable(files, bad_files, tmp_path, decoded):
+    """When the file is opened again, only the unreadable images are read again."""
     paths, good = spread(files, bad_files)
     loader = XRayLoader(image_size=4, on_error="mask", memmap=tmp_path / "rows").fit(paths)
     for count in (18, 9):
@@ -625,16 +625,16 @@ def test_a_file_that_has_become_readable_is_read(files, tmp_path, monkeypatch):
     assert loader.readable_.all()
 
 
-def test_no_file_is_left_where_files_cannot_be_read(files, bad_files, tmp_path):
-    """An error leaves neither the file nor a part of it."""
+def test_an_error_in_reading_leaves_no_file(files, bad_files, tmp_path):
+    """Neither the file of rows nor a part of it exists after the error."""
     loader = XRayLoader(image_size=4, memmap=tmp_path / "rows", n_jobs=2).fit(files)
     with pytest.raises(OSError, match=r"^9 of 21 image files could not be read"):
         loader.transform([*files, *bad_files])
     assert list((tmp_path / "rows").iterdir()) == []
 
 
-def test_no_file_is_left_after_an_interrupt(files, tmp_path, monkeypatch):
-    """Ctrl-C passes, and leaves no part of a file."""
+def test_an_interrupt_leaves_no_file(files, tmp_path, monkeypatch):
+    """Ctrl-C raises KeyboardInterrupt and leaves no part of a file."""
 
     def interrupt(path):
         raise KeyboardInterrupt
@@ -669,8 +669,8 @@ except OSError as error:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds the size of files by Linux's means")
-def test_a_file_that_finds_no_room_is_an_error_and_not_left(files, tmp_path):
-    """Where the disk ends while rows are written, one line says so and nothing stays behind."""
+def test_a_full_disk_raises_and_leaves_no_file(files, tmp_path):
+    """If the disk becomes full while rows are written, an error of one line is raised."""
     done = subprocess.run(
         [sys.executable, "-c", _FULL, str(tmp_path / "rows"), *files],
         capture_output=True,
@@ -716,8 +716,8 @@ def test_the_peak_of_memory_is_the_rows_and_not_twice(tmp_path):
     assert peak < 1.3 * rows.nbytes
 
 
-def test_fit_opens_no_file():
-    """Fitting checks the form of X only; the files may come later."""
+def test_fit_does_not_open_files():
+    """Fitting checks only the form of X, so that the files may be created later."""
     loader = XRayLoader().fit(["not there.png"])
     assert loader.n_features_in_ == 1
 

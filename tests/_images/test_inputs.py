@@ -256,8 +256,8 @@ def test_paths_are_read_at_the_image_size(tmp_path):
     np.testing.assert_array_equal(probabilities(files, y), probabilities(rows, y))
 
 
-def test_files_are_read_as_at_fit_whatever_set_params_says(fitted_on_paths, paths):
-    """A size set after fit acts at the next fit: predictions for files do not change silently."""
+def test_a_size_set_after_fit_does_not_change_how_files_are_read(fitted_on_paths, paths):
+    """The new size is used in the next fit, so predictions do not change silently."""
     before = fitted_on_paths.predict_proba(paths)
     clear_cache()
     changed = copy.deepcopy(fitted_on_paths).set_params(image_size=SIDE // 4)
@@ -441,15 +441,15 @@ def test_image_shape_is_height_then_width():
     assert np.ptp(image[:, 0]) > 0.9
 
 
-def test_rows_whose_length_is_no_square_are_one_line():
-    """Without image_shape a row that is no square is an image of one line."""
+def test_rows_of_a_length_that_is_not_a_square_are_images_of_one_line():
+    """Without image_shape, other shapes are not guessed."""
     rows = X[:, :120]
     np.testing.assert_array_equal(probabilities(rows), probabilities(rows, image_shape=(1, 120)))
     assert (probabilities(rows) != probabilities(rows, image_shape=(12, 10))).any()
 
 
-def test_square_rows_need_no_image_shape(expected):
-    """Naming the shape of square rows changes nothing."""
+def test_image_shape_is_optional_for_square_images(expected):
+    """Passing the shape of square rows changes nothing."""
     np.testing.assert_array_equal(probabilities(X, image_shape=(SIDE, SIDE)), expected)
 
 
@@ -496,8 +496,8 @@ def test_an_image_shape_that_contradicts_images_is_an_error():
 
 
 @pytest.mark.parametrize("shape", [(256,), (0, 16), (16, -16), (4, 8, 8), "16x16", 16], ids=str)
-def test_an_image_shape_that_is_none_is_an_error(shape):
-    """image_shape is two positive numbers."""
+def test_an_invalid_image_shape_raises(shape):
+    """A valid image_shape consists of two positive integers."""
     error_of(model(image_shape=shape).fit, X, Y, match="image_shape")
 
 
@@ -667,8 +667,8 @@ def test_a_number_of_labels_that_differs_is_an_error(paths):
     error_of(model().fit, paths[:-1], Y, match="inconsistent numbers of samples")
 
 
-def test_one_pixel_rows_and_paths_are_told_apart(tmp_path):
-    """Both have one feature; predicting on the other form is an error all the same."""
+def test_rows_of_one_pixel_and_paths_are_distinguished(tmp_path):
+    """Both have one feature, but a model fitted on one of them refuses the other."""
     path = str(tmp_path / "xray.png")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
     options = {"backbone": toy, "weights": None, "image_size": 16}

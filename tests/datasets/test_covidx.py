@@ -153,8 +153,8 @@ def test_files_that_are_none(label_file, tmp_path):
 FILES = ("SARS.day0.jpeg", "COVID(1).png", "COVID (2).png", "COVID-19(3).png", "CR.1.2.840.png")
 
 
-def test_the_bunch_has_what_the_label_file_says(label_file, tree):
-    """Paths, labels, patients and sources stand in the order of the file."""
+def test_the_bunch_contains_the_columns_of_the_label_file(label_file, tree):
+    """Paths, labels, patients and sources are in the order of the file."""
     root = tree(*FILES)
     bunch = load_covidx(str(label_file(SPACED)), str(root))
     assert bunch.data[:, 0].tolist() == [str(root / name) for name in FILES]

@@ -246,8 +246,8 @@ def test_rows_are_selected_by_the_frame(bunch):
     assert by_mask.target.tolist() == ["a", "b"]
 
 
-def test_selecting_leaves_the_whole_alone(bunch):
-    """What is returned shares no list or frame with what was given."""
+def test_a_selection_shares_no_data_with_the_original(bunch):
+    """A change of the selection does not change the original bunch."""
     part = select_rows(bunch, [0, 1, 2, 3, 4])
     part.frame.loc[0, "label"] = "x"
     part.ignored.append("x")

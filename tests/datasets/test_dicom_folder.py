@@ -114,8 +114,8 @@ def test_headers_become_columns(write_dicom):
     assert {name: bunch.frame[name].tolist() for name in expected} == expected
 
 
-def test_holes_in_headers_are_holes_in_the_frame(write_dicom):
-    """What a header lacks is empty text, or NaN for the age."""
+def test_missing_values_of_headers_are_missing_in_the_frame(write_dicom):
+    """A missing string is empty, and a missing age is NaN."""
     absent = ["PatientAge", "PatientSex", "Manufacturer", "ViewPosition", "Modality"]
     write_dicom("Normal/1", **dict.fromkeys([*absent, "StudyInstanceUID"]))
     root = write_dicom("Normal/2", PatientAge="", PatientSex="")
@@ -126,15 +126,15 @@ def test_holes_in_headers_are_holes_in_the_frame(write_dicom):
 
 
 @pytest.mark.parametrize("name", ["1.dcm", "1.DICOM", "1.ima", "1", "1.2.840.1", "1.img"])
-def test_any_suffix_and_none(write_dicom, name):
-    """The content of a file tells that it is DICOM, at any depth below its class."""
+def test_files_are_recognised_as_dicom_by_their_content(write_dicom, name):
+    """Neither the suffix nor the depth of the folder matters."""
     root = write_dicom(f"Normal/patient/study/{name}")
     bunch = load_dicom_folder(root)
     assert bunch.target.tolist() == ["Normal"]
 
 
-def test_old_files_have_no_mark(write_dicom):
-    """A file that does not begin as DICOM does is one if it is named so and holds a header."""
+def test_old_files_without_the_mark_of_dicom_are_recognised_by_their_suffix(write_dicom):
+    """They must contain a header that can be read."""
     root = write_dicom("Normal/1")
     content = (root / "Normal" / "1").read_bytes()
     start = content.index(b"\x08\x00\x16\x00")  # the first element after the file's own group
@@ -147,8 +147,8 @@ def test_old_files_have_no_mark(write_dicom):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_pipes_are_left_alone(write_dicom):
-    """A named pipe in the folder is no file, and nobody waits for what comes out of it."""
+def test_named_pipes_are_ignored(write_dicom):
+    """Opening a pipe would wait for a writer for ever."""
     root = write_dicom("Normal/1")
     os.mkfifo(root / "Normal" / "2.dcm")
     assert len(load_dicom_folder(root).data) == 1
@@ -191,8 +191,10 @@ def test_pixels_are_not_read(write_dicom):
     ],
     ids=str,
 )
-def test_what_is_no_frontal_radiograph_is_set_aside(write_dicom, elements, reason):
-    """Laterals, localizers, other modalities and indices are listed with the reason."""
+def test_files_other_than_frontal_radiographs_are_ignored_with_a_reason(
+    write_dicom, elements, reason
+):
+    """These are lateral views, localizers, other modalities and directories."""
     write_dicom("Normal/1")
     name = elements.get("name", "Normal/2")
     root = write_dicom(**{"name": name, **elements})
@@ -317,8 +319,10 @@ def test_links_that_lead_nowhere_are_errors(write_dicom):
         load_dicom_folder(root)
 
 
-def test_the_order_of_the_listing_means_nothing(write_dicom, other_listing, monkeypatch):
-    """However the file system lists folders, the bunch is the same."""
+def test_the_result_does_not_depend_on_the_order_of_directory_listings(
+    write_dicom, other_listing, monkeypatch
+):
+    """File systems list the same folder in different orders."""
     for name in ("b/x/2", "b/1", "a/3", "a/y/1", "a/x/5"):
         root = write_dicom(name)
     bunch = load_dicom_folder(root, salt="x")
@@ -362,16 +366,16 @@ def test_an_own_salt_gives_the_same_pseudonyms_again(write_dicom, salt):
     assert load_dicom_folder(root, salt="another").groups.tolist() != [digest]
 
 
-def test_identifiers_as_they_are(write_dicom):
-    """pseudonymise=False keeps PatientID and StudyInstanceUID, without blanks around them."""
+def test_identifiers_are_unchanged_without_pseudonyms(write_dicom):
+    """pseudonymise=False keeps PatientID and StudyInstanceUID, except for outer blanks."""
     bunch = load_dicom_folder(write_dicom(PatientID=" PID-4711 "), pseudonymise=False)
     assert bunch.groups.tolist() == ["PID-4711"]
     assert bunch.frame["study"].tolist() == ["1.2.3.4.5"]
 
 
 @pytest.mark.parametrize("pseudonymise", [True, False])
-def test_without_patient_the_study_stands_for_it(write_dicom, pseudonymise):
-    """Images of one study stay together, and an image without study stands alone."""
+def test_the_study_replaces_a_missing_patient(write_dicom, pseudonymise):
+    """Images of a study have one patient. An image without a study has a patient of its own."""
     write_dicom("a/1", PatientID="")
     write_dicom("a/2", PatientID=None)
     write_dicom("a/3", PatientID="", StudyInstanceUID=None)
@@ -382,8 +386,8 @@ def test_without_patient_the_study_stands_for_it(write_dicom, pseudonymise):
     assert "" not in groups
 
 
-def test_no_identifier_is_told(write_dicom, caplog, recwarn):
-    """Neither the bunch nor a message, warning or log has a value that identifies a patient."""
+def test_identifiers_of_patients_are_never_shown(write_dicom, caplog, recwarn):
+    """No bunch, message, warning or log contains them."""
     write_dicom("a/1", PatientAge="DOE^JOHN", ViewPosition="DOE^JOHN " * 3)
     write_dicom("a/2", Modality="CT")
     write_dicom("b/3", PatientID="PID-4712 " + "x" * 100)
@@ -496,8 +500,8 @@ def test_without_pydicom_the_extra_is_named(write_dicom, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_rows_are_selected_by_what_headers_say(write_dicom):
-    """The frame's columns choose images."""
+def test_rows_can_be_selected_by_values_of_headers(write_dicom):
+    """The columns of the frame contain these values."""
     write_dicom("a/1")
     root = write_dicom("b/2", ViewPosition="AP")
     bunch = load_dicom_folder(root)

@@ -65,8 +65,8 @@ def test_hidden_files_and_folders_are_ignored(tree):
     assert bunch.target_names == ["a", "b"]
 
 
-def test_files_beside_and_folders_within_the_classes_are_left_alone(tree):
-    """Only root/<class>/<image> is loaded; a loose image and a deeper folder are told."""
+def test_only_files_directly_in_class_folders_are_loaded(tree):
+    """Images outside the class folders, and folders in them, are listed as ignored."""
     root = tree("loose.png", "readme.txt", "a/1.png", "a/deeper/2.png", "b/3.png")
     bunch = load_xray_folder(root)
     assert names_of(bunch) == ["a/1.png", "b/3.png"]
@@ -162,8 +162,8 @@ def test_metadata_of_a_spreadsheet(tree):
     assert load_xray_folder(root).groups.tolist() == ["Müller, Ann", "b/2.png"]
 
 
-def test_a_file_without_patient_in_metadata_stands_alone(tree):
-    """An empty cell is no patient, and joins no files."""
+def test_a_file_with_an_empty_patient_has_a_patient_of_its_own(tree):
+    """Empty cells do not join files to one patient."""
     root = tree("a/1.png", "b/2.png", metadata="filename,patient\n1.png,\n2.png,\n")
     assert load_xray_folder(root).groups.tolist() == ["a/1.png", "b/2.png"]
 
@@ -231,15 +231,15 @@ def test_a_class_folder_in_place_of_its_parent_is_an_error(tree, names):
 
 
 @pytest.mark.parametrize("pattern", ["(", "[a"])
-def test_a_pattern_that_is_no_regular_expression_is_an_error(tree, pattern):
-    """A pattern that does not compile is named."""
+def test_a_patient_pattern_that_does_not_compile_raises(tree, pattern):
+    """The error contains the pattern."""
     with pytest.raises(ValueError, match=r"^patient_pattern=.* is not a regular expression"):
         load_xray_folder(tree("a/1.png"), patient_pattern=pattern)
 
 
 @pytest.mark.parametrize("pattern", ["abc", "(?:abc)", r"\(abc\)"])
-def test_a_pattern_without_group_is_an_error(tree, pattern):
-    """A pattern must say which part of the name is the patient."""
+def test_a_patient_pattern_without_a_group_raises(tree, pattern):
+    """The group states which part of the name is the patient."""
     with pytest.raises(ValueError, match=r"^patient_pattern=.* has no group"):
         load_xray_folder(tree("a/1.png"), patient_pattern=pattern)
 
@@ -453,8 +453,10 @@ def test_content_hash(tree):
     assert "sha256" not in load_xray_folder(root).frame
 
 
-def test_the_order_of_the_listing_means_nothing(tree, other_listing, monkeypatch):
-    """However the file system lists a folder, the bunch is the same."""
+def test_the_result_does_not_depend_on_the_order_of_directory_listings(
+    tree, other_listing, monkeypatch
+):
+    """File systems list the same folder in different orders."""
     root = tree("b/é.png", "a/B.png", "a/b.png", "b/10.png", "a/x.txt", "b/9.png", "c.png")
     bunch = load_xray_folder(root)
     assert names_of(bunch) == ["a/B.png", "a/b.png", "b/10.png", "b/9.png", "b/é.png"]
@@ -474,8 +476,8 @@ def test_links_in_a_loop_do_not_hang(tree):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no file names that are no text")
-def test_file_names_that_are_no_text(tree):
-    """A name that is no UTF-8 is listed like any other."""
+def test_file_names_that_are_not_valid_text_are_loaded(tree):
+    """A name that is not valid UTF-8 is listed like any other name."""
     root = tree("a/1.png")
     name = os.fsencode(root / "a") + b"/\xff.png"
     with open(name, "wb"):

@@ -65,8 +65,8 @@ def test_a_data_frame_is_the_same_as_its_file(tree):
     pd.testing.assert_frame_equal(frame, before)
 
 
-def test_numbers_of_patients_are_no_floats(tree):
-    """A column of numbers with gaps gives whole numbers, and its gaps stand alone."""
+def test_numbers_of_patients_are_read_as_integers(tree):
+    """A column of integers with gaps, which pandas reads as floats, gives integers."""
     root = tree(*FILES)
     frame = pd.DataFrame({"filename": FILES, "label": [0, 1, 1], "who": [4.0, None, 4.0]})
     bunch = load_xray_table(frame, root=root, patient="who")
@@ -232,8 +232,8 @@ def test_a_suffix_in_the_table_is_not_replaced(tree):
         (["xrays/0a.dcm", "xrays/0b.dcm"], "Pass the folder that contains 'xrays' as root"),
     ],
 )
-def test_the_error_of_missing_files_says_what_to_do(tree, names, remedy):
-    """Names that the table writes otherwise are compared with a file that exists."""
+def test_the_error_of_missing_files_contains_a_remedy(tree, names, remedy):
+    """It compares the names of the table with an existing file."""
     root = tree("0a.dcm", "0b.dcm")
     frame = pd.DataFrame({"filename": names, "label": ["a", "b"]})
     with pytest.raises(FileNotFoundError, match=remedy) as caught:
@@ -336,15 +336,17 @@ def test_missing_files_are_an_error_or_a_list(tree):
     assert "missing: 1 files" in bunch.DESCR
 
 
-def test_no_file_at_all_is_an_error(tree):
-    """on_missing="list" does not turn a wrong root into an empty bunch."""
+def test_a_table_of_which_no_file_exists_raises(tree):
+    """With on_missing="list", a wrong root must not give an empty bunch."""
     root = tree("x.png")
     with pytest.raises(FileNotFoundError, match="3 of 3 files"):
         load_xray_table(csv(root, TABLE), root=root, on_missing="list")
 
 
-def test_the_order_of_the_listing_means_nothing(tree, other_listing, monkeypatch):
-    """However the file system lists folders, the bunch is the same."""
+def test_the_result_does_not_depend_on_the_order_of_directory_listings(
+    tree, other_listing, monkeypatch
+):
+    """File systems list the same folder in different orders."""
     root = tree("x/1.png", "y/2.png", "z/3.png")
     table = csv(root, TABLE)
     bunch = load_xray_table(table, root=root)
