@@ -211,6 +211,7 @@ def _select(
 
 
 def _check_salt(salt: Any) -> None:
+    """Raise if the salt of the pseudonyms is not a secret."""
     is_secret = isinstance(salt, (str, bytes)) and len(salt) > 0
     if salt is not None and not is_secret:
         # The message does not show the value.
@@ -239,6 +240,7 @@ def _pseudonyms(salt: str | bytes | None) -> Callable[[str], str]:
     def hide(value: str) -> str:
         if not value:
             return ""
+        # A file name may contain bytes that are not valid text. They are encoded as they are.
         text = value.encode("utf-8", "surrogateescape")
         return hmac.new(key, text, hashlib.sha256).hexdigest()[:16]
 
@@ -246,6 +248,8 @@ def _pseudonyms(salt: str | bytes | None) -> Callable[[str], str]:
 
 
 def _patient(header: DicomHeader) -> str:
+    """Return the patient of an image, or what replaces a missing patient."""
+    # Images of a study show one patient. An image without a study is the only one of its patient.
     ids = header.ids
     return ids["PatientID"] or ids["StudyInstanceUID"] or ids["path"]
 

@@ -17,11 +17,13 @@ from ._file_search import files_below, relative_path
 from ._patients import age_in_years
 
 KEYS = ("path", "SOPInstanceUID", "StudyInstanceUID", "PatientID")
-_DIRECTORY = "1.2.840.10008.1.3.10"  # the class of a DICOMDIR
+# The SOP class of a DICOMDIR, which lists files and contains no image.
+_DIRECTORY = "1.2.840.10008.1.3.10"
 
-# values of BodyPartExamined that state no body part, without what is between their words
+# Values of BodyPartExamined that state no body part, without the characters between their words.
 _NO_BODY_PART = {"", "UNKNOWN", "NA", "NONE", "NULL", "OTHER", "UNSPECIFIED", "UNDEFINED"}
 _NO_BODY_PART |= {"NOTSPECIFIED", "NOTAVAILABLE", "NOTAPPLICABLE"}
+# Only these elements are read.
 _TAGS = [
     "ImageType",
     "SOPClassUID",
@@ -47,7 +49,8 @@ class DicomHeader:
     """Values of the header of one file. Strings are empty where the header has no value."""
 
     path: Path
-    ids: dict[str, str]  # by the names of KEYS
+    # Identifiers, by the names in KEYS.
+    ids: dict[str, str]
     is_directory: bool
     image_type: list[str]
     storage: str
@@ -71,8 +74,9 @@ def without_accents(text: str) -> str:
 def _body_part(text: str) -> str:
     """Return BodyPartExamined in upper case, empty if it states no body part."""
     text = text.upper()
-    is_stated = re.sub(r"[\W_]+", "", text) not in _NO_BODY_PART
-    return text if is_stated else ""
+    if re.sub(r"[\W_]+", "", text) in _NO_BODY_PART:
+        return ""
+    return text
 
 
 def read_headers(root: Path, on_error: str) -> tuple[list[DicomHeader], list[tuple[str, str]]]:
@@ -94,7 +98,9 @@ def read_headers(root: Path, on_error: str) -> tuple[list[DicomHeader], list[tup
             f"{len(bad)} of {len(paths)} files could not be read as DICOM: {some(named)}; expected "
             "complete DICOM files. Remove or replace these files, or pass on_error='list'."
         )
-    return headers, ignored + [(str(path), reason) for path, reason in bad]
+    for path, reason in bad:
+        ignored.append((str(path), reason))
+    return headers, ignored
 
 
 def _reader() -> Callable[[Path, str], DicomHeader | str]:
@@ -112,10 +118,11 @@ def _reader() -> Callable[[Path, str], DicomHeader | str]:
         ) from error
 
     def read(path: Path, name: str) -> DicomHeader | str:
-        # the oldest files have no mark at their beginning
+        # The oldest files have no mark at their beginning, so their suffix is used.
         is_named_so = path.suffix.lower() in DICOM_SUFFIXES
         try:
-            with quiet():  # odd values that pydicom logs may identify a patient
+            # pydicom logs invalid values, which may identify a patient.
+            with quiet():
                 dataset = dcmread(
                     path, stop_before_pixels=True, specific_tags=_TAGS, force=is_named_so
                 )
@@ -127,7 +134,8 @@ def _reader() -> Callable[[Path, str], DicomHeader | str]:
         except OSError as error:
             return error.strerror or "unreadable"
         except Exception as error:
-            # pydicom raises errors of many types for damaged files; their text may hold a value
+            # pydicom raises errors of many types for damaged files. Their text is not shown,
+            # because it may contain a value that identifies a patient.
             return f"damaged header, {type(error).__name__}"
 
     return read
@@ -136,25 +144,37 @@ def _reader() -> Callable[[Path, str], DicomHeader | str]:
 def _header(dataset: Any, path: Path, name: str) -> DicomHeader:
     def text(tag: str) -> str:
         value = dataset.get(tag)
-        return "" if value is None else str(value).strip()
+        if value is None:
+            return ""
+        return str(value).strip()
 
     def meanings(tag: str) -> str:
+        # A coded element is a sequence of items, each with a code and its meaning in words.
         return " ".join(str(item.get("CodeMeaning", "")) for item in dataset.get(tag) or [])
 
+    ids = {"path": name}
+    for key in KEYS[1:]:
+        ids[key] = text(key)
+    age = math.nan
+    if text("PatientAge"):
+        age = age_in_years(text("PatientAge"))
     kind = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    # pydicom returns an element with a single value as a string, and not as a list.
     types = dataset.get("ImageType") or []
+    if isinstance(types, str):
+        types = [types]
     return DicomHeader(
         path=path,
-        ids={"path": name, **{key: text(key) for key in KEYS[1:]}},
+        ids=ids,
         is_directory=kind == _DIRECTORY or path.name.upper() == "DICOMDIR",
-        image_type=[str(t).upper() for t in ([types] if isinstance(types, str) else types)],
+        image_type=[str(value).upper() for value in types],
         storage=text("SOPClassUID") or kind,
         modality=text("Modality").upper(),
         body_part=_body_part(text("BodyPartExamined"))
         or _body_part(meanings("AnatomicRegionSequence")),
         view=text("ViewPosition").upper(),
         description=f"{text('SeriesDescription')} {meanings('ViewCodeSequence')}".upper(),
-        age=age_in_years(text("PatientAge")) if text("PatientAge") else math.nan,
+        age=age,
         sex=text("PatientSex").upper(),
         manufacturer=text("Manufacturer"),
         width=int(dataset.get("Columns") or 0),

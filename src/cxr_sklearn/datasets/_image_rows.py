@@ -41,14 +41,18 @@ class ImageRows:
     extra: pd.DataFrame
 
     def take(self, rows: Sequence[int]) -> ImageRows:
-        """Return some of the rows."""
+        """Return some of the rows, in the given order."""
+
+        def take(values: Sequence[str]) -> list[str]:
+            return [values[row] for row in rows]
+
         sources = None
         if self.sources is not None:
-            sources = [self.sources[row] for row in rows]
+            sources = take(self.sources)
         return ImageRows(
-            names=[self.names[row] for row in rows],
-            labels=[self.labels[row] for row in rows],
-            patients=[self.patients[row] for row in rows],
+            names=take(self.names),
+            labels=take(self.labels),
+            patients=take(self.patients),
             sources=sources,
             extra=self.extra.iloc[list(rows)],
         )
@@ -89,6 +93,7 @@ def merge_repeated_rows(
         return rows, []
     _check_agreement(rows, repeated, where, joins_patients)
 
+    # All rows of a file but the first are left out.
     n_left_out = sum(map(len, repeated)) - len(repeated)
     notes = [f"further rows of a file left out: {n_left_out}"]
     if joins_patients:
@@ -159,6 +164,7 @@ def _differing_columns(extra: pd.DataFrame, repeated: Sequence[Sequence[int]]) -
             other_rows.append(other)
     differing = []
     for name in extra:
+        # Columns are compared as strings, because two missing values are not equal otherwise.
         values = extra[name]
         if as_strings(values.iloc[first_rows]) != as_strings(values.iloc[other_rows]):
             differing.append(name)

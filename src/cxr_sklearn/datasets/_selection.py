@@ -18,7 +18,7 @@ from ._missing_files import missing_files
 from ._patients import nih_identifier
 from ._table import NIH
 
-# columns of the result that describe a file, where they are known
+# Columns of the result that describe a file, if they are known.
 KNOWN = ("label", "patient", "source")
 # Suffixes of lists and tables, which are not images.
 _TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".list", ".gz", ".xlsx")
@@ -87,7 +87,7 @@ def _each_once(files: pd.DataFrame) -> pd.DataFrame:
     keys = []
     for path in files["path"]:
         folder, name = os.path.split(path)
-        # the name itself is not resolved: a link has a row of its own
+        # Only the folder is resolved, so that a link and the file it points to have a row each.
         if folder not in folders:
             folders[folder] = os.path.realpath(folder or os.curdir)
         keys.append(os.path.normcase(os.path.join(folders[folder], name)))
@@ -115,7 +115,7 @@ def from_list(
         The column ``path``, each file once.
     """
     text = read_text(check_file(path, "DATA", "a text file with a path per line"))
-    # not by splitlines: names may contain what it takes for the end of a line, such as U+0085
+    # splitlines would also split names that contain characters such as U+0085.
     names = [line.strip() for line in text.split("\n") if line.strip()]
     if not names:
         raise ValueError(
@@ -193,14 +193,17 @@ def from_bunch(bunch: Bunch) -> pd.DataFrame:
     values = {"path": bunch.data[:, 0], "label": bunch.target, "patient": bunch.groups}
     if bunch.sources is not None:
         values["source"] = bunch.sources
-    return pd.DataFrame({name: np.asarray(value) for name, value in values.items()}, dtype=object)
+    # A user may have replaced an array by a Series. Its index must not reorder the values.
+    columns = {name: np.asarray(value) for name, value in values.items()}
+    return pd.DataFrame(columns, dtype=object)
 
 
 def _existing(
     files: pd.DataFrame, root: str | os.PathLike[str] | None, where: str, skip_missing: bool
 ) -> pd.DataFrame:
     """Return the rows whose file exists, with its path; raise if others are not to be skipped."""
-    if root is None:  # also in a folder that curate has written: its manifest names files elsewhere
+    # A list in the output of curate is accepted, because its manifest names files elsewhere.
+    if root is None:
         root = Path(where).parent
     else:
         root = check_folder(root, "root", "a folder with the images")
