@@ -88,6 +88,7 @@ class DiskCache:
         shape : tuple of int, default=None
             Shape of a row. A file that contains a row of another shape is damaged.
         """
+        # If the file cannot be read, all rows are missing, and the caller computes them.
         rows: list[np.ndarray | None] = [None] * len(keys)
         try:
             rows = self._transaction(
@@ -103,6 +104,7 @@ class DiskCache:
 
     def put(self, trunk: str, keys: Sequence[bytes], rows: np.ndarray) -> None:
         """Store rows of one trunk."""
+        # A folder that is read-only provides rows, and new rows are kept in memory.
         if self._mode == "ro":
             IN_PROCESS.put(trunk, keys, rows)
             return

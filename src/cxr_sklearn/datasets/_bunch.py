@@ -68,6 +68,7 @@ def make_bunch(
         frame = pd.concat([frame, extra], axis=1)
 
     bunch = _bunch_of_frame(frame, has_sources=has_sources)
+    # The two lists are filled together, so that each reason belongs to the file at its position.
     bunch.ignored = []
     bunch.ignored_reasons = []
     for path, reason in sorted(ignored):

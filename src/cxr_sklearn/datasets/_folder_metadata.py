@@ -82,9 +82,11 @@ def read_metadata(root: Path, images: Sequence[ImageFile]) -> Metadata:
     for column in ("patient", "source"):
         if column in table:
             check_one_spelling(as_strings(table[column]), str(path), column)
+    # Missing known columns are added as empty columns, so that the rest need not check for them.
     other_columns = [column for column in table if column not in _KNOWN_COLUMNS]
     table = table.reindex(columns=[*_KNOWN_COLUMNS, *other_columns], fill_value="")
 
+    # A name may have several rows, because files in different folders may have the same name.
     rows_by_name: dict[str, list[int]] = defaultdict(list)
     for row, name in enumerate(names):
         if name:

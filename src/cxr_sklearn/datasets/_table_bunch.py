@@ -49,6 +49,7 @@ def bunch_of_rows(
     -------
     bunch : Bunch
     """
+    # Repeated rows are merged before missing files are counted, so that each file counts once.
     found = locate(root, rows.names)
     rows, notes_on_repeated_rows = merge_repeated_rows(rows, found, where, joins_patients)
     may_be_incomplete = on_missing == "list"
@@ -84,6 +85,8 @@ def _patients(
         if patient:
             patients.append(patient)
             continue
+        # The folders of some collections contain the patient, so the relative path is needed. A
+        # function of the user gets the path that it can open.
         if patient_of is None:
             patient_in_path = patient_of_path(_path_from_root(path, root))
         else:
