@@ -1,4 +1,4 @@
-"""What the training of a model costs, in forward passes and training steps."""
+"""Cost of the training of a model, in forward passes and training steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from .hyperparameters import Hyperparameters
 
-# augmented views per image below a cut, if augment=True
+# Number of augmented views per image below a cut if augment=True.
 _N_VIEWS = 4
 
 
@@ -34,9 +34,9 @@ class TrainingCost(NamedTuple):
 
 
 def n_augmented_views(model: Hyperparameters) -> int:
-    """Return how many augmented views of each image pass the trunk.
+    """Return the number of augmented views of each image that pass the trunk.
 
-    Without a trunk (``trainable="all"``) images are varied anew in each epoch.
+    Without a trunk (``trainable="all"``), images are varied in each epoch instead.
     """
     if not model.augment or model.trainable == "all":
         return 0

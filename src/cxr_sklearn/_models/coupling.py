@@ -1,4 +1,4 @@
-"""Pairwise probabilities to class probabilities."""
+"""Compute class probabilities from the probabilities of all pairs of classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 # contradict each other, the normal equations are singular without it.
 _MARGIN = 1e-7
 
-# Q is n_rows x n_classes^2: chunks keep the working set near 64 MB
+# All rows together have n_rows * n_classes ** 2 values. Chunks of rows limit them to about 64 MB.
 _CHUNK_VALUES = 2**23
 
 
@@ -53,7 +53,8 @@ def couple_probabilities(pairwise: np.ndarray) -> np.ndarray:
     >>> couple_probabilities(r[None]).round(6)
     array([[0.5, 0.3, 0.2]])
     """
-    r = np.array(pairwise, dtype=np.float64)  # a copy
+    # A copy, because the diagonal is overwritten below.
+    r = np.array(pairwise, dtype=np.float64)
     if r.ndim != 3 or r.shape[1] != r.shape[2] or r.shape[1] < 2:
         raise ValueError(
             f"pairwise has shape {r.shape}; expected (n_samples, n_classes, n_classes) with 2 or "
@@ -77,13 +78,15 @@ def _solve(r: np.ndarray) -> np.ndarray:
     r = r.clip(_MARGIN, 1 - _MARGIN)
     diagonal = np.arange(k)
     r[:, diagonal, diagonal] = 0
+    # The matrix Q of the paper's section 4.2.
     q = -r.transpose(0, 2, 1) * r
     q[:, diagonal, diagonal] = (r**2).sum(axis=1)
-    # the optimum under the sum constraint: [[Q, 1], [1', 0]] [p, b] = [0, 1]
+    # The optimum with a sum of 1 solves [[Q, 1], [1', 0]] [p, b] = [0, 1], equation 21.
     system = np.zeros((n, k + 1, k + 1))
     system[:, :k, :k] = q
     system[:, :k, k] = system[:, k, :k] = 1
     target = np.zeros((n, k + 1, 1))
     target[:, k] = 1
+    # Rounding errors may give tiny negative values.
     p = np.linalg.solve(system, target)[:, :k, 0].clip(0)
     return p / p.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Splits inside a fit: by class, and never through a patient or between equal images."""
+"""Splits inside a fit, which are stratified and do not divide patients or equal images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check
 from .._images.images import Images
 from .._utils.values import is_blank, is_missing
 
-# greedy splits by group depend on the order of the groups: so many orders are tried
+# Splits by group are made greedily and depend on the order of the groups, so several orders are
+# tried.
 _TRIES = 10
 
 
@@ -27,7 +28,7 @@ def patient_groups(
     ----------
     images : Images
     groups : ndarray of shape (n,) or None
-        Given to ``fit``; goes before `group_by`.
+        Patients that were passed to ``fit``. They take precedence over `group_by`.
     group_by : callable or None
         From a path to its patient.
 
@@ -35,6 +36,7 @@ def patient_groups(
     -------
     ndarray of shape (n,), of int
     """
+    # Without patients, each image is a group of its own.
     codes = np.arange(len(images))
     if groups is not None:
         try:
@@ -53,7 +55,8 @@ def patient_groups(
             )
         _, codes = np.unique(_patients_by(group_by, images.paths), return_inverse=True)
     _, contents = np.unique(np.array(images.digests(), dtype="S16"), return_inverse=True)
-    # images that share a patient or a content are linked; a group is what links connect
+    # Patients and contents are the nodes of a graph, and each image links its patient with its
+    # content. A group consists of all images in a connected component.
     n_groups = codes.max() + 1
     n_nodes = n_groups + contents.max() + 1
     links = coo_array((np.ones(len(codes)), (codes, n_groups + contents)), (n_nodes, n_nodes))
@@ -87,11 +90,12 @@ def _patients_by(group_by: Callable[[str], Any], paths: np.ndarray) -> list[str]
 
 def _folds(codes: np.ndarray, groups: np.ndarray, n_splits: int, seed: int) -> list[np.ndarray]:
     """Return the test rows of a stratified partition by group."""
+    # Without real groups the ordinary splitter gives the same kind of folds, 1000 times as fast.
     alone = len(np.unique(groups)) == len(groups)
-    kind = StratifiedKFold if alone else StratifiedGroupKFold  # the first is 1000 times faster
+    kind = StratifiedKFold if alone else StratifiedGroupKFold
     splitter = kind(n_splits, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # a class in fewer groups than folds is dealt with by the callers
+        # The callers handle classes with fewer groups than folds.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         return [test for _, test in splitter.split(codes, codes, None if alone else groups)]
 
@@ -103,12 +107,12 @@ def _groups_per_class(codes: np.ndarray, groups: np.ndarray) -> np.ndarray:
 def validation_mask(
     codes: np.ndarray, groups: np.ndarray, fraction: float, names: Sequence[str], seed: int
 ) -> np.ndarray:
-    """Choose the rows that early stopping looks at.
+    """Choose the rows of the validation part.
 
     Parameters
     ----------
     codes : ndarray of shape (n,), of int
-        Classes, all of 0 ... k - 1 present.
+        Classes 0 to k - 1, each with one row or more.
     groups : ndarray of shape (n,), of int
     fraction : float
         Requested share, in (0, 1).
@@ -119,9 +123,10 @@ def validation_mask(
     Returns
     -------
     ndarray of shape (n,), dtype bool
-        Every class keeps training rows; every class has validation rows where that is possible.
+        Every class has training rows, and validation rows if that is possible.
     """
     _require_groups(codes, groups, names, "early_stopping=True")
+    # One of n folds is a share of 1 / n, and the others together are a share of 1 - 1 / n.
     n_splits = max(2, round(1 / min(fraction, 1 - fraction)))
     n_splits = min(n_splits, len(np.unique(groups)), int(np.bincount(codes).max()))
     n_classes = codes.max() + 1
@@ -133,7 +138,9 @@ def validation_mask(
             if fraction > 0.5:
                 mask = ~mask
             if len(np.unique(codes[~mask])) < n_classes:
+                # A class without training rows could not be learned.
                 continue
+            # More classes in the validation part are better, then a share close to the fraction.
             score = (len(np.unique(codes[mask])), -abs(mask.mean() - fraction))
             if score > best_score:
                 best, best_score = mask, score
@@ -161,25 +168,26 @@ def stacking_folds(
     ----------
     codes, groups, is_validation : ndarray of shape (n,)
     cv : int, splitter or iterable of splits
-        A number shrinks to the groups of the scarcest class.
+        A number is reduced to the number of groups of the scarcest class.
     names : sequence of str
     seed : int
 
     Returns
     -------
     list of (train, test) index arrays
-        Each row is tested once, and every class stands in every training part.
+        Each row is tested once, and every training part has rows of every class.
     """
     cv = 5 if cv is None else cv
     if not isinstance(cv, (int, np.integer)):
         if not hasattr(cv, "split"):
             cv = _listed_folds(cv, len(codes))
         with warnings.catch_warnings():
-            # whether the splitter kept them is checked below
+            # Whether the splitter divides groups is checked below.
             warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
             splits = list(check_cv(cv, codes, classifier=True).split(codes[:, None], codes, groups))
         _check_partition(splits, codes, groups, is_validation, names)
         return splits
+    # Rows of the validation part are tested in the folds, but never trained on.
     trained = ~is_validation
     scarcest = int(_groups_per_class(codes[trained], groups[trained]).min())
     _require_groups(codes[trained], groups[trained], names, f"cv={cv}")
@@ -201,7 +209,7 @@ def _missing(train: np.ndarray, codes: np.ndarray, is_validation: np.ndarray) ->
 
 
 def _listed_folds(cv: Any, n_rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return an iterable of folds as a list, if these are row numbers of what is trained on."""
+    """Return an iterable of folds as a list, after a check that they contain row numbers."""
     folds = []
     for i, fold in enumerate(cv):
         parts = [np.asarray(part) for part in fold] if np.iterable(fold) else []

@@ -67,8 +67,9 @@ def label_images(
     patients = None if groups is None else _check_groups(groups, len(images))
     weight = np.ones(len(images))
     if sample_weight is not None:
-        # scikit-learn takes the number of rows from the second argument.
+        # scikit-learn's function takes the number of rows from its second argument.
         weight = _check_sample_weight(sample_weight, weight[:, None], ensure_non_negative=True)
+    # An image of weight 0 would still count as an image of its class in samplers and splits.
     rows = np.flatnonzero(weight > 0)
     if len(rows) < len(images):
         images, labels, weight = images.take(rows), labels[rows], weight[rows]

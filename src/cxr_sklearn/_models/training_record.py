@@ -1,4 +1,4 @@
-"""How the training of a tail went, under the names of scikit-learn's MLPClassifier."""
+"""Record of the training of a tail, with the names of scikit-learn's MLPClassifier."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def training_record(tail: Tail) -> dict[str, Any]:
     history = tail.net_.history
     scores, best = None, None
     if len(history) and "valid_loss" in history[-1]:
+        # Negated, so that higher is better, as in scikit-learn.
         scores = [-loss for loss in history[:, "valid_loss"]]
         best = max(scores)
     return {

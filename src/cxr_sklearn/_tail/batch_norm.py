@@ -19,7 +19,8 @@ def settle_batch_norm(module: TailModule, dataset: RowDataset, batch_size: int, 
     variance between them, which is most of it where the rows are listed class by class. The order
     is shuffled, because each layer sees its input as the batch normalised it.
     """
-    module.train()  # a network may keep layers frozen by a train() of its own
+    # A network may define its own train(), which keeps some layers frozen. These are left out.
+    module.train()
     layers = [
         m
         for m in module.modules()
@@ -31,7 +32,9 @@ def settle_batch_norm(module: TailModule, dataset: RowDataset, batch_size: int, 
         return
     augment, mixup = module.augment, module.mixup
     module.augment, module.mixup = None, 0.0
-    module.eval()  # dropout and its like are off, as in every prediction
+    # Dropout is off, as in predictions. Only the layers below are in training mode, so that each
+    # normalises its input as it did in training.
+    module.eval()
     moments = {layer: _Moments() for layer in layers}
     hooks = [layer.register_forward_pre_hook(moments[layer].add) for layer in layers]
     n = len(dataset)

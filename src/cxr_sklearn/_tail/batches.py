@@ -27,7 +27,7 @@ class RowDataset(Dataset[Any]):
     device : torch.device
         Device of the batches.
     n_views : int
-        Augmented views to draw from, besides the image as it is.
+        Number of augmented views of each image, in addition to the image itself.
     """
 
     def __init__(
@@ -66,7 +66,8 @@ class RowDataset(Dataset[Any]):
         """
         ids = self.ids[order] + views * self.rows.n_rows
         sizes = [stop - start for start, stop in bounds]
-        # one transfer, and one call to cut them, for all batches
+        # One transfer to the device and one call of split for all batches together, because the
+        # calls take longer than the training step of a small head.
         positions, chosen = (torch.from_numpy(i).to(self.device) for i in (order, ids))
         shares = np.repeat(1 / np.array(sizes), sizes).astype(np.float32)
         weights = self.weights.index_select(0, positions) * torch.from_numpy(shares).to(self.device)
@@ -77,7 +78,7 @@ class RowDataset(Dataset[Any]):
         for (start, stop), which, weight, target in parts:
             self.rows.count_uses(stop - start)
             if self._resident is not None:
-                # a sixth of the time of indexing, for a batch of a head's activations
+                # This takes a sixth of the time of indexing.
                 x = self._resident.index_select(0, which)
             else:
                 x = to_device(self.rows.take(ids[start:stop]), self.device)

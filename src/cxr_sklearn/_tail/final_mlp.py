@@ -41,7 +41,7 @@ class FinalMLP(Tail):
         sampler = self.settings.sampler
         if sampler is not None:
             train = np.flatnonzero(~own.is_validation)
-            problem = own.problem(train, y[train])
+            problem = own.problem(train, y[train]).text
             seed = int(self.random_state)
             factors = share_factors(sampler, self.rows, train, y[train], seed, problem)
             own.sample_weight = own.sample_weight * factors[y]

@@ -21,7 +21,8 @@ class Standardise(nn.Module):
     n_channels : int
     """
 
-    # a channel that is constant in training would turn the least change into a huge value
+    # Share of the mean variance that is added to each variance. Otherwise a channel that is
+    # constant in training would turn the smallest change into a huge value.
     _FLOOR = 1e-4
 
     def __init__(self, n_channels: int) -> None:
@@ -47,7 +48,7 @@ class TailModule(nn.Module):
     Parameters
     ----------
     blueprint : Blueprint
-        Its body must be a copy of this tail's own.
+        Its body must be a copy that only this tail uses.
     shape : tuple of int
         Shape of one row of activations, or of one image.
     priors : ndarray of shape (n_classes,)
@@ -55,7 +56,7 @@ class TailModule(nn.Module):
     hidden_layer_sizes : sequence of int
         Widths of the hidden layers between body and output.
     dropout : float
-        Probability, before each dense layer.
+        Probability of dropping a value before each layer of the head.
     augment : callable or None
         Applied to images while training.
     device, dtype : torch.device, torch.dtype or None
@@ -63,12 +64,12 @@ class TailModule(nn.Module):
     mixup : float
         Parameter of the beta distribution of shares; 0 mixes nothing.
     skip : ndarray of shape (n_classes, width), default=None
-        What a class's logit has of each value before anything is learned.
+        Weights from the input values to the logits that hold before training.
 
     Attributes
     ----------
     mixture : (Tensor of shape (batch_size,), float) or None
-        Whom the last forward pass of training mixed each row with, and the row's own share.
+        The row with which the last training pass mixed each row, and the share of the row itself.
     """
 
     skip: torch.Tensor | None
@@ -97,8 +98,8 @@ class TailModule(nn.Module):
         self.autocast_dtype = dtype
         self.standardise = Standardise(shape[0])
         self.body = blueprint.body
-        # With a skip connection, what is learned must stay bounded: otherwise it could outvote
-        # clear values.
+        # With a skip connection, the learned part must stay bounded. Otherwise it could outweigh
+        # input values that are clear.
         activation = nn.ReLU if skip is None else nn.Tanh
         self.head = _head(blueprint.width, hidden_layer_sizes, dropout, priors, activation)
         self.register_buffer("skip", None if skip is None else torch.from_numpy(skip).float())
@@ -108,13 +109,14 @@ class TailModule(nn.Module):
         return scale_to_unit(x.reshape(len(x), *self.shape))
 
     def _mixed(self, x: torch.Tensor) -> torch.Tensor:
+        """Mix the batch with itself in another order, and remember the mixture for the loss."""
         share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
         order = torch.randperm(len(x), device=x.device)
         self.mixture = order, share
         return share * x + (1 - share) * x[order]
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what reaches the head; the body is the user's code, and trains otherwise."""
+        """Return the input of the head, and explain errors of the body, which users may write."""
         mode = "training" if self.training else "eval"
         try:
             values = self.body(x)
@@ -155,8 +157,10 @@ class TailModule(nn.Module):
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits of rows of shape (n, *shape), in the precision of the context."""
         x = self.standardise(x)
+        # Rows without a trunk are grey images, and the body may take three channels.
         if self.channels:
             x = x.expand(-1, self.channels, -1, -1)
+        # Convolutions are faster in this memory layout.
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         values = self._features(x)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .._utils.device import (
-    to_device,
-)
+from .._utils.device import to_device
 from .module import TailModule
 from .rows import TrainingRows
 
-# activations are taken this many at a time, 64 MB, and averaged in float64 this many, 512 kB: what
-# stays in the processor's cache is summed fifteen times as fast
+# Values that are read at a time (64 MB), and values that are summed in float64 at a time (512 kB).
+# Sums are fifteen times as fast if the values stay in the cache of the processor.
 _TAKEN_VALUES, _SUMMED_VALUES = 2**24, 2**16
 
 
@@ -22,12 +20,14 @@ def fit_moments(module: TailModule, rows: TrainingRows, ids: np.ndarray) -> None
     square = total.clone()
     count = 0
     few = max(1, _SUMMED_VALUES // rows.width)
-    # from memory no more at a time than a core's cache holds; a file is not opened as often
+    # Rows in memory are read in small parts. A file would be opened too often for that.
     step = few if rows.whole is not None else max(1, _TAKEN_VALUES // rows.width)
     for start in range(0, len(ids), step):
         taken = to_device(rows.take(ids[start : start + step]), torch.device("cpu"))
         for part in module.unit(taken).split(few):
-            x = part.double().transpose(0, 1).flatten(1)  # channels first
+            # In float64, because the variance is a small difference of large sums. One row per
+            # channel.
+            x = part.double().transpose(0, 1).flatten(1)
             total += x.sum(1)
             square += x.square_().sum(1)
             count += x.shape[1]

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -18,7 +18,7 @@ from .._utils.forks import after_fork_in_child
 from .activations import Activations, ArrayActivations
 from .training_tasks import TrainingTasks
 
-# share of a CUDA device's free memory that activations may take for the length of a fit
+# Share of the free memory of a CUDA device that the activations of a fit may take.
 _RESIDENT_SHARE = 0.25
 
 
@@ -39,6 +39,13 @@ class Blueprint:
     body: nn.Module
     width: int
     channels: int = 0
+
+
+class ProblemName(NamedTuple):
+    """Name of a classification problem, for messages, and its position among those of its kind."""
+
+    text: str
+    number: int
 
 
 class TrainingRows:
@@ -74,7 +81,7 @@ class TrainingRows:
         Number of times that tails of this process used a row, to train or to predict.
     """
 
-    # Rows that were released still have these.
+    # These are still available after the release.
     shape: tuple[int, ...] = ()
     names: Sequence[str] = ()
     n_views = 0
@@ -167,7 +174,7 @@ class TrainingRows:
         )
 
     def made_for_training(self, values: np.ndarray) -> TrainingRows:
-        """Return rows that no image has, such as those that SMOTE makes, of weight 1.
+        """Return rows of weight 1 that do not belong to images, such as those that SMOTE makes.
 
         Parameters
         ----------
@@ -186,7 +193,7 @@ class TrainingRows:
         return rows
 
     def count_uses(self, n: int) -> None:
-        """Count `n` uses of rows. Uses of made rows count as uses of what they are made of."""
+        """Count `n` uses of rows. Uses of synthetic rows count as uses of the original rows."""
         rows = self if self._made_of is None else self._made_of
         rows.n_uses += n
 
@@ -202,26 +209,27 @@ class TrainingRows:
             self._resident = to_device(self.whole, device)
         return self._resident
 
-    def problem(self, ids: np.ndarray, y: np.ndarray) -> str:
-        """Return the name of a classification problem: its classes, in the order of `names`."""
-        positive, negative = (sorted(set(self.codes[ids[y == side]])) for side in (1, 0))
-        if len(set(y)) > 2 or not positive or not negative:
-            return ", ".join(self.names)
-        if len(negative) > 1:
-            return f"{self.names[positive[0]]} against the rest"
-        first, second = sorted(positive + negative)  # as in pairs_
-        return f"{self.names[first]} against {self.names[second]}"
+    def problem(self, ids: np.ndarray, y: np.ndarray) -> ProblemName:
+        """Return the name of a classification problem, and its number.
 
-    def problem_number(self, ids: np.ndarray, y: np.ndarray) -> int:
-        """Return the position of a classification problem among those of the same kind."""
-        positive, negative = (sorted(set(self.codes[ids[y == side]])) for side in (1, 0))
+        Parameters
+        ----------
+        ids : ndarray of int
+            Row numbers of the problem.
+        y : ndarray of int
+            Class of each of these rows in the problem: 0 and 1 in a binary problem.
+        """
+        positive = sorted(set(self.codes[ids[y == 1]]))
+        negative = sorted(set(self.codes[ids[y == 0]]))
         if len(set(y)) > 2 or not positive or not negative:
-            return 0
+            return ProblemName(", ".join(self.names), 0)
         if len(negative) > 1:
-            return int(positive[0])
+            return ProblemName(f"{self.names[positive[0]]} against the rest", int(positive[0]))
+        # In the order of pairs_, whichever of the two is the positive class.
         first, second = sorted(positive + negative)
         pairs = list(combinations(range(len(self.names)), 2))
-        return pairs.index((first, second))
+        name = f"{self.names[first]} against {self.names[second]}"
+        return ProblemName(name, pairs.index((first, second)))
 
     def release(self) -> None:
         """Delete the rows, in everything that shares this object."""
@@ -238,11 +246,11 @@ class TrainingRows:
         return self
 
     def for_fitted(self) -> TrainingRows | _RowsElsewhere:
-        """Return what a fitted tail takes along when it is pickled.
+        """Return what the pickle of a fitted tail contains instead of the rows.
 
-        On the way back from a worker process that is the name of the rows, because the process
-        that waits for the tail has the rows. Tails that are yet to be fitted take the rows along,
-        also from one worker to another, as Dask passes them on.
+        From a worker process to the process that waits for the tail, it is the name of the rows,
+        because that process has the rows. Tails that are not fitted yet contain the rows, also
+        when Dask passes them from one worker to another.
         """
         is_at_home = not self.is_live or self._owner == _PROCESS
         return self if is_at_home else _RowsElsewhere(self._name)

@@ -105,9 +105,10 @@ class Tail(ClassifierMixin, BaseEstimator):
         self.classes_, codes = np.unique(y, return_inverse=True)
         self.n_features_in_ = rows.width
         held = rows.is_validation[ids]
+        name = rows.problem(ids, y)
         problem = _Problem(
-            name=rows.problem(ids, y),
-            number=rows.problem_number(ids, y),
+            name=name.text,
+            number=name.number,
             rows=rows,
             train=ids[~held],
             train_codes=codes[~held],
