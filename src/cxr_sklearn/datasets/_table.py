@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -180,44 +180,61 @@ def load_xray_table(
     names = column_as_strings(frame, columns.path, where, "Pass one of these as path=.")
     check_no_empty_cells(names, where, columns.path, "Remove these rows.")
     labels = _labels(frame, columns.label, where, label_map)
-    if not names:
-        raise ValueError(
-            f"{where} is invalid: it has no rows; expected one row per image. Add rows."
-        )
+    _check_not_empty(names, where)
     known_patients = _known_patients(frame, columns.patient, where)
     sources = _sources(frame, source, where)
+    # All cells of a file are strings. Columns of a data frame have the types that the user chose.
     if not isinstance(table, pd.DataFrame):
         frame = convert_numeric_columns(frame)
-    notes = []
-    if patients is not None:
-        join = columns.patient if isinstance(columns.patient, str) else "patient"
-        renamed = NIH_COLUMNS if is_nih else {}
-        frame, note = join_patients(frame, known_patients, patients, join, renamed)
-        notes.append(note)
-
-    classes, notes_on_labels = map_labels(labels, label_map, leaves_out_several=is_nih)
-    check_one_spelling((name for name in classes if name is not None), where, columns.label)
-    kept = _rows_with_class(classes, labels)
-    rows = ImageRows(names, [name or "" for name in classes], known_patients, sources, frame)
+    frame, notes = _join_patients(frame, known_patients, patients, columns.patient, is_nih)
+    rows = ImageRows(names, labels, known_patients, sources, frame)
+    rows, notes_on_labels = _rows_with_class(rows, label_map, is_nih, where, columns.label)
+    patient_of = patient if callable(patient) else None
     return bunch_of_rows(
-        rows.take(kept),
+        rows,
         root=root,
         where=where,
         on_missing=on_missing,
-        patient_of=patient if callable(patient) else None,
+        patient_of=patient_of,
         notes=[*notes, *notes_on_labels],
     )
 
 
-def _rows_with_class(classes: list[str | None], labels: list[str]) -> list[int]:
-    """Return the numbers of the rows that are not left out."""
+def _check_not_empty(names: list[str], where: str) -> None:
+    """Raise if the table has no rows."""
+    if not names:
+        raise ValueError(
+            f"{where} is invalid: it has no rows; expected one row per image. Add rows."
+        )
+
+
+def _join_patients(
+    frame: pd.DataFrame, known_patients: list[str], patients: Any, column: Any, is_nih: bool
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table with the columns of the table of patients, and lines of ``DESCR``."""
+    if patients is None:
+        return frame, []
+    # If patients are read from paths, no column of the table has a name for them.
+    join = column if isinstance(column, str) else "patient"
+    renamed = NIH_COLUMNS if is_nih else {}
+    frame, note = join_patients(frame, known_patients, patients, join, renamed)
+    return frame, [note]
+
+
+def _rows_with_class(
+    rows: ImageRows, label_map: Any, is_nih: bool, where: str, column: str
+) -> tuple[ImageRows, list[str]]:
+    """Return the rows that have a class, with their classes as labels, and lines of ``DESCR``."""
+    classes, notes = map_labels(rows.labels, label_map, leaves_out_several=is_nih)
     kept = [row for row, name in enumerate(classes) if name is not None]
+    names = [name or "" for name in classes]
+    check_one_spelling((names[row] for row in kept), where, column)
     if not kept:
         raise ValueError(
-            f"label_map is invalid: it leaves out all {len(labels)} rows; expected keys among the "
-            f"labels {some(sorted(set(labels)))}. Correct the keys."
+            f"label_map is invalid: it leaves out all {len(classes)} rows; expected keys among the "
+            f"labels {some(sorted(set(rows.labels)))}. Correct the keys."
         )
-    return kept
+    return replace(rows, labels=names).take(kept), notes
 
 
 def _read(
