@@ -31,45 +31,47 @@ _LONGEST = 120  # characters of a name; with what is added, file systems allow 2
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.I)  # on Windows
 _CELL, _COLUMNS, _MAX_CELLS = 160, 8, 400
 
-# Text in the first bytes of each contact sheet: other existing images are never replaced.
+# Text in the first bytes of each contact sheet, so that other images are never replaced.
 _SHEET_SOFTWARE = "cxr-sklearn contact sheet"
 
-# reserved on one system or another
+# Characters that some file system does not allow in names.
 _ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|^\.|[. ]+$')
 
 
 def check_out(out: Any, paths: list[str]) -> Path:
-    """Return the folder to write, made if missing.
+    """Return the folder of the results, after creating it if it is missing.
 
     Raises
     ------
     OSError
-        If it is a file, holds something that no curation wrote, or contains the input.
+        If it is a file, contains files that no curation wrote, or contains the input.
     """
     if not os.fspath(out):
-        raise OSError("out='' is empty; expected a folder: give one")
+        raise OSError("out='' is invalid: it is empty; expected a folder. Pass its path.")
     folder = Path(os.fspath(out))
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"out={str(folder)!r}: found a file; expected a folder")
+        raise NotADirectoryError(
+            f"out={str(folder)!r} is invalid: it is a file; expected a folder. Pass another path."
+        )
     inside = Path(os.path.realpath(folder))
     for path in paths:
-        # realpath, which resolves a link to itself to its own name instead of raising
+        # os.path.realpath returns the name of a link to itself, whereas Path.resolve raises.
         if inside in Path(os.path.realpath(path)).parents:
             raise FileExistsError(
-                f"out={str(folder)!r} holds the image {Path(path).name!r} that is to be curated; "
-                "expected a folder apart from the input"
+                f"out={str(folder)!r} is invalid: it contains the image {Path(path).name!r} of the "
+                "input; expected a folder outside the input. Pass another path."
             )
     if folder.is_dir() and _has_others(folder):
         raise FileExistsError(
-            f"out={str(folder)!r}: found files that no curation wrote; expected an empty folder or "
-            "one begun by curate: give another"
+            f"out={str(folder)!r} is invalid: it contains files that no curation wrote; expected "
+            "an empty folder, or one that curate began. Pass another path."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(
-            f"out={str(folder)!r} cannot be made ({error.strerror}); expected a folder that can: "
-            "give another"
+            f"out={str(folder)!r} cannot be created ({error.strerror}); expected a path in a "
+            "writable folder. Pass another path."
         ) from error
     return folder
 
@@ -83,31 +85,34 @@ def _has_others(folder: Path) -> bool:
 def write_folders(
     manifest: pd.DataFrame, columns: pd.DataFrame, aside: pd.DataFrame, out: Path, mode: str
 ) -> list[str]:
-    """Put files where their tier says; return where each went, relative to `out`.
+    """Copy or link files into the folders of their tiers, and write the manifest.
 
     Parameters
     ----------
     manifest : DataFrame
         A row per file.
     columns : DataFrame
-        What else is known of the files, for ``metadata.csv``.
+        Other columns about the files, for ``metadata.csv``.
     aside : DataFrame
-        Rows of the manifest for what the loader set aside.
+        Rows of the manifest for files that the loader did not load.
     out : Path
     mode : {"copy", "link"}
 
     Returns
     -------
     list of str
+        The place of each file relative to `out`; empty for files that are not copied.
     """
     outputs = _names(manifest)
+    # A run that was stopped may be completed only if it would do the same now.
     decided = {
         "mode": mode,
         "outputs": dict(zip(manifest["path"], outputs, strict=True)),
         "versions": [_version(path) for path in manifest["path"]],
     }
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
-    with FileLock(out / _LOCK):  # another process may write the same folder
+    # Another process may write the same folder.
+    with FileLock(out / _LOCK):
         _claim(out, digest)
         _write(manifest.assign(output=outputs), columns, aside, out, mode)
     return outputs
@@ -116,11 +121,15 @@ def write_folders(
 def _write(
     manifest: pd.DataFrame, columns: pd.DataFrame, aside: pd.DataFrame, out: Path, mode: str
 ) -> None:
-    """Write the folders, contact sheets and the manifest of a folder that is ours."""
-    for partial in out.rglob(".*.partial"):  # what a stopped run left
+    """Write the folders, contact sheets and the manifest of a folder that this curation owns."""
+    # A run that was killed may have left unfinished files.
+    for partial in out.rglob(".*.partial"):
         partial.unlink()
-    # a folder appears under its name when it is whole
-    staging = {f: out / (f if (out / f).exists() else f".{f}") for f in FOLDERS.values()}
+    # A folder gets its name when it is complete. Until then its name begins with a dot.
+    staging = {}
+    for folder in FOLDERS.values():
+        is_complete = (out / folder).exists()
+        staging[folder] = out / (folder if is_complete else f".{folder}")
     for path, name in zip(manifest["path"], manifest["output"], strict=True):
         if name:
             folder, _, rest = name.partition("/")
@@ -140,8 +149,8 @@ def _write(
 def _version(path: str) -> tuple[str, int, int] | None:
     """Return path, size and time of modification of a file, None if there is no such file.
 
-    Inode and time of the last change are left out: a copy of the input that keeps the times, or
-    other permissions, are no reason to refuse to resume.
+    The inode and the time of the last change are not included: a stopped run can be completed with
+    a copy of the input that keeps the times, and with other permissions.
     """
     try:
         status = os.stat(path)
@@ -151,21 +160,24 @@ def _version(path: str) -> tuple[str, int, int] | None:
 
 
 def _claim(out: Path, digest: str) -> None:
-    """Mark the folder as this curation's."""
+    """Mark the folder as the output of this curation."""
     marker = out / CURATION_MARKER
     with contextlib.suppress(FileNotFoundError):
         if json.loads(marker.read_text())["decided"] == digest:
             return
         raise FileExistsError(
-            f"out={str(out)!r}: begun with other images, rules or mode; expected an empty folder: "
-            "give another, or delete this one"
+            f"out={str(out)!r} is invalid: it was begun with other images, rules or another mode; "
+            "expected an empty folder. Pass another path, or delete the folder."
         )
     with replace_file(marker) as stream:
         stream.write(json.dumps({"version": 1, "decided": digest}).encode())
 
 
 def _names(manifest: pd.DataFrame) -> list[str]:
-    """Return a name in its class folder for each file to be kept; none twice, in any case."""
+    """Return a place for each file of a tier with a folder, different for all files.
+
+    Names that differ only in upper and lower case count as equal, as on Windows and macOS.
+    """
     folders = _unlike(manifest["label"].unique().tolist())
     names = [
         f"{FOLDERS[tier]}/{folders[label]}/{_legal(Path(path).name)}" if tier in FOLDERS else ""
@@ -174,14 +186,15 @@ def _names(manifest: pd.DataFrame) -> list[str]:
     counts = Counter(map(_folded, names))
     for k, path in enumerate(manifest["path"]):
         if names[k] and counts[_folded(names[k])] > 1:
-            # all of them by where they come from, so that the order of the files does not matter
+            # Each of the files with this name gets a digest of its path, so that the names do not
+            # depend on the order of the files.
             file = PurePosixPath(names[k])
             names[k] = str(file.with_name(f"{file.stem}-{_mark(path)}{file.suffix}"))
     return names
 
 
 def _unlike(labels: list[str]) -> dict[str, str]:
-    """Return a folder name for each label, and never one for two."""
+    """Return a folder name for each label, different for all labels."""
     names = {label: _legal(str(label)) for label in labels}
     counts = Counter(map(_folded, names.values()))
     return {
@@ -191,7 +204,8 @@ def _unlike(labels: list[str]) -> dict[str, str]:
 
 
 def _folded(name: str) -> str:
-    """Return what file systems may take for the same name."""
+    """Return a form of a name that is equal for all names that a file system may not "
+    "distinguish."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -200,7 +214,7 @@ def _mark(text: str) -> str:
 
 
 def _legal(name: str) -> str:
-    """Return a name that every file system takes."""
+    """Return a name that every file system allows."""
     name = _ILLEGAL.sub("_", name.encode("utf-8", "replace").decode("utf-8")) or "_"
     if _RESERVED.match(name):
         name = f"_{name}"
@@ -217,14 +231,14 @@ def _place(source: Path, target: Path, mode: str) -> None:
         if not target.is_symlink():
             target.symlink_to(os.path.realpath(source))
         return
-    # files come whole or not at all, and the claim is of these versions of them
+    # Existing files are complete, because they got their names when they were.
     if not target.is_file():
         with source.open("rb") as original, replace_file(target) as copy:
             shutil.copyfileobj(original, copy)
 
 
 def _metadata(manifest: pd.DataFrame, columns: pd.DataFrame, tier: str) -> pd.DataFrame:
-    """Return what load_xray_folder reads together with the files of a tier."""
+    """Return the metadata.csv of a tier, which load_xray_folder reads."""
     kept = manifest["tier"] == tier
     outputs = [PurePosixPath(name) for name in manifest.loc[kept, "output"]]
     known = pd.DataFrame(
@@ -248,7 +262,9 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
         stream.write(frame.to_csv(index=False).encode("utf-8", "backslashreplace"))
 
 
-# -- the contact sheet --------------------------------------------------------------------------
+# -- the contact sheet ----------------------------------------------------------------------------
+
+
 def check_sheet(path: Any, inputs: Iterable[str]) -> None:
     """Raise if a contact sheet cannot be written to a file, or must not replace it.
 
@@ -269,8 +285,8 @@ def check_sheet(path: Any, inputs: Iterable[str]) -> None:
             is_sheet = _SHEET_SOFTWARE.encode() in file.read(1024)
         if not is_sheet:
             raise FileExistsError(
-                f"path={os.fspath(path)!r} exists and is not a contact sheet; expected a new name, "
-                "or a contact sheet to replace: give another name, or delete the file"
+                f"path={os.fspath(path)!r} is invalid: the file exists and is not a contact sheet; "
+                "expected a new name, or a contact sheet to replace. Pass another name."
             )
 
 
@@ -309,7 +325,7 @@ def contact_sheet(rows: pd.DataFrame, path: Any) -> Path:
 def _block(reason: str, part: pd.DataFrame) -> Image.Image:
     """Draw the images of one reason under a line that names it."""
     shown = part.iloc[:_MAX_CELLS]
-    n_rows = -(-len(shown) // _COLUMNS)
+    n_rows = -(-len(shown) // _COLUMNS)  # rounded up
     title, caption = 24, 14
     block = Image.new("L", (_COLUMNS * _CELL, title + n_rows * (_CELL + caption)), 255)
     pen = ImageDraw.Draw(block)
@@ -317,6 +333,7 @@ def _block(reason: str, part: pd.DataFrame) -> Image.Image:
     pen.text((6, 6), _ascii(f"{reason}: {len(part)} images{more}"), fill=0)
     for k, (file, label) in enumerate(zip(shown["path"], shown["label"], strict=True)):
         x, y = k % _COLUMNS * _CELL, title + k // _COLUMNS * (_CELL + caption)
+        # Unreadable files have a caption and no image.
         with contextlib.suppress(OSError):
             grey = decode_image(file).grey
             grey.thumbnail((_CELL - 4, _CELL - 4))

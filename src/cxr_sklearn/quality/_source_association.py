@@ -1,4 +1,4 @@
-"""A pipeline step that knows whether source and class went together in the training set."""
+"""A pipeline step that warns if source and class were associated in the training set."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 
 from .._utils.doc_link import DocLinkMixin
 from .._utils.fit_tasks import CallbackSupportMixin, reported
+from .._utils.messages import some
 from ..exceptions import ConfoundingWarning
 from ..metrics._association import cramers_v
 from ._sources import remedy_for_sources
 
-# significance level, as in the audit
+# Significance level, the same as in the audit.
 _ALPHA = 0.01
 
-# Of two equal sources, all patients of a class come from one by chance in 2 of 2**10 cases.
+# With two sources of equal size, all of 10 patients come from one source by chance in 2 of 2**10
+# cases.
 _MIN_PATIENTS = 10
 _CONSEQUENCE = (
     "so the model may recognise the source instead of the disease, and be wrong about images of "
@@ -34,9 +36,9 @@ class SourceAssociation(
 ):
     """Warn if source and class of the training images were associated.
 
-    A network that recognises the source of an image then has the class, and its predictions for
-    images of another source may be wrong, however good its figures on the same sources are. As a
-    step of a pipeline, this transformer returns its input unchanged. It warns in ``fit``, and again
+    A network that recognises the source of an image can then predict the class. Its predictions for
+    images of other sources may be wrong, even if its scores on the same sources are good. As a step
+    of a pipeline, this transformer returns its input unchanged. It warns in ``fit``, and again
     whenever the fitted pipeline predicts.
 
     Attributes
@@ -45,14 +47,15 @@ class SourceAssociation(
         Cramér's V of source and class over the images whose source is known, 0 to 1. NaN if fewer
         than two sources are known.
     p_value_ : float
-        Its permutation p-value, 0 to 1, patients being permuted. 1 if `cramers_v_` is NaN.
+        Its p-value, 0 to 1, from a permutation test in which patients are permuted. 1 if
+        `cramers_v_` is NaN.
     single_source_classes_ : dict of str to str
-        Classes all of whose images come from one source, and the source, where there are several
-        sources. Classes of fewer than 10 patients count only if `p_value_` is 0.01 or below, since
-        few patients may come from one source by chance.
+        The classes with images of one source only, and this source, if the data have several
+        sources. Classes of fewer than 10 patients are included only if `p_value_` is at most 0.01,
+        because few patients may come from one source by chance.
     unknown_cramers_v_ : float
-        Cramér's V of the class and whether the source is known, 0 to 1. NaN if all sources are
-        known, or none is.
+        Cramér's V of the class with the fact that the source is known, 0 to 1. NaN if the source is
+        known for all images or for none.
     unknown_p_value_ : float
         Its permutation p-value, 0 to 1. 1 if `unknown_cramers_v_` is NaN.
     message_ : str
@@ -101,7 +104,7 @@ class SourceAssociation(
         X : array-like of shape (n_samples, ...)
             Images in any form; only the number and the names of the columns are used.
         y : array-like of shape (n_samples,), default=None
-            Class of each image. Without it, or without `sources`, nothing is known.
+            Class of each image. Without it, or without `sources`, nothing is computed.
         sources : array-like of shape (n_samples,) of str, default=None
             Source of each image; ``""`` where it is unknown.
         groups : array-like of shape (n_samples,), default=None
@@ -185,7 +188,8 @@ class SourceAssociation(
         if y is None or sources is None:
             return
         lengths = {"y": len(y), "sources": len(sources)}
-        lengths |= {} if groups is None else {"groups": len(groups)}
+        if groups is not None:
+            lengths["groups"] = len(groups)
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise ValueError(
@@ -207,8 +211,7 @@ class SourceAssociation(
     def _texts(self, labels: np.ndarray, sources: np.ndarray) -> list[str]:
         """Return a clause for each thing to warn of."""
         single = list(self.single_source_classes_.items())
-        named = ", ".join(f"{label} from {source}" for label, source in single[:_N_NAMED])
-        named += f" and {len(single) - _N_NAMED} more" if len(single) > _N_NAMED else ""
+        named = some([f"{label} from {source}" for label, source in single])
         more_images = "add images of these classes from other sources"
         texts = []
         if self.p_value_ <= _ALPHA:
@@ -246,7 +249,8 @@ def _figures(v: float, p: float) -> str:
 
 
 def unknown_shares(y: np.ndarray, sources: np.ndarray) -> str:
-    """Return for the first classes the share of images without a source, as text."""
+    """Return the shares of images without a source as text, for the classes with the largest "
+    "ones."""
     shares = pd.Series(sources == "").groupby(y).mean().sort_values(ascending=False)
     return ", ".join(f"{label} {share:.0%}" for label, share in shares.iloc[:_N_NAMED].items())
 
@@ -254,7 +258,7 @@ def unknown_shares(y: np.ndarray, sources: np.ndarray) -> str:
 def single_source_classes(
     y: np.ndarray, sources: np.ndarray, groups: np.ndarray, p: float
 ) -> dict[str, str]:
-    """Return the classes all of whose images come from one source, and the source.
+    """Return the classes with images of one source only, and this source.
 
     Parameters
     ----------
@@ -263,8 +267,8 @@ def single_source_classes(
     groups : ndarray of shape (n,)
         Patient of each image.
     p : float
-        Of the association of source and class. Above 0.01, classes of fewer than 10 patients are
-        left out: they may come from one source by chance.
+        P-value of the association of source and class. If it is above 0.01, classes of fewer than
+        10 patients are left out, because they may come from one source by chance.
 
     Returns
     -------
@@ -275,8 +279,10 @@ def single_source_classes(
     if table.shape[1] < 2:
         return {}
     n_patients = pd.Series(groups).groupby(y).nunique()
-    return {
-        str(label): str(row.idxmax())
-        for label, row in table.iterrows()
-        if (row > 0).sum() == 1 and (p <= _ALPHA or n_patients[label] >= _MIN_PATIENTS)
-    }
+    single = {}
+    for label, row in table.iterrows():
+        has_one_source = (row > 0).sum() == 1
+        is_by_chance = p > _ALPHA and n_patients[label] < _MIN_PATIENTS
+        if has_one_source and not is_by_chance:
+            single[str(label)] = str(row.idxmax())
+    return single

@@ -1,4 +1,4 @@
-"""Sources of images: whether each can be left out, and whether two are one under two spellings."""
+"""Check whether each source can be left out, and find two spellings of one source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from .._utils.values import is_blank, is_missing
 
-# letters of a word in which a difference of one letter counts as a typing error
+# In words of this length or more, a difference of one letter counts as a typing error.
 _LEAST_WORD = 4
 
 
@@ -55,7 +55,7 @@ def check_sources(y: Any, sources: Any) -> None:
 
 
 def remedy_for_sources(y: np.ndarray, sources: np.ndarray) -> str:
-    """Return what to do about associated sources: LeaveOneSourceOut only where it does not raise.
+    """Return a remedy for associated sources. LeaveOneSourceOut is part of it if it does not raise.
 
     Parameters
     ----------
