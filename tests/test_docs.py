@@ -64,9 +64,9 @@ def test_fitted_attributes_are_documented(kind, phantoms, tmp_path):
 
     X, y = phantoms
     if kind is cxr_sklearn.XRayLoader:
-        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "film.png")
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "xray.png")
         model = kind()
-        model.fit_transform([tmp_path / "film.png"])
+        model.fit_transform([tmp_path / "xray.png"])
     else:
         model = kind(backbone=toy, weights=None, image_size=16, random_state=0).fit(X, y)
     documented = {entry.name for entry in ClassDoc(kind)["Attributes"]}
@@ -95,19 +95,19 @@ def resnet50_file(tmp_path_factory):
 
 
 @pytest.fixture
-def folder_of_films(tmp_path, monkeypatch, resnet50_file):
+def folder_of_xrays(tmp_path, monkeypatch, resnet50_file):
     """Work in a folder that has what the snippets name: a folder of X-rays, and weights."""
     X, y = make_chest_phantoms(30, image_size=32, random_state=0)
     for label in sorted(set(y)):
         (tmp_path / "xrays" / label).mkdir(parents=True)
-        for i, row in enumerate(X[y == label]):  # two films of each patient
+        for i, row in enumerate(X[y == label]):  # two xrays of each patient
             name = f"{sorted(set(y)).index(label)}{i // 2:07d}_{i % 2:03d}.png"
             Image.fromarray(row.reshape(32, 32)).save(tmp_path / "xrays" / label / name)
     (tmp_path / "resnet50.pth").hardlink_to(resnet50_file)
     monkeypatch.chdir(tmp_path)
 
 
-def test_readme_snippet_runs(folder_of_films):
+def test_readme_snippet_runs(folder_of_xrays):
     """The ten lines of the README run as they stand, in a folder that has what they name."""
     snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     code = snippet.group(1).replace("random_state=0", "random_state=0, image_size=32, max_epochs=2")
@@ -175,10 +175,10 @@ def run_page(path):
 
 
 @pytest.mark.slow
-# a fold of ten films may show none of a class
+# a fold of ten xrays may show none of a class
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(DOCS)))
-def test_snippets_of_the_pages_run(path, folder_of_films):
+def test_snippets_of_the_pages_run(path, folder_of_xrays):
     """The Python on a page runs as it stands, and prints what the page says it prints."""
     run_page(path)
 

@@ -67,12 +67,12 @@ def test_paper_experiments_on_a_folder(tmp_path):
     X, y = make_chest_phantoms(155, weights=[9, 61, 85], image_size=64, random_state=0)
     folders = {"COVID-19": "covid", "Normal": "NORMAL", "Pneumonia": "pneumonia"}
     for i, (row, label) in enumerate(zip(X, y, strict=True)):
-        path = tmp_path / "films" / folders[label] / f"{i:08d}_000.png"
+        path = tmp_path / "xrays" / folders[label] / f"{i:08d}_000.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(row.reshape(64, 64)).save(path)
     weights = tmp_path / "resnet50.pth"
     torch.save(resnet50().state_dict(), weights)
-    printed = run(PAPER, tmp_path, CXR_DATA=str(tmp_path / "films"), CXR_WEIGHTS=str(weights))
+    printed = run(PAPER, tmp_path, CXR_DATA=str(tmp_path / "xrays"), CXR_WEIGHTS=str(weights))
     assert "\n0 of 318 tensors of the trunk differ after the fit\n" in printed
     assert printed.count("recall (sensitivity)") == 8  # four models, two sets
     assert "figures: 1\n" in printed

@@ -40,9 +40,9 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
+def xrays(tmp_path_factory):
     """Return a folder of phantoms; COVID-19 has a hospital of its own."""
-    root = tmp_path_factory.mktemp("films")
+    root = tmp_path_factory.mktemp("xrays")
     make_chest_phantom_files(root, 60, confound="source", random_state=0)
     return root
 
@@ -55,11 +55,11 @@ def few_trees(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def model(films, tmp_path_factory):
+def model(xrays, tmp_path_factory):
     """Return the file of a small model, and what training printed."""
     path = tmp_path_factory.mktemp("model") / "model.joblib"
     done = subprocess.run(
-        [sys.executable, "-m", "cxr_sklearn", "train", str(films), "--out", str(path), *SMALL],
+        [sys.executable, "-m", "cxr_sklearn", "train", str(xrays), "--out", str(path), *SMALL],
         capture_output=True,
         text=True,
         check=True,
@@ -91,18 +91,18 @@ def test_help_lists_commands_and_exit_codes(capsys):
     assert main(["nothing"]) == 2
 
 
-def test_audit_prints_findings_and_fails_on_demand(films, tmp_path, capsys):
+def test_audit_prints_findings_and_fails_on_demand(xrays, tmp_path, capsys):
     """Findings are text; ``--fail-on`` turns them into exit code 3; a page can be written."""
     page = tmp_path / "audit.html"
-    assert main(["audit", str(films), "--html", str(page), "--fail-on", "serious"]) == 3
+    assert main(["audit", str(xrays), "--html", str(page), "--fail-on", "serious"]) == 3
     assert "SERIOUS: source and class" in capsys.readouterr().out
     assert "source and class" in page.read_text()
-    assert main(["audit", str(films)]) == 0
+    assert main(["audit", str(xrays)]) == 0
 
 
-def test_audit_prints_json(films, capsys):
+def test_audit_prints_json(xrays, capsys):
     """Numbers for another program, and nothing else on the output."""
-    assert main(["audit", str(films), "--json"]) == 0
+    assert main(["audit", str(xrays), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["images"] == 60
     assert found["findings"][0]["severity"] == "serious"
@@ -110,10 +110,10 @@ def test_audit_prints_json(films, capsys):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name")
-def test_audit_names_files_in_json(films, tmp_path, capsys):
+def test_audit_names_files_in_json(xrays, tmp_path, capsys):
     """Also a file whose name is no text; the text output escapes it."""
-    root = tmp_path / "films"
-    shutil.copytree(films, root)
+    root = tmp_path / "xrays"
+    shutil.copytree(xrays, root)
     odd = os.fsencode(root / "Normal") + b"/odd\xff.png"
     with open(odd, "wb") as file:
         file.write(b"no image")
@@ -133,14 +133,14 @@ def test_audit_names_files_in_json(films, tmp_path, capsys):
     assert os.fsdecode(odd) in [row["path"] for row in files]
 
 
-def test_jobs_are_at_most_the_cores_and_counted(films, monkeypatch, capsys):
+def test_jobs_are_at_most_the_cores_and_counted(xrays, monkeypatch, capsys):
     """The line before the work states the processes that fit baselines, and their memory."""
     monkeypatch.setattr(options, "cpu_count", lambda: 2)
-    assert main(["audit", str(films), "--jobs", "64", "--json"]) == 0
+    assert main(["audit", str(xrays), "--jobs", "64", "--json"]) == 0
     err = capsys.readouterr().err
     assert "--jobs 64: 2 are used, one per core" in err
     many, unit = re.search(r"([\d.]+) ([MG]iB) of memory \(2 processes\)", err).groups()
-    assert main(["audit", str(films), "--json"]) == 0
+    assert main(["audit", str(xrays), "--json"]) == 0
     few, same = re.search(r"([\d.]+) ([MG]iB) of memory; ", capsys.readouterr().err).groups()
     scale = {"MiB": 1, "GiB": 1024}
     assert float(many) * scale[unit] - float(few) * scale[same] > 300
@@ -148,7 +148,7 @@ def test_jobs_are_at_most_the_cores_and_counted(films, monkeypatch, capsys):
 
 def test_what_is_not_known_is_null(tmp_path, capsys):
     """JSON has no NaN: with one source there is no association, which is null."""
-    root = tmp_path / "films"
+    root = tmp_path / "xrays"
     make_chest_phantom_files(root, 45, random_state=0)
     table = pd.read_csv(root / "metadata.csv")
     table.assign(source="one").to_csv(root / "metadata.csv", index=False)
@@ -158,14 +158,14 @@ def test_what_is_not_known_is_null(tmp_path, capsys):
     assert json.loads(out)["cramers_v"]["source"] is None
 
 
-def test_curate_prints_costs_and_writes(films, tmp_path, capsys):
+def test_curate_prints_costs_and_writes(xrays, tmp_path, capsys):
     """A dry run writes nothing, a run what it says; rules are set by name."""
     out = tmp_path / "out"
     rule = ["--rule", "min_side=64", "--rule", "max_colour=None"]
-    assert main(["curate", str(films), str(out), *rule, "--dry-run"]) == 0
+    assert main(["curate", str(xrays), str(out), *rule, "--dry-run"]) == 0
     assert "dry run: nothing written" in capsys.readouterr().out
     assert not out.exists()
-    assert main(["curate", str(films), str(out), *rule, "--link", "--json"]) == 0
+    assert main(["curate", str(xrays), str(out), *rule, "--link", "--json"]) == 0
     files = json.loads(capsys.readouterr().out)["files"]
     assert [row["tier"] for row in files] == ["keep"] * 60
     assert len(list((out / "kept").rglob("*.png"))) == 60
@@ -181,13 +181,13 @@ def test_train_says_what_it_will_take_and_how_it_did(model):
     assert f"saved {path}" in out
 
 
-def test_a_csv_is_as_good_as_a_folder(films, tmp_path, capsys):
+def test_a_csv_is_as_good_as_a_folder(xrays, tmp_path, capsys):
     """Labels in a table over a tree of files; the summary is JSON."""
-    metadata = pd.read_csv(films / "metadata.csv")
+    metadata = pd.read_csv(xrays / "metadata.csv")
     metadata["file"] = metadata["label"] + "/" + metadata["filename"]
     table = tmp_path / "labels.csv"
     metadata.to_csv(table, index=False)
-    columns = ["--root", str(films), "--path", "file", "--patient", "patient"]
+    columns = ["--root", str(xrays), "--path", "file", "--patient", "patient"]
     out = tmp_path / "model.joblib"
     single = ["--model", "single", "--test-fraction", "0", "--set", "hidden_layer_sizes=[8]"]
     assert main(["train", str(table), "--out", str(out), *columns, *SMALL, *single, "--json"]) == 0
@@ -197,13 +197,13 @@ def test_a_csv_is_as_good_as_a_folder(films, tmp_path, capsys):
     assert joblib.load(out).named_steps["model"].hidden_layer_sizes == (8,)
 
 
-def test_predict_writes_a_row_per_file(films, model, tmp_path, capsys):
+def test_predict_writes_a_row_per_file(xrays, model, tmp_path, capsys):
     """Probabilities that the model gives, and a reason for what could not be read."""
     folder = tmp_path / "new" / "deeper"
     folder.mkdir(parents=True)
-    names = pd.read_csv(films / "metadata.csv").head(5)
+    names = pd.read_csv(xrays / "metadata.csv").head(5)
     for label, name in zip(names["label"], names["filename"], strict=True):
-        (folder / name).write_bytes((films / label / name).read_bytes())
+        (folder / name).write_bytes((xrays / label / name).read_bytes())
     (folder / "bad.png").write_bytes(b"no image")
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
     (folder / ".hidden.png").touch()
@@ -235,44 +235,44 @@ def test_predict_writes_a_row_per_file(films, model, tmp_path, capsys):
     assert "7 images, 3 classes; 7 trunk passes; less than a minute; " in captured.err
 
 
-def test_predict_says_what_is_unlike_the_training_set(films, model, tmp_path, capsys):
-    """An inverted film has a row like others, and a likeness that gives it away."""
+def test_predict_says_what_is_unlike_the_training_set(xrays, model, tmp_path, capsys):
+    """An inverted xray has a row like others, and a likeness that gives it away."""
     folder = tmp_path / "new"
     folder.mkdir()
-    film = next((films / "Normal").iterdir())
-    with Image.open(film) as image:
+    xray = next((xrays / "Normal").iterdir())
+    with Image.open(xray) as image:
         ImageOps.invert(image.convert("L")).save(folder / "inverted.png")
-    (folder / film.name).write_bytes(film.read_bytes())
+    (folder / xray.name).write_bytes(xray.read_bytes())
     out = tmp_path / "predictions.csv"
     assert main(["predict", str(model[0]), str(folder), "--out", str(out), "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["unlike"] == 1
     assert "1 images are unlike the training set (likeness below 0.3)" in captured.err
     likeness = pd.read_csv(out).set_index("path")["likeness"]
-    assert likeness[str(folder / "inverted.png")] < 0 < likeness[str(folder / film.name)]
+    assert likeness[str(folder / "inverted.png")] < 0 < likeness[str(folder / xray.name)]
 
 
-def test_a_loaded_pipeline_is_guarded(films, model):
+def test_a_loaded_pipeline_is_guarded(xrays, model):
     """Who loads the file in Python is warned too."""
     pipeline = joblib.load(model[0])
-    film = str(next((films / "Normal").iterdir()))
+    xray = str(next((xrays / "Normal").iterdir()))
     with pytest.warns(ConfoundingWarning, match="COVID-19 from hospital-c") as caught:
-        assert pipeline.predict([[film]]).shape == (1,)
+        assert pipeline.predict([[xray]]).shape == (1,)
     assert len(caught) == 1  # and none by the guard
     pipeline.named_steps["guard"].mean_ *= -1
     with (
         pytest.warns(ConfoundingWarning),
         pytest.warns(OutOfDistributionWarning, match="rows 0, counted"),
     ):
-        pipeline.predict([[film]])
+        pipeline.predict([[xray]])
 
 
-def test_train_warns_of_associated_sources_and_predict_repeats_it(films, model, tmp_path, capsys):
+def test_train_warns_of_associated_sources_and_predict_repeats_it(xrays, model, tmp_path, capsys):
     """A line with Cramér's V before training, in the saved model, and with every prediction."""
     line = r"warning: source and class are associated in the training set \(Cramér's V 0\.\d\d, p"
     before, _, _ = model[2].partition("trunk passes")
     assert re.search(line, before)
-    arguments = ["predict", str(model[0]), str(films), "--out", str(tmp_path / "p.csv")]
+    arguments = ["predict", str(model[0]), str(xrays), "--out", str(tmp_path / "p.csv")]
     assert main([*arguments, "--json"]) == 0
     captured = capsys.readouterr()
     assert re.search(line, captured.err)
@@ -282,10 +282,10 @@ def test_train_warns_of_associated_sources_and_predict_repeats_it(films, model, 
     assert found["warning"] in captured.err
 
 
-def test_train_does_not_warn_of_mixed_sources(films, tmp_path, capsys):
+def test_train_does_not_warn_of_mixed_sources(xrays, tmp_path, capsys):
     """Nor does predict, and JSON has no warning."""
-    root = tmp_path / "films"
-    shutil.copytree(films, root)
+    root = tmp_path / "xrays"
+    shutil.copytree(xrays, root)
     table = pd.read_csv(root / "metadata.csv")
     sources = np.where(table.groupby("label").cumcount() % 2, "one", "two")
     table.assign(source=sources, patient="").to_csv(root / "metadata.csv", index=False)
@@ -299,26 +299,26 @@ def test_train_does_not_warn_of_mixed_sources(films, tmp_path, capsys):
     assert "associated" not in capsys.readouterr().err
 
 
-def test_predict_takes_files_lists_and_tables(films, model, tmp_path, capsys):
+def test_predict_takes_files_lists_and_tables(xrays, model, tmp_path, capsys):
     """All give a file the same probabilities; a table's label, patient and source are kept."""
-    metadata = pd.read_csv(films / "metadata.csv").iloc[:6]
+    metadata = pd.read_csv(xrays / "metadata.csv").iloc[:6]
     names = (metadata["label"] + "/" + metadata["filename"]).tolist()
-    paths = [str(films / name) for name in names]
+    paths = [str(xrays / name) for name in names]
     (tmp_path / "list.txt").write_text("\n".join([*names, "", ""]), encoding="utf-8")
     (tmp_path / "absolute.txt").write_text("\n".join(paths), encoding="utf-8")
     table = tmp_path / "table.csv"
     metadata.assign(
         filename=names, finding=["", "a", "b", "", "c", "d"], clinic=metadata["source"]
     ).drop(columns=["label", "source"]).to_csv(table, index=False)
-    named = ["--root", str(films)]
+    named = ["--root", str(xrays)]
     forms = {
         "files": paths,
-        "a folder and a file": [str(films / "COVID-19"), *paths, paths[0]],
+        "a folder and a file": [str(xrays / "COVID-19"), *paths, paths[0]],
         "list": [str(tmp_path / "list.txt"), *named],
         "absolute": [str(tmp_path / "absolute.txt")],
         "table": [str(table), *named, "--label", "finding", "--source", "clinic"],
         "unlabelled": [str(table), *named],
-        "labelled": [str(films), "--form", "folder"],
+        "labelled": [str(xrays), "--form", "folder"],
     }
     found = {}
     for form, arguments in forms.items():
@@ -342,35 +342,35 @@ def test_predict_takes_files_lists_and_tables(films, model, tmp_path, capsys):
     capsys.readouterr()
 
 
-def test_tables_have_patients_and_sources_by_default(films, tmp_path, capsys):
+def test_tables_have_patients_and_sources_by_default(xrays, tmp_path, capsys):
     """The columns patient and source are used if they exist, and others only if they are named."""
-    metadata = pd.read_csv(films / "metadata.csv")
+    metadata = pd.read_csv(xrays / "metadata.csv")
     names = metadata["label"] + "/" + metadata["filename"]
     table = tmp_path / "table.csv"
     metadata.assign(filename=names).to_csv(table, index=False)
     out = tmp_path / "model.joblib"
-    arguments = ["train", str(table), "--root", str(films), "--out", str(out), *SMALL]
+    arguments = ["train", str(table), "--root", str(xrays), "--out", str(out), *SMALL]
     assert main([*arguments, "--test-fraction", "0"]) == 0
     err = capsys.readouterr().err
     assert f"60 images of 3 classes and {metadata['patient'].nunique()} patients" in err
     assert "warning: source and class are associated" in err
     bare = metadata.assign(filename=names).drop(columns=["patient", "source"])
     bare.to_csv(table, index=False)
-    assert main(["curate", str(table), "out", "--root", str(films), "--dry-run"]) == 0
+    assert main(["curate", str(table), "out", "--root", str(xrays), "--dry-run"]) == 0
     assert "60 images of 3 classes and 60 patients" in capsys.readouterr().err
-    assert main(["audit", str(table), "--root", str(films), "--patient", "patient"]) == 1
+    assert main(["audit", str(table), "--root", str(xrays), "--patient", "patient"]) == 1
     assert "expected a column 'patient'" in capsys.readouterr().err
 
 
-def test_a_file_given_twice_has_one_row(films, model, tmp_path, monkeypatch):
+def test_a_file_given_twice_has_one_row(xrays, model, tmp_path, monkeypatch):
     """Under several spellings, in a list, and in equal rows of a table."""
-    first, second = sorted((films / "Normal").iterdir())[:2]
-    monkeypatch.chdir(films)
+    first, second = sorted((xrays / "Normal").iterdir())[:2]
+    monkeypatch.chdir(xrays)
     relative = f"Normal/{first.name}"
     (tmp_path / "list.txt").write_text(f"{relative}\n./{relative}\n{first}\n", encoding="utf-8")
     rows = [f"{relative},a", f"{relative},a", f"{relative},b", f"Normal/{second.name},a"]
     (tmp_path / "table.csv").write_text("\n".join(["filename,label", *rows]), encoding="utf-8")
-    spelled = [str(first), relative, f"../{films.name}/Normal/../{relative}", "Normal"]
+    spelled = [str(first), relative, f"../{xrays.name}/Normal/../{relative}", "Normal"]
     for arguments, expected in (
         (spelled, 20),
         ([str(tmp_path / "list.txt"), "--root", "."], 1),
@@ -398,22 +398,22 @@ def test_curated_folders_are_skipped_and_named(copy, model, tmp_path, capsys):
     assert len(pd.read_csv(out)) == 60
 
 
-def test_predict_names_rows_without_a_path(films, model, tmp_path, capsys):
+def test_predict_names_rows_without_a_path(xrays, model, tmp_path, capsys):
     """Only the path must be filled."""
     table = tmp_path / "table.csv"
-    name = next((films / "Normal").iterdir()).name
+    name = next((xrays / "Normal").iterdir()).name
     table.write_text(f"filename,label\n{name},\n,Normal\n", encoding="utf-8")
-    arguments = [str(model[0]), str(table), "--root", str(films), "--out", str(tmp_path / "p.csv")]
+    arguments = [str(model[0]), str(table), "--root", str(xrays), "--out", str(tmp_path / "p.csv")]
     assert main(["predict", *arguments]) == 1
     err = capsys.readouterr().err
     assert "the column 'filename' is empty in rows 1 (counted from 0)" in err
 
 
-def test_predict_names_files_that_do_not_exist(films, model, tmp_path, capsys):
+def test_predict_names_files_that_do_not_exist(xrays, model, tmp_path, capsys):
     """They are an error, or left out on request."""
     listed = tmp_path / "list.txt"
-    listed.write_text("gone.png\n" + next((films / "Normal").iterdir()).name, encoding="utf-8")
-    arguments = ["predict", str(model[0]), str(listed), "--root", str(films), "--out"]
+    listed.write_text("gone.png\n" + next((xrays / "Normal").iterdir()).name, encoding="utf-8")
+    arguments = ["predict", str(model[0]), str(listed), "--root", str(xrays), "--out"]
     assert main([*arguments, str(tmp_path / "p.csv")]) == 1
     assert "1 of 2 files in" in (err := capsys.readouterr().err)
     assert "(gone.png)" in err
@@ -421,9 +421,9 @@ def test_predict_names_files_that_do_not_exist(films, model, tmp_path, capsys):
     assert len(pd.read_csv(tmp_path / "p.csv")) == 1
 
 
-def test_other_forms_of_data(films, tmp_path, capsys):
+def test_other_forms_of_data(xrays, tmp_path, capsys):
     """The NIH's table, a COVIDx label file and labels of one's own, each by an option."""
-    names = {p.name: p.parent.name for p in sorted(films.rglob("*.png"))}
+    names = {p.name: p.parent.name for p in sorted(xrays.rglob("*.png"))}
     nih = {"Normal": "No Finding", "Pneumonia": "Pneumonia", "COVID-19": "Effusion"}
     table = pd.DataFrame(
         {
@@ -434,7 +434,7 @@ def test_other_forms_of_data(films, tmp_path, capsys):
     )
     table.to_csv(tmp_path / "Data_Entry.csv", index=False)
     keep = ["--label-map", "No Finding=Normal", "--label-map", "Pneumonia=Pneumonia"]
-    at = ["--root", str(films), "--json"]
+    at = ["--root", str(xrays), "--json"]
     assert main(["audit", str(tmp_path / "Data_Entry.csv"), "--form", "nih", *at, *keep]) == 0
     classes = json.loads(capsys.readouterr().out)["classes"]
     assert [row["class"] for row in classes] == ["Normal", "Pneumonia"]
@@ -457,8 +457,8 @@ def test_a_folder_of_dicom_files(tmp_path, capsys):
             pixels = np.random.default_rng(i).integers(0, 4096, (64, 64)).astype(np.uint16)
             view = "LL" if i == 5 else "PA"
             ids = {"PatientID": f"{label}{i // 2}", "SOPInstanceUID": f"1.2.{len(label)}.{i}"}
-            film = dicom(pixels, bits=12, Modality="DX", ViewPosition=view, **ids)
-            save_dicom(film, tmp_path / label / str(i))
+            xray = dicom(pixels, bits=12, Modality="DX", ViewPosition=view, **ids)
+            save_dicom(xray, tmp_path / label / str(i))
     assert main(["audit", str(tmp_path), "--form", "dicom", "--json"]) == 0
     captured = capsys.readouterr()
     assert (json.loads(captured.out)["images"], json.loads(captured.out)["patients"]) == (10, 6)
@@ -473,12 +473,12 @@ def test_a_folder_of_dicom_files(tmp_path, capsys):
     assert "10 images of 2 classes and 6 patients; no trunk passes" in captured.err
 
 
-def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
+def test_small_batches_predict_the_same(xrays, model, tmp_path, capsys):
     """How many files are read at a time does not matter."""
     tables = []
     for batch in ("7", "256"):
         out = tmp_path / f"{batch}.csv"
-        arguments = [str(model[0]), str(films), "--out", str(out), "--batch", batch, "--json"]
+        arguments = [str(model[0]), str(xrays), "--out", str(out), "--batch", batch, "--json"]
         assert main(["predict", *arguments]) == 0
         assert json.loads(capsys.readouterr().out)["images"] == 60
         tables.append(pd.read_csv(out))
@@ -488,38 +488,38 @@ def test_small_batches_predict_the_same(films, model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--set", "colour=1"], "--set colour: no"),
-        (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--weights", "x.pth"], "weights='x.pth'"),
-        (["train", "{films}", "--out", "{tmp}/no/m", *SMALL], "no' does not exist"),
-        (["audit", "{films}", "--html", "{tmp}/no/a.html"], "no' does not exist"),
-        (["predict", "{films}/metadata.csv", "{films}", "--out", "{tmp}/p"], "could not be loaded"),
+        (["train", "{xrays}", "--out", "{tmp}/m", *SMALL, "--set", "colour=1"], "--set colour: no"),
+        (["train", "{xrays}", "--out", "{tmp}/m", *SMALL, "--weights", "x.pth"], "weights='x.pth'"),
+        (["train", "{xrays}", "--out", "{tmp}/no/m", *SMALL], "no' does not exist"),
+        (["audit", "{xrays}", "--html", "{tmp}/no/a.html"], "no' does not exist"),
+        (["predict", "{xrays}/metadata.csv", "{xrays}", "--out", "{tmp}/p"], "could not be loaded"),
         (["predict", "{model}", "{tmp}", "--out", "{tmp}/p"], "contains no image"),
         (
-            ["predict", "{model}", "{films}/metadata.csv", "--path", "file", "--out", "{tmp}/p"],
+            ["predict", "{model}", "{xrays}/metadata.csv", "--path", "file", "--out", "{tmp}/p"],
             "expected a column 'file'",
         ),
         (
-            ["predict", "{model}", "{films}/metadata.csv", "--label", "class", "--out", "{tmp}/p"],
+            ["predict", "{model}", "{xrays}/metadata.csv", "--label", "class", "--out", "{tmp}/p"],
             "expected a column 'class'",
         ),
         (
-            ["predict", "{model}", "{films}/metadata.csv", "{films}/Normal", "--out", "{tmp}/p"],
+            ["predict", "{model}", "{xrays}/metadata.csv", "{xrays}/Normal", "--out", "{tmp}/p"],
             "by its name it is a list or a table",
         ),
-        (["audit", "{films}/Normal"], "expected"),
-        (["train", "{films}", "--out", "{tmp}/m", *SMALL, "--set", "lr=abc"], "'lr' parameter"),
-        (["train", "{films}", "--out", "/dev/null", *SMALL], "is not a regular file"),
-        (["predict", "{model}", "{films}", "--out", "{model}"], "it is the input"),
-        (["audit", "{films}", "--html", ""], "--html='' is invalid: it is empty"),
-        (["train", "{films}", "--out", "", *SMALL], "--out='' is invalid: it is empty"),
-        (["curate", "{films}", ""], "out='' is empty"),
-        (["curate", "{films}", "{films}/metadata.csv/x"], "cannot be made"),
-        (["curate", "{films}", "{films}"], "that is to be curated"),
+        (["audit", "{xrays}/Normal"], "expected"),
+        (["train", "{xrays}", "--out", "{tmp}/m", *SMALL, "--set", "lr=abc"], "'lr' parameter"),
+        (["train", "{xrays}", "--out", "/dev/null", *SMALL], "is not a regular file"),
+        (["predict", "{model}", "{xrays}", "--out", "{model}"], "it is the input"),
+        (["audit", "{xrays}", "--html", ""], "--html='' is invalid: it is empty"),
+        (["train", "{xrays}", "--out", "", *SMALL], "--out='' is invalid: it is empty"),
+        (["curate", "{xrays}", ""], "out='' is invalid: it is empty"),
+        (["curate", "{xrays}", "{xrays}/metadata.csv/x"], "cannot be created"),
+        (["curate", "{xrays}", "{xrays}"], "of the input"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_1(films, model, tmp_path, capsys, arguments, message):
+def test_bad_input_is_one_line_and_exit_code_1(xrays, model, tmp_path, capsys, arguments, message):
     """The line names what is wrong; nothing is left behind."""
-    names = {"films": films, "tmp": tmp_path, "model": model[0]}
+    names = {"xrays": xrays, "tmp": tmp_path, "model": model[0]}
     assert main([argument.format(**names) for argument in arguments]) == 1
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("error: ")
@@ -530,30 +530,30 @@ def test_bad_input_is_one_line_and_exit_code_1(films, model, tmp_path, capsys, a
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["curate", "{films}", "{tmp}/out", "--rule", "size=3"],
-        ["curate", "{films}", "{tmp}/out", "--rule", "duplicates=maybe"],
-        ["curate", "{films}", "{tmp}/out", "--rule", "min_sd=true"],
-        ["train", "{films}", "--out", "{tmp}/m", "--set", "lr"],
-        ["train", "{films}", "--out", "{tmp}/m", "--model", "vgg"],
-        ["train", "{films}", "--out", "{tmp}/m", "--test-fraction", "0.9"],
-        ["audit", "{films}/metadata.csv", "--label-map", "Normal"],
-        ["audit", "{films}", "--form", "table"],
-        ["audit", "{films}", "--root", "{films}"],
-        ["predict", "{films}/metadata.csv", "{films}", "--root", "{films}", "--out", "{tmp}/p"],
-        ["predict", "{films}/metadata.csv", "{films}", "--out", "{tmp}/p", "--form", "table"],
-        ["predict", "{films}/metadata.csv", *["{films}"] * 2, "--form", "list", "--out", "{tmp}/p"],
-        ["audit", "{films}/metadata.csv", "--on", "PatientID"],
-        ["audit", "{films}", "--form", "dicom", "--on", "PatientID"],
-        ["audit", "{films}/metadata.csv", "--label-map", "a=b", "--label-map", "a=c"],
-        ["audit", "{films}", "--jobs", "0"],
-        ["audit", "{films}", "--jobs", "-2"],
-        ["train", "{films}", "--out", "{tmp}/m", "--set", "image_size=64"],
-        ["train", "{films}", "--out", "{tmp}/m", "--image-size", "4"],
+        ["curate", "{xrays}", "{tmp}/out", "--rule", "size=3"],
+        ["curate", "{xrays}", "{tmp}/out", "--rule", "duplicates=maybe"],
+        ["curate", "{xrays}", "{tmp}/out", "--rule", "min_sd=true"],
+        ["train", "{xrays}", "--out", "{tmp}/m", "--set", "lr"],
+        ["train", "{xrays}", "--out", "{tmp}/m", "--model", "vgg"],
+        ["train", "{xrays}", "--out", "{tmp}/m", "--test-fraction", "0.9"],
+        ["audit", "{xrays}/metadata.csv", "--label-map", "Normal"],
+        ["audit", "{xrays}", "--form", "table"],
+        ["audit", "{xrays}", "--root", "{xrays}"],
+        ["predict", "{xrays}/metadata.csv", "{xrays}", "--root", "{xrays}", "--out", "{tmp}/p"],
+        ["predict", "{xrays}/metadata.csv", "{xrays}", "--out", "{tmp}/p", "--form", "table"],
+        ["predict", "{xrays}/metadata.csv", *["{xrays}"] * 2, "--form", "list", "--out", "{tmp}/p"],
+        ["audit", "{xrays}/metadata.csv", "--on", "PatientID"],
+        ["audit", "{xrays}", "--form", "dicom", "--on", "PatientID"],
+        ["audit", "{xrays}/metadata.csv", "--label-map", "a=b", "--label-map", "a=c"],
+        ["audit", "{xrays}", "--jobs", "0"],
+        ["audit", "{xrays}", "--jobs", "-2"],
+        ["train", "{xrays}", "--out", "{tmp}/m", "--set", "image_size=64"],
+        ["train", "{xrays}", "--out", "{tmp}/m", "--image-size", "4"],
     ],
 )
-def test_wrong_usage_is_exit_code_2(films, tmp_path, capsys, arguments):
+def test_wrong_usage_is_exit_code_2(xrays, tmp_path, capsys, arguments):
     """Options are checked before anything is read, and none is ignored."""
-    assert main([a.format(films=films, tmp=tmp_path) for a in arguments]) == 2
+    assert main([a.format(xrays=xrays, tmp=tmp_path) for a in arguments]) == 2
     err = capsys.readouterr().err
     assert "Error: " in err
     assert any(
@@ -562,10 +562,10 @@ def test_wrong_usage_is_exit_code_2(films, tmp_path, capsys, arguments):
 
 
 @pytest.fixture
-def copy(films, tmp_path):
+def copy(xrays, tmp_path):
     """Return a copy of the folder of phantoms, and one of its images."""
-    root = tmp_path / "films"
-    shutil.copytree(films, root)
+    root = tmp_path / "xrays"
+    shutil.copytree(xrays, root)
     return root, next((root / "Normal").iterdir())
 
 
@@ -651,22 +651,22 @@ def test_relative_names_of_results_are_judged_too(copy, model, capsys, monkeypat
     assert contents(root) == before
 
 
-def test_weights_in_the_home_folder_are_an_input(films, tmp_path, capsys, monkeypatch):
+def test_weights_in_the_home_folder_are_an_input(xrays, tmp_path, capsys, monkeypatch):
     """``~`` is expanded before the file of the model is compared with the weights."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     weights = tmp_path / "w.pth"
     weights.write_bytes(b"weights")
     arguments = ["--out", str(weights), *SMALL, "--weights", "~/w.pth"]
-    assert main(["train", str(films), *arguments]) == 1
+    assert main(["train", str(xrays), *arguments]) == 1
     assert "it is the input" in capsys.readouterr().err.splitlines()[-1]
     assert weights.read_bytes() == b"weights"
 
 
-def test_every_class_is_learned_and_tested(films, tmp_path, capsys):
+def test_every_class_is_learned_and_tested(xrays, tmp_path, capsys):
     """A class whose patients are few is in both parts; one with one patient is an error."""
-    root = tmp_path / "films"
-    shutil.copytree(films, root)
+    root = tmp_path / "xrays"
+    shutil.copytree(xrays, root)
     table = pd.read_csv(root / "metadata.csv")
     of = np.flatnonzero(table["label"] == "COVID-19")
     table.loc[of, "patient"] = [f"q{i % 2}" for i in range(len(of))]
@@ -684,30 +684,30 @@ def test_every_class_is_learned_and_tested(films, tmp_path, capsys):
     assert "(patients per class: COVID-19 1, " in capsys.readouterr().err
 
 
-def test_a_link_to_a_result_stays_one(films, model, tmp_path):
+def test_a_link_to_a_result_stays_one(xrays, model, tmp_path):
     """What it leads to is replaced."""
     real, link = tmp_path / "real.csv", tmp_path / "link.csv"
     real.write_text("old")
     link.symlink_to(real)
-    assert main(["predict", str(model[0]), str(films), "--out", str(link)]) == 0
+    assert main(["predict", str(model[0]), str(xrays), "--out", str(link)]) == 0
     assert link.is_symlink()
     assert len(pd.read_csv(real)) == 60
 
 
-def test_a_model_of_another_kind_is_refused(tmp_path, films, capsys):
+def test_a_model_of_another_kind_is_refused(tmp_path, xrays, capsys):
     """A pickle that no training wrote is named for what it is."""
     path = tmp_path / "other.joblib"
     unfitted = Pipeline([(name, ResNetOvO()) for name in pipeline.STEPS])
     for found in ({"a": 1}, unfitted):
         joblib.dump(found, path)
-        assert main(["predict", str(path), str(films), "--out", str(tmp_path / "p.csv")]) == 1
+        assert main(["predict", str(path), str(xrays), "--out", str(tmp_path / "p.csv")]) == 1
         assert f"holds a {type(found).__name__}" in capsys.readouterr().err
 
 
-def test_a_model_of_another_version_is_refused(films, model, tmp_path, capsys):
+def test_a_model_of_another_version_is_refused(xrays, model, tmp_path, capsys):
     """One line states the version, also of models before versions were stored."""
     path = tmp_path / "old.joblib"
-    arguments = ["predict", str(path), str(films), "--out", str(tmp_path / "p.csv")]
+    arguments = ["predict", str(path), str(xrays), "--out", str(tmp_path / "p.csv")]
     pipeline = joblib.load(model[0])
     assert pipeline.cxr_sklearn_version_ == cxr_sklearn.__version__
     pipeline.cxr_sklearn_format_, pipeline.cxr_sklearn_version_ = -1, "0.0.7"
@@ -722,7 +722,7 @@ def test_a_model_of_another_version_is_refused(films, model, tmp_path, capsys):
     assert "was trained by another version of cxr-sklearn (unknown" in capsys.readouterr().err
 
 
-def test_a_full_disk_leaves_the_old_file(films, model, tmp_path, capsys, monkeypatch):
+def test_a_full_disk_leaves_the_old_file(xrays, model, tmp_path, capsys, monkeypatch):
     """Predictions that cannot be written replace nothing."""
     out = tmp_path / "predictions.csv"
     out.write_text("old")
@@ -731,18 +731,18 @@ def test_a_full_disk_leaves_the_old_file(films, model, tmp_path, capsys, monkeyp
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(pipeline, "predict_files", full)
-    assert main(["predict", str(model[0]), str(films), "--out", str(out)]) == 1
+    assert main(["predict", str(model[0]), str(xrays), "--out", str(out)]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert out.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["predictions.csv"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_an_interrupt_leaves_nothing_half_written(films, tmp_path):
+def test_an_interrupt_leaves_nothing_half_written(xrays, tmp_path):
     """Ctrl-C during training ends with exit code 130 and no file."""
     out = tmp_path / "model.joblib"
     long = ["--set", "n_iter_no_change=100000", "--max-epochs", "100000"]
-    arguments = ["train", films, "--out", out, *SMALL, *long]
+    arguments = ["train", xrays, "--out", out, *SMALL, *long]
     process = program(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         assert any("trunk passes" in line for line in process.stderr)
@@ -774,9 +774,9 @@ def test_help_and_audit_do_not_wait_for_pytorch():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
-def test_a_closed_pipe_is_no_traceback(films, tmp_path):
+def test_a_closed_pipe_is_no_traceback(xrays, tmp_path):
     """``cxr-sklearn curate … | head -0`` ends quietly."""
-    arguments = ["curate", films, tmp_path / "out", "--rule", "min_side=64", "--json"]
+    arguments = ["curate", xrays, tmp_path / "out", "--rule", "min_side=64", "--json"]
     process = program(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     _, err = process.communicate(timeout=60)

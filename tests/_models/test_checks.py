@@ -162,7 +162,7 @@ def test_a_missing_value_in_a_list_of_strings_is_named(missing, as_given, phanto
 
 
 @pytest.fixture
-def films(phantoms, tmp_path):
+def xrays(phantoms, tmp_path):
     """Return the paths of phantoms in files, named by number, and their labels."""
     X, y = phantoms
     paths = write_images(tmp_path, X)
@@ -172,31 +172,31 @@ def films(phantoms, tmp_path):
 @pytest.mark.parametrize(
     "unknown", [None, np.nan, pd.NA, pd.NaT, np.float32("nan"), np.datetime64("NaT"), ""], ids=repr
 )
-def test_a_path_whose_patient_is_unknown_is_named(unknown, films):
+def test_a_path_whose_patient_is_unknown_is_named(unknown, xrays):
     """Files that a function does not recognise are not taken for images of one patient."""
 
     def group_by(path):
         return unknown if path.endswith("7.png") else path
 
-    message = error_of(ResNetStacking(**SMALL, group_by=group_by), *films)
-    assert message.startswith(f"group_by returns {unknown!r} for {films[0][7]!r}; expected a pat")
+    message = error_of(ResNetStacking(**SMALL, group_by=group_by), *xrays)
+    assert message.startswith(f"group_by returns {unknown!r} for {xrays[0][7]!r}; expected a pat")
     assert "return the path itself" in message
 
 
 @pytest.mark.parametrize(
     "wrong", [["a"], {"a": 1}, {1}, np.arange(2), re.match("a", "a")], ids=repr
 )
-def test_a_patient_that_cannot_be_compared_is_an_error(wrong, films):
+def test_a_patient_that_cannot_be_compared_is_an_error(wrong, xrays):
     """A match of a regular expression, say, equals no other, and would be a patient of its own."""
     model = ResNetOvO(**SMALL, group_by=lambda path: wrong, early_stopping=True)
-    message = error_of(model, *films)
+    message = error_of(model, *xrays)
     assert message.startswith(f"group_by returns a value of type {type(wrong).__name__} for ")
     assert "match.group(1)" in message
 
 
-def test_patients_by_path_may_be_any_plain_value(films):
+def test_patients_by_path_may_be_any_plain_value(xrays):
     """Integers, tuples and strings divide the images as the same groups do."""
-    paths, y = films
+    paths, y = xrays
     options = {**SMALL, "early_stopping": True, "validation_fraction": 0.3}
 
     def number(path):

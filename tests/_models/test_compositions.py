@@ -55,7 +55,7 @@ TOY = {**TRUNK, "max_epochs": 10, "lr": 1e-2}
 NAMES = np.array(["COVID-19", "Normal", "Pneumonia"])
 
 
-def films(n, labels=NAMES, shares=None, seed=0):
+def xrays(n, labels=NAMES, shares=None, seed=0):
     """Phantoms whose brightness tells the class, so that a tiny frozen net can learn it."""
     pixels, _ = make_chest_phantoms(n, image_size=16, random_state=seed)
     k = len(labels)
@@ -84,15 +84,15 @@ def assert_predicts(model, X, y, *, above=0.6):
 
 @pytest.fixture(scope="module")
 def data():
-    """Training and test films, classes equally frequent."""
-    return *films(90), *films(60, seed=1)
+    """Training and test xrays, classes equally frequent."""
+    return *xrays(90), *xrays(60, seed=1)
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Paths and labels, the first class scarce, to train and to test."""
-    X, y = films(80, shares=[0.15, 0.4, 0.45])
-    X_test, y_test = films(60, seed=1)
+    X, y = xrays(80, shares=[0.15, 0.4, 0.45])
+    X_test, y_test = xrays(60, seed=1)
     train = column_of_images(tmp_path_factory.mktemp("train"), X)
     return train, y, column_of_images(tmp_path_factory.mktemp("test"), X_test), y_test
 
@@ -247,8 +247,8 @@ def test_halving_search_spends_epochs(data):
 
 def test_threshold_tuned_for_two_classes():
     """TunedThresholdClassifierCV moves the threshold of a model of two classes."""
-    X, y = films(80, ["Normal", "Pneumonia"], shares=[0.8, 0.2])
-    X_test, y_test = films(60, ["Normal", "Pneumonia"], seed=1)
+    X, y = xrays(80, ["Normal", "Pneumonia"], shares=[0.8, 0.2])
+    X_test, y_test = xrays(60, ["Normal", "Pneumonia"], seed=1)
     model = TunedThresholdClassifierCV(ResNetClassifier(**TOY), cv=3).fit(X, y)
     assert 0 <= model.best_threshold_ <= 1
     assert_predicts(model, X_test, y_test)
@@ -262,7 +262,7 @@ def test_threshold_tuned_for_two_classes():
 @pytest.mark.parametrize("scoring", ["roc_auc_ovr", "neg_log_loss", "f1_macro"])
 def test_grid_over_what_a_user_tunes(scoring):
     """A grid over lr, cut, sampler and dense chain is scored without a failure."""
-    X, y = films(90, shares=[0.15, 0.4, 0.45])
+    X, y = xrays(90, shares=[0.15, 0.4, 0.45])
     grid = [
         {
             "lr": [1e-2, 3e-2],
@@ -286,7 +286,7 @@ def test_grid_over_what_a_user_tunes(scoring):
     assert search.best_score_ > {"roc_auc_ovr": 0.9, "neg_log_loss": -0.8, "f1_macro": 0.8}[scoring]
     if scoring == "neg_log_loss":  # the parameters do something
         assert len(np.unique(scores)) > 12
-    assert_predicts(search.best_estimator_, *films(60, seed=1))
+    assert_predicts(search.best_estimator_, *xrays(60, seed=1))
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -705,15 +705,15 @@ LABELS = {
 }
 
 
-# ten classes of three test films each are not all told apart by a trunk that is never trained
+# ten classes of three test xrays each are not all told apart by a trunk that is never trained
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
 @pytest.mark.parametrize("kind", MODELS)
 def test_labels_of_every_type(kind, labels):
     """Two, three or ten labels, of any type, come back as they were given."""
     k = len(labels)
-    X, y = films(12 * k, labels)
-    X_test, y_test = films(6 * k, labels, seed=1)
+    X, y = xrays(12 * k, labels)
+    X_test, y_test = xrays(6 * k, labels, seed=1)
     model = kind(**TOY, **({"cv": 3} if kind is ResNetStacking else {})).fit(X, y)
     assert model.classes_.dtype == y.dtype
     assert model.predict(X_test).dtype == y.dtype

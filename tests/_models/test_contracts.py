@@ -105,11 +105,11 @@ def stained(counts, seed=0):
     axis = np.linspace(-1, 1, 16)
     X = np.empty((len(y), 16, 16), np.uint8)
     for image, label in zip(X, y, strict=True):
-        film = 0.3 + 0.05 * rng.standard_normal((16, 16)) + 0.05 * rng.standard_normal()
+        xray = 0.3 + 0.05 * rng.standard_normal((16, 16)) + 0.05 * rng.standard_normal()
         for place in {"COVID-19": (-0.5, 0.5), "Normal": (-0.5,), "Pneumonia": (0.5,)}[label]:
             at_y, at_x = place + 0.1 * rng.standard_normal(2)
-            film += 0.4 * np.exp(-((axis[:, None] - at_y) ** 2 + (axis - at_x) ** 2) / 0.08)
-        image[:] = (film.clip(0, 1) * 255).astype(np.uint8)
+            xray += 0.4 * np.exp(-((axis[:, None] - at_y) ** 2 + (axis - at_x) ** 2) / 0.08)
+        image[:] = (xray.clip(0, 1) * 255).astype(np.uint8)
     return X.reshape(len(y), -1), y
 
 

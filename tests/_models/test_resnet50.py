@@ -69,7 +69,7 @@ def test_a_hard_scarce_class_is_recalled(kind):
     X, y = make_chest_phantoms(
         150, weights={"Normal": 4, "Pneumonia": 1}, image_size=64, random_state=0
     )
-    # the frequent third class is a normal film of inverted polarity, which nothing mistakes
+    # the frequent third class is a normal xray of inverted polarity, which nothing mistakes
     inverted = 255 - X[y == "Normal"][:60]
     X = np.r_[X, inverted]
     y = np.r_[y, ["Inverted"] * len(inverted)]

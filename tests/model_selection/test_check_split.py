@@ -22,7 +22,7 @@ from ..toys import toy
 
 
 @pytest.fixture
-def films(tmp_path):
+def xrays(tmp_path):
     """Return phantoms in files."""
     return make_chest_phantom_files(tmp_path, 40, random_state=0)
 
@@ -34,32 +34,32 @@ def halves(bunch):
     return select_rows(bunch, ~in_test), select_rows(bunch, in_test)
 
 
-def test_a_split_by_patient_is_clean(films):
+def test_a_split_by_patient_is_clean(xrays):
     """No patient and no image on both sides; sources are named."""
-    report = check_split(*halves(films))
+    report = check_split(*halves(xrays))
     assert report.is_clean
     assert report.patients == []
     assert report.sources == ["hospital-a", "hospital-b"]
     assert "patients on both sides: none" in str(report)
 
 
-def test_patients_on_both_sides_are_named(films):
+def test_patients_on_both_sides_are_named(xrays):
     """A split by image divides patients."""
-    names, counts = np.unique(films.groups, return_counts=True)
+    names, counts = np.unique(xrays.groups, return_counts=True)
     divided = str(names[counts > 1][0])
-    rows = np.flatnonzero(films.groups == divided)
+    rows = np.flatnonzero(xrays.groups == divided)
     in_test = np.zeros(40, dtype=bool)
     in_test[rows[0]] = True
-    report = check_split(select_rows(films, ~in_test), select_rows(films, in_test))
+    report = check_split(select_rows(xrays, ~in_test), select_rows(xrays, in_test))
     assert not report.is_clean
     assert report.patients == [divided]
     assert divided in str(report)
     assert divided in report._repr_html_()
 
 
-def test_copies_on_both_sides_are_named(films):
+def test_copies_on_both_sides_are_named(xrays):
     """Exact, near and mirrored copies are each found and named by their paths."""
-    train, test = halves(films)
+    train, test = halves(xrays)
     with Image.open(train.data[0, 0]) as image:
         image.save(test.data[0, 0])
     with Image.open(train.data[1, 0]) as image:
@@ -80,9 +80,9 @@ def test_copies_on_both_sides_are_named(films):
     }
 
 
-def test_unreadable_files_are_named(films):
+def test_unreadable_files_are_named(xrays):
     """What cannot be compared is not passed over in silence."""
-    train, test = halves(films)
+    train, test = halves(xrays)
     with open(test.data[0, 0], "wb") as file:
         file.write(b"no image")
     report = check_split(train, test)
@@ -91,10 +91,10 @@ def test_unreadable_files_are_named(films):
     assert not report.is_clean
 
 
-def test_a_split_of_which_nothing_could_be_read_is_not_clean(films):
+def test_a_split_of_which_nothing_could_be_read_is_not_clean(xrays):
     """A report on no image at all certifies nothing."""
-    train, test = halves(films)
-    for path in films.data[:, 0]:
+    train, test = halves(xrays)
+    for path in xrays.data[:, 0]:
         with open(path, "wb") as file:
             file.write(b"no image")
     report = check_split(train, test)
@@ -104,9 +104,9 @@ def test_a_split_of_which_nothing_could_be_read_is_not_clean(films):
     assert not report.is_clean
 
 
-def test_unknown_sources_are_not_on_both_sides(films):
+def test_unknown_sources_are_not_on_both_sides(xrays):
     """Without sources there is nothing to compare."""
-    train, test = halves(films)
+    train, test = halves(xrays)
     train.sources = None
     assert check_split(train, test).sources == []
 
@@ -121,9 +121,9 @@ def test_unknown_patients_are_nobodys(tmp_path):
     assert check_split(train, test).patients == []
 
 
-def test_every_copy_across_the_split_is_named(films):
+def test_every_copy_across_the_split_is_named(xrays):
     """Each file of either side that stands on the other is in a pair."""
-    train, test = halves(films)
+    train, test = halves(xrays)
     for path in (train.data[3, 0], test.data[0, 0], test.data[5, 0]):
         with Image.open(train.data[1, 0]) as image:
             image.save(path)

@@ -253,8 +253,8 @@ def test_unreadable_files_are_named_and_left_out(tmp_path):
     assert "files" in checks(result, "warning")
 
 
-def test_films_upside_down_are_named(tmp_path):
-    """A film that correlates negatively with the mean of the set stands in ``turned``."""
+def test_images_upside_down_are_named(tmp_path):
+    """A xray that correlates negatively with the mean of the set stands in ``turned``."""
     from PIL import Image, ImageOps
 
     bunch = make_chest_phantom_files(tmp_path, 60, random_state=0)

@@ -16,7 +16,7 @@ from cxr_sklearn.quality._pixel_statistics import BORDER_SIDE, BORDER_WIDTHS, bo
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
     """Return files of phantoms, the last one damaged."""
-    bunch = make_chest_phantom_files(tmp_path_factory.mktemp("films"), 12, random_state=0)
+    bunch = make_chest_phantom_files(tmp_path_factory.mktemp("xrays"), 12, random_state=0)
     paths = bunch.data[:, 0].tolist()
     with open(paths[-1], "wb") as file:
         file.write(b"no image")
@@ -112,9 +112,9 @@ def test_no_files_no_pairs():
 
 def test_many_equal_images_are_no_flood_of_pairs(tmp_path):
     """Each copy is paired with the first, across two sets too."""
-    film = Image.new("L", (64, 64), 90)
+    xray = Image.new("L", (64, 64), 90)
     for k in range(40):
-        film.save(tmp_path / f"{k:02d}.png")
+        xray.save(tmp_path / f"{k:02d}.png")
     measured = measure_files(sorted(map(str, tmp_path.iterdir())))
     pairs = find_duplicates(measured)
     assert pairs["first"].tolist() == [0] * 39

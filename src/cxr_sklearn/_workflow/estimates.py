@@ -21,7 +21,7 @@ _TIMED = 8  # files or images that are timed
 
 # bytes per image of what is measured (thumbnails, statistics, hashes, a row of a table) and
 # resampled, and those of forests and resamples at work: benchmarks/audit.py speed
-_BYTES_PER_FILM, _BYTES_AT_WORK = 2**14, 2**28
+_BYTES_PER_IMAGE, _BYTES_AT_WORK = 2**14, 2**28
 
 # resident memory of a worker process that fits baselines: Python, scikit-learn and its rows
 _BYTES_PER_PROCESS = 200 * 2**20
@@ -49,7 +49,7 @@ def reading(bunch: Any, n_jobs: int | None, out: Any = None, n_processes: int = 
 
     paths = [str(path) for path in bunch.data[:, 0]]
     seconds = _per_file(measure_files, paths) / effective_n_jobs(n_jobs)
-    memory = _in_use() + len(paths) * _BYTES_PER_FILM + _BYTES_AT_WORK
+    memory = _in_use() + len(paths) * _BYTES_PER_IMAGE + _BYTES_AT_WORK
     memory += n_processes * _BYTES_PER_PROCESS
     return "; ".join(
         [

@@ -204,8 +204,7 @@ def _unlike(labels: list[str]) -> dict[str, str]:
 
 
 def _folded(name: str) -> str:
-    """Return a form of a name that is equal for all names that a file system may not "
-    "distinguish."""
+    """Return a form that is equal for names that a file system may not distinguish."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

@@ -249,8 +249,7 @@ def _figures(v: float, p: float) -> str:
 
 
 def unknown_shares(y: np.ndarray, sources: np.ndarray) -> str:
-    """Return the shares of images without a source as text, for the classes with the largest "
-    "ones."""
+    """Return the largest shares of images without a source by class, as text."""
     shares = pd.Series(sources == "").groupby(y).mean().sort_values(ascending=False)
     return ", ".join(f"{label} {share:.0%}" for label, share in shares.iloc[:_N_NAMED].items())
 
