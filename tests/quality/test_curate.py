@@ -453,7 +453,7 @@ def test_a_folder_of_something_else_is_refused(xrays, tmp_path):
     with pytest.raises(FileExistsError, match="of the input"):
         curate(xrays, tmp_path / "in", rules=SMALL)
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="found a file; expected a folder"):
+    with pytest.raises(NotADirectoryError, match="it is a file; expected a folder"):
         curate(xrays, tmp_path / "file", rules=SMALL)
 
 
