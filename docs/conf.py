@@ -6,7 +6,7 @@ from pathlib import Path
 import cxr_sklearn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from api_pages import group_parameters, shorten_signature
+from arrange_pages import group_parameters, shorten_signature
 from offline_inventories import write_inventory
 
 project = "cxr_sklearn"
@@ -71,6 +71,9 @@ sphinx_gallery_conf = {
         f"../examples/{section}" for section in ("data", "models", "imbalance", "trust")
     ],
     "within_subsection_order": "FileNameSortKey",
+    # Figures of two panels must be legible as thumbnails, which are shown at 260 pixels or more.
+    "thumbnail_size": (640, 420),
+    "reset_modules": ("matplotlib", "seaborn", "arrange_pages.enlarge_text"),
     "download_all_examples": False,
     "show_signature": False,
     "write_computation_times": False,

@@ -104,7 +104,7 @@ def test_differences_are_paired(compare_models, judged):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
-def test_a_stopped_comparison_goes_on(compare_models, tmp_path, capsys, monkeypatch):
+def test_stopped_comparison_is_resumed(compare_models, tmp_path, capsys, monkeypatch):
     """Only what is missing is fitted; the tables come out the same; other settings are refused."""
     monkeypatch.setattr(compare_models, "N_FOLDS", 2)
     monkeypatch.setattr(compare_models, "N_RESAMPLES", 20)
@@ -170,14 +170,14 @@ def test_candidates_take_turns(monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_without_a_gpu_the_gpu_benchmark_says_so():
+def test_gpu_benchmark_without_a_gpu_prints_a_line():
     """It is no failure."""
     assert run_script(BENCHMARKS / "gpu.py") == "no CUDA device here: nothing was measured\n"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_script_tells_how_it_is_run(name):
+def test_every_script_states_its_command(name):
     """Its options are there, and its docstring names the command that the pages quote."""
     arguments = [BENCHMARKS / name]
     text = arguments[0].read_text(encoding="utf-8")
@@ -187,7 +187,7 @@ def test_every_script_tells_how_it_is_run(name):
 
 
 @pytest.mark.slow
-def test_the_gpu_benchmark_runs_where_there_is_none():
+def test_gpu_benchmark_runs_without_a_gpu():
     """Its logic is tried on the CPU, small."""
     small = [
         "--repeats",

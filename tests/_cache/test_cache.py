@@ -79,7 +79,7 @@ def test_an_image_is_run_through_the_trunk_once_in_all_uses(phantoms, passes):
 
 
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
-def test_a_fitted_model_tells_hits_and_misses(phantoms, passes):
+def test_fitted_model_has_counts_of_hits_and_misses(phantoms, passes):
     """What it counts is what the network saw; without a trunk there is nothing to count."""
     X, y = phantoms
     first = ResNetOvO(**SPIED, max_epochs=2).fit(X[:30], y[:30])
@@ -91,7 +91,7 @@ def test_a_fitted_model_tells_hits_and_misses(phantoms, passes):
 
 
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
-def test_passes_saved_are_those_of_networks_that_share_nothing(phantoms, capsys):
+def test_passes_saved_are_relative_to_separate_networks(phantoms, capsys):
     """Each image belongs to two of three pairs, and is predicted by three; verbose says so."""
     X, y = phantoms
     model = ResNetOvO(**SPIED, max_epochs=4, n_iter_no_change=4, verbose=2).fit(X, y)
@@ -390,7 +390,7 @@ def test_threads_share_both_caches(tmp_path):
         np.testing.assert_array_equal(np.stack(cache.get("t", keys)), rows)
 
 
-def test_loading_elsewhere_makes_no_folder(tmp_path):
+def test_loading_on_another_machine_creates_no_folder(tmp_path):
     """A model brought to a machine without its folder uses the memory of its process."""
     assert isinstance(activation_cache(tmp_path / "gone", create=False), ActivationCache)
     assert not (tmp_path / "gone").exists()
@@ -721,7 +721,7 @@ def test_on_a_nearly_full_disk_other_trunks_make_room(disk, small_pages, tmp_pat
     np.testing.assert_array_equal(np.stack(cache.get("c", [*KEYS, b"new"])), ROWS[[*range(40), 0]])
 
 
-def test_nothing_is_dropped_for_room_that_it_does_not_make(disk, small_pages, tmp_path):
+def test_rows_are_not_deleted_if_that_frees_no_space(disk, small_pages, tmp_path):
     """On a disk without room, and for a batch beyond the bound, other trunks' rows stay."""
     cache = DiskCache(tmp_path)
     cache.put("a", KEYS, ROWS)
@@ -751,7 +751,7 @@ def test_a_full_disk_is_a_warning(disk, tmp_path):
     assert sum(row is None for row in DiskCache(tmp_path).get("t", KEYS)) == 20
 
 
-def test_sqlite_says_that_the_disk_is_full(disk, small_pages, tmp_path, monkeypatch):
+def test_full_disk_of_sqlite_is_recognised(disk, small_pages, tmp_path, monkeypatch):
     """The same when the room runs out between the look and the writing."""
     cache = DiskCache(tmp_path)
 
@@ -803,7 +803,7 @@ for block in range(10_000):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_killed_writers_leave_no_wrong_row_and_lose_none(tmp_path):
+def test_killed_writers_leave_no_wrong_row_and_lose_no_row(tmp_path):
     """Sixty processes, two at a time, each killed at a moment drawn at random."""
     rng = np.random.default_rng(0)
     told: list[str] = []

@@ -273,7 +273,7 @@ class Deleting(ToyResNet):
         return super().forward(x)
 
 
-def test_a_folder_that_is_deleted_meanwhile_stays_deleted(phantoms, tmp_path, monkeypatch):
+def test_folder_that_is_deleted_during_a_fit_is_not_created_again(phantoms, tmp_path, monkeypatch):
     """Activations are kept in memory from then on, with a warning."""
     X, _ = phantoms
     plain = {**SMALL, "backbone": ToyResNet, "batch_size": 8}
@@ -469,7 +469,7 @@ def test_a_broken_link_in_place_of_a_mark_is_a_mark(tmp_path):
     assert not outside.exists()
 
 
-def test_a_link_that_comes_before_the_mark_is_not_followed(tmp_path):
+def test_link_in_place_of_the_marker_is_not_followed(tmp_path):
     """The same where the link is made after the file was chosen."""
     folder, outside = tmp_path / "memory", tmp_path / "outside"
     cache = DiskCache(folder)

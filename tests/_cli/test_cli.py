@@ -171,7 +171,7 @@ def test_curate_prints_costs_and_writes(xrays, tmp_path, capsys):
     assert len(list((out / "kept").rglob("*.png"))) == 60
 
 
-def test_train_says_what_it_will_take_and_how_it_did(model):
+def test_train_reports_its_cost_and_its_results(model):
     """A line before, a table of the held-out patients after, and a file."""
     path, out, err = model
     assert "48 images of 3 classes and 36 patients; 48 trunk passes; less than a minute; " in err
@@ -235,7 +235,7 @@ def test_predict_writes_a_row_per_file(xrays, model, tmp_path, capsys):
     assert "7 images, 3 classes; 7 trunk passes; less than a minute; " in captured.err
 
 
-def test_predict_says_what_is_unlike_the_training_set(xrays, model, tmp_path, capsys):
+def test_predict_reports_images_unlike_the_training_set(xrays, model, tmp_path, capsys):
     """An inverted xray has a row like others, and a likeness that gives it away."""
     folder = tmp_path / "new"
     folder.mkdir()
@@ -684,7 +684,7 @@ def test_every_class_is_learned_and_tested(xrays, tmp_path, capsys):
     assert "(patients per class: COVID-19 1, " in capsys.readouterr().err
 
 
-def test_a_link_to_a_result_stays_one(xrays, model, tmp_path):
+def test_result_behind_a_link_is_replaced_and_the_link_is_kept(xrays, model, tmp_path):
     """What it leads to is replaced."""
     real, link = tmp_path / "real.csv", tmp_path / "link.csv"
     real.write_text("old")
@@ -738,7 +738,7 @@ def test_a_full_disk_leaves_the_old_file(xrays, model, tmp_path, capsys, monkeyp
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_an_interrupt_leaves_nothing_half_written(xrays, tmp_path):
+def test_interrupt_leaves_no_incomplete_file(xrays, tmp_path):
     """Ctrl-C during training ends with exit code 130 and no file."""
     out = tmp_path / "model.joblib"
     long = ["--set", "n_iter_no_change=100000", "--max-epochs", "100000"]

@@ -303,7 +303,7 @@ def test_few_bits_of_png_and_bmp(tmp_path):
     assert read_header(tmp_path / "old.bmp").bit_depth == 8
 
 
-def test_a_header_is_read_of_a_file_whose_pixels_are_damaged(tmp_path):
+def test_header_of_a_file_with_damaged_pixels_is_read(tmp_path):
     """Reading the header decodes nothing."""
     noise = np.random.RandomState(0).randint(256, size=(64, 64)).astype(np.uint8)
     for name in ("x.png", "x.tif", "x.jpg", "x.bmp"):

@@ -186,13 +186,13 @@ def test_windows_of_other_functions(shown):
     ],
     ids=str,
 )
-def test_what_is_empty_or_half_there_is_as_if_it_were_not(shown, elements):
+def test_empty_and_incomplete_values_are_ignored(shown, elements):
     """A window without width, or one half of a pair, leaves the range of the bits."""
     found = shown(dicom(DEEP, bits=12, **elements))
     np.testing.assert_allclose(found, DEEP * (255 / 4095), atol=1e-3)
 
 
-def test_rescaling_comes_before_the_window(shown):
+def test_rescaling_is_applied_before_the_window(shown):
     """The window counts in rescaled units."""
     ds = dicom(
         DEEP, bits=12, RescaleSlope=0.5, RescaleIntercept=-1000, WindowCenter=0, WindowWidth=201
@@ -226,7 +226,7 @@ def test_a_voi_table_is_looked_up(shown, bits):
     np.testing.assert_allclose(shown(ds), np.array(entries)[RAMP] * (255 / top), atol=1e-3)
 
 
-def test_a_voi_table_begins_at_its_first_value_and_goes_on_at_its_ends(shown):
+def test_voi_table_is_extended_beyond_its_ends(shown):
     """Values before the first entry take it, and those behind the last take that."""
     ds = dicom(DEEP, bits=12, VOILUTSequence=table([0, 100, 255], 1000, 8))
     expected = np.array([0, 100, 255])[(RAMP - 1000).clip(0, 2)]
@@ -246,7 +246,7 @@ def test_a_voi_table_after_rescaling(shown):
     np.testing.assert_array_equal(shown(ds).round(), np.where(RAMP - 2048 >= -4, 255, 0))
 
 
-def test_a_modality_table_comes_first(shown):
+def test_modality_table_is_applied_first(shown):
     """A modality table maps stored values, and its bits are the range where nothing follows."""
     entries = [65535 - 16 * i for i in range(4096)]
     ds = dicom(

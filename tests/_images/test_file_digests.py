@@ -70,7 +70,7 @@ def test_the_oldest_digests_are_removed_beyond_the_limit():
     assert found == [None, None, b"\2", b"\3", b"\4"]
 
 
-def test_a_digest_that_is_stored_again_takes_no_additional_place():
+def test_storing_a_digest_again_needs_no_more_memory():
     digests = FileDigestCache(max_size=2)
     for _ in range(3):
         digests.put(VERSION, SHAPE, b"digest")

@@ -439,7 +439,7 @@ def spread(files, bad_files):
 
 
 @pytest.mark.parametrize("n_jobs", [None, 3])
-def test_mask_keeps_the_rows_and_tells_which_are_black(files, bad_files, n_jobs):
+def test_mask_keeps_the_rows_and_marks_the_black_ones(files, bad_files, n_jobs):
     """Unreadable files are rows of zeros in their place, with a warning, a mask and reasons."""
     paths, good = spread(files[1:], bad_files)
     loader = XRayLoader(image_size=4, on_error="mask", n_jobs=n_jobs).fit(paths)
@@ -477,7 +477,7 @@ def test_readable_files_cause_no_warning(files, on_error):
     assert loader.failures_ == []
 
 
-def test_mask_tells_of_the_last_transform(files, bad_files):
+def test_mask_describes_the_last_transform(files, bad_files):
     """Each transform has its own mask."""
     loader = XRayLoader(image_size=4, on_error="mask").fit(files)
     with pytest.warns(UnreadableImageWarning, match="^9 of 9 "):
@@ -555,7 +555,7 @@ def test_memmap_is_another_file_where_something_differs(files, tmp_path, decoded
     assert last[0].max() == 77
 
 
-def test_what_is_written_to_a_map_stays_in_memory(files, tmp_path):
+def test_changes_of_a_memory_map_are_not_written_to_its_file(files, tmp_path):
     """Copy-on-write: a step that works in place does not change what is kept."""
     loader = XRayLoader(image_size=4, memmap=tmp_path / "rows")
     rows = loader.fit_transform(files)

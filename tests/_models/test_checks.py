@@ -172,7 +172,7 @@ def xrays(phantoms, tmp_path):
 @pytest.mark.parametrize(
     "unknown", [None, np.nan, pd.NA, pd.NaT, np.float32("nan"), np.datetime64("NaT"), ""], ids=repr
 )
-def test_a_path_whose_patient_is_unknown_is_named(unknown, xrays):
+def test_path_without_a_known_patient_raises(unknown, xrays):
     """Files that a function does not recognise are not taken for images of one patient."""
 
     def group_by(path):
@@ -306,7 +306,7 @@ def test_callbacks_of_skorch_are_taken(phantoms):
 
 @pytest.mark.parametrize("n_jobs", [0, 1.5, "all"])
 @pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures])
-def test_a_number_of_workers_that_is_none(kind, n_jobs, phantoms):
+def test_invalid_number_of_workers_raises(kind, n_jobs, phantoms):
     """n_jobs=0 has no meaning in joblib, and is refused by name."""
     with pytest.raises(InvalidParameterError, match=f"The 'n_jobs' parameter of {kind.__name__}"):
         kind(**{k: v for k, v in SMALL.items() if k in kind().get_params()}, n_jobs=n_jobs).fit(

@@ -621,7 +621,7 @@ def test_features_have_names_and_come_as_data_frames(data, trainable, n_values):
     assert polar.columns == names.tolist()
 
 
-def test_loader_comes_as_a_data_frame(files):
+def test_loader_output_can_be_a_data_frame(files):
     """XRayLoader names its pixels, and a pipeline of transformers returns a data frame."""
     train, _, _, _ = files
     pipeline = make_pipeline(XRayLoader(image_size=16), ResNetFeatures(**TRUNK))

@@ -128,7 +128,7 @@ def test_every_class_is_recalled_under_the_papers_imbalance(kind, order):
 
 @pytest.mark.parametrize("order", list(itertools.permutations("abc")))
 @pytest.mark.parametrize("kind", MODELS)
-def test_every_class_is_predicted_where_features_say_nothing(kind, order):
+def test_every_class_is_predicted_with_uninformative_features(kind, order):
     """Even where the frozen toy sees next to nothing, no class goes unpredicted."""
     X, y = paper_like(188)
     names = dict(zip(("COVID-19", "Normal", "Pneumonia"), order, strict=True))
@@ -161,7 +161,7 @@ def test_a_class_that_is_never_predicted_is_named(kind, phantoms):
         kind(**SMALL, class_weight=weights).fit(X, y)
 
 
-def test_the_warning_speaks_of_the_validation_part(phantoms):
+def test_warning_mentions_the_validation_part(phantoms):
     """With early stopping it is the validation part that the model is judged on."""
     X, y = phantoms
     weights = {"COVID-19": 1e-6, "Normal": 1.0, "Pneumonia": 1.0}
@@ -276,7 +276,7 @@ def test_predictions_agree_with_each_other(kind, n_classes, phantoms):
         np.testing.assert_allclose(scores, logp - logp.mean(axis=1, keepdims=True), atol=1e-4)
 
 
-def test_ovo_couples_what_its_pairs_say(phantoms):
+def test_ovo_couples_the_probabilities_of_its_pairs(phantoms):
     """With each pair's own probabilities, Wu, Lin and Weng's objective is at its minimum."""
     X, y = phantoms
     model = ResNetOvO(**SMALL).fit(X, y)
@@ -561,7 +561,7 @@ def test_rows_are_let_go_also_on_error(kind, phantoms, monkeypatch):
     assert not any(rows.is_live or rows.whole is not None for rows in kept)
 
 
-def test_constructor_touches_nothing():
+def test_constructor_only_assigns_parameters():
     """Parameters are stored as given, and nothing is loaded or checked before fit."""
     model = ResNetOvO(backbone="no such net", weights="nowhere", device="cuda:99", lr=-1)
     assert model.get_params()["lr"] == -1

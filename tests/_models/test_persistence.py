@@ -120,7 +120,7 @@ def loaded_elsewhere(data, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SAVED)
-def test_saved_here_loaded_elsewhere(loaded_elsewhere, name):
+def test_model_saved_here_is_loaded_on_another_machine(loaded_elsewhere, name):
     """joblib.dump, and joblib.load in another process, give equal outputs and no warning."""
     here, there = loaded_elsewhere[name]
     assert here.dtype == there.dtype == np.float32
@@ -272,7 +272,7 @@ def test_a_scheduler_acts_and_is_left_as_it_was_given(data, kind):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_the_folder_of_activations_may_be_missing_elsewhere(data, tmp_path, kind):
+def test_folder_of_activations_may_be_missing_on_another_machine(data, tmp_path, kind):
     """A model fitted with memory=folder predicts with memory=None where there is no such folder."""
     X, y, X_test = data
     model = kind(**TOY, memory=tmp_path / "here" / "cache").fit(X, y)
@@ -389,7 +389,7 @@ def test_the_weights_of_a_tail_are_saved_once(phantoms):
     assert net.module is net.module_
 
 
-def test_a_tail_that_comes_back_after_its_fit_predicts_from_activations(phantoms):
+def test_tail_returned_after_the_fit_predicts_from_activations(phantoms):
     """A worker may answer when nobody has the rows any more."""
     X, y = phantoms
     model = ResNetOvO(backbone=toy, weights=None, image_size=16, max_epochs=2, random_state=0)

@@ -73,7 +73,7 @@ def test_files_in_folders_of_their_own_are_kept_apart(tmp_path, monkeypatch):
     assert sorted(path.name for path in here.iterdir()) == ["a-b-against-c", "a-b-against-c-2"]
 
 
-def test_callbacks_that_share_a_folder_go_on_sharing_one(tmp_path):
+def test_callbacks_with_a_common_folder_keep_a_common_folder(tmp_path):
     """A callback that loads what another one writes finds it."""
     checkpoint = Checkpoint(dirname=str(tmp_path))
     first, second, (name, third) = own_callbacks(

@@ -76,7 +76,7 @@ def spied_rows(monkeypatch):
     ("n", "size", "sizes"),
     [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (1, 4, [1]), (4, 4, [4]), (3, 1, [1, 2]), (0, 4, [])],
 )
-def test_batches_hold_every_row_and_none_is_alone(n, size, sizes):
+def test_batches_contain_every_row_and_none_has_a_single_row(n, size, sizes):
     """No row is dropped, and a last batch of one joins the one before it."""
     bounds = batch_bounds(n, size)
     assert [stop - start for start, stop in bounds] == sizes
@@ -107,7 +107,7 @@ def test_a_constant_channel_is_not_blown_up():
 
 @quiet
 @pytest.mark.parametrize("trainable", ["head", "layer3", "all"])
-def test_moments_are_of_the_training_part_alone(trainable, phantoms):
+def test_moments_are_those_of_the_training_part(trainable, phantoms):
     """The first layer's moments are those of the training rows; validation rows do not count."""
     X, y = phantoms
     model = ResNetClassifier(**SMALL, trainable=trainable, early_stopping=True).fit(X, y)
@@ -760,7 +760,7 @@ def test_mixup_mixes_each_batch_with_itself(trainable, phantoms, spied_rows):
 
 @pytest.mark.parametrize("kind", MODELS)
 @quiet
-def test_mixup_changes_training_alone(kind, phantoms):
+def test_mixup_affects_only_training(kind, phantoms):
     """The same seed gives other weights with mixup, and the same again; none is left behind."""
     X, y = phantoms
     plain, mixed, again = (kind(**SMALL, mixup=m).fit(X, y).predict_proba(X) for m in (0, 0.4, 0.4))
@@ -825,7 +825,7 @@ def test_views_below_a_cut_are_cached(phantoms):
 
 @quiet
 @pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
-def test_augmentation_changes_training_alone(trainable, phantoms):
+def test_augmentation_affects_only_training(trainable, phantoms):
     """Augmented training gives another model; predictions see images as they are."""
     X, y = phantoms
     plain = ResNetClassifier(**SMALL, trainable=trainable).fit(X, y)
@@ -856,7 +856,7 @@ def test_low_precision_is_near_float32(precision, trainable, phantoms):
 
 @quiet
 @pytest.mark.parametrize("kind", MODELS)
-def test_verbose_tells_passes_and_epochs(kind, phantoms, capsys):
+def test_verbose_prints_passes_and_epochs(kind, phantoms, capsys):
     """verbose=2 prints trunk passes and a line per epoch, with its problem; 0 prints nothing."""
     X, y = phantoms
     kind(**SMALL).fit(X, y).predict(X)

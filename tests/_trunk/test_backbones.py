@@ -717,7 +717,7 @@ def test_imagenet_weights_are_not_for_callables(phantoms):
         ResNetClassifier(backbone=toy, image_size=16).fit(*phantoms)
 
 
-def test_building_leaves_the_global_generator_alone():
+def test_building_does_not_change_the_global_generator():
     """Random weights are drawn from a seed, and PyTorch's generator is left as it was."""
     state = torch.random.get_rng_state()
     first, second = build_network(toy, None, seed=1), build_network(toy, None, seed=1)
@@ -726,7 +726,7 @@ def test_building_leaves_the_global_generator_alone():
     assert first.fingerprint == second.fingerprint != other.fingerprint
 
 
-def test_fingerprint_tells_networks_apart():
+def test_fingerprint_distinguishes_networks():
     """A changed weight, or the same weights in another architecture, is another network."""
     net = ToyResNet()
     same = build_network(lambda: copy.deepcopy(net), None, seed=0)
@@ -881,7 +881,7 @@ def test_an_edited_helper_does_not_get_the_features_of_before(phantoms, tmp_path
 
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 @pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
-def test_the_network_that_a_callable_returns_stays_the_users(trainable, phantoms, tmp_path):
+def test_network_that_a_callable_returns_is_not_changed(trainable, phantoms, tmp_path):
     """It is not frozen, and training it on changes neither the model nor the cache."""
     X, y = phantoms
     mine = ToyResNet().train()

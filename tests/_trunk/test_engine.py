@@ -239,7 +239,7 @@ class Odd(ToyResNet):
 
 
 @pytest.mark.parametrize("network", [Deciding, Counting, Odd])
-def test_a_network_that_cannot_be_exported_says_so(network, phantoms):
+def test_network_that_cannot_be_exported_raises(network, phantoms):
     """A recording that would give wrong activations is an error, not a result."""
     features = ResNetFeatures(
         backbone=network, weights=None, image_size=16, engine="onnxruntime"

@@ -138,7 +138,7 @@ def test_errors_of_label_files(label_file, text, kwargs, said):
     assert "Doe" not in str(caught.value)
 
 
-def test_files_that_are_none(label_file, tmp_path):
+def test_missing_and_invalid_files_raise(label_file, tmp_path):
     """A missing label file, a folder and other encodings are errors that say so."""
     with pytest.raises(FileNotFoundError, match=r"label_file=.*gone.*it does not exist"):
         read_covidx_labels(tmp_path / "gone.txt")
@@ -199,7 +199,7 @@ def test_missing_images_are_an_error_or_a_list(label_file, tree):
     assert len(bunch.data) == len(bunch.target) == len(bunch.groups) == len(bunch.frame) == 2
 
 
-def test_a_version_without_sources_has_none(label_file, tree):
+def test_label_file_without_sources_gives_no_sources(label_file, tree):
     """There are no sources where no row names one."""
     bunch = load_covidx(label_file("1 a.png normal\n2 b.png pneumonia\n"), tree("a.png", "b.png"))
     assert bunch.sources is None

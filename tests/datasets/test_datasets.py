@@ -58,7 +58,7 @@ def test_phantoms_are_determined_by_random_state():
     assert (X_other != X).any(axis=1).all()
 
 
-def test_phantoms_leave_the_global_generator_alone():
+def test_phantoms_do_not_change_the_global_generator():
     """With a seed of their own phantoms neither read nor move numpy's global generator."""
     before = np.random.get_state()
     make_chest_phantoms(3, image_size=16, random_state=0)
@@ -196,7 +196,7 @@ def test_ages_are_years(text, years):
 
 
 @pytest.mark.parametrize("text", ["", "Y", "old", "045X", "-3Y"])
-def test_ages_that_are_none(text):
+def test_values_that_are_not_ages(text):
     """Another text is no age."""
     assert np.isnan(age_in_years(text))
 

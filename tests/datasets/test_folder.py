@@ -148,7 +148,7 @@ def test_patients_of_metadata(tree):
     assert load_xray_folder(root).groups.tolist() == ["ann", "ann", "00000001"]
 
 
-def test_metadata_with_labels_tells_equal_names_apart(tree):
+def test_metadata_distinguishes_equal_names_by_label(tree):
     """A column label of metadata.csv separates files of one name in two classes."""
     metadata = "filename,label,patient\n1.png,a,ann\n1.png,b,bob\n"
     root = tree("a/1.png", "b/1.png", metadata=metadata)
@@ -197,7 +197,7 @@ def test_metadata_in_another_encoding_is_an_error(tree):
         load_xray_folder(root)
 
 
-def test_a_root_that_is_not_there_is_an_error(tmp_path):
+def test_missing_root_raises(tmp_path):
     """A missing root is an OSError that names it."""
     with pytest.raises(NotADirectoryError, match=r"nowhere.*it does not exist; expected a folder"):
         load_xray_folder(tmp_path / "nowhere")
@@ -413,7 +413,7 @@ def test_layout_decides_where_folders_leave_doubt(tree):
         load_xray_folder(root / "s2", layout="source/class")
 
 
-def test_metadata_tells_equal_names_of_sources_apart(tree):
+def test_metadata_distinguishes_equal_names_by_source(tree):
     """A column source of metadata.csv separates files of one name and class."""
     metadata = "filename,source,patient\n1.png,s1,ann\n1.png,s2,bob\n"
     bunch = load_xray_folder(tree("s1/a/1.png", "s2/a/1.png", metadata=metadata))

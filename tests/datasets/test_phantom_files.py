@@ -49,7 +49,7 @@ def test_clean_patients_have_one_class(tmp_path):
 
 
 @pytest.mark.parametrize("label", ["COVID-19", "Pneumonia"])
-def test_what_tells_the_classes_apart_keeps_clear_of_the_border(label, monkeypatch):
+def test_differences_of_classes_do_not_touch_the_border(label, monkeypatch):
     """Opacities leave the outer eighth as it is, and show inside."""
     sick = [_phantoms._phantom(label, 64, np.random.RandomState(seed)) for seed in range(10)]
     opacities = _phantoms._opacities

@@ -180,7 +180,7 @@ def test_files_may_stand_deeper(tree):
     assert bunch.data[:, 0].tolist() == [str(root / n) for n in ("x/1.png", "y/z/2.png", "y/3.png")]
 
 
-def test_a_file_in_root_goes_before_one_below(tree):
+def test_file_in_root_takes_precedence_over_one_below(tree):
     """The path that the table gives is taken where there is one."""
     root = tree("1.png", "x/1.png")
     frame = pd.DataFrame({"filename": ["1.png"], "label": ["a"]})
@@ -649,7 +649,7 @@ def test_errors_of_data_frames(tree):
         load_xray_table({"filename": FILES}, root=root)
 
 
-def test_what_is_not_there_is_an_error(tree):
+def test_missing_folder_and_table_raise(tree):
     """A missing table and a missing root are kinds of OSError that name them."""
     root = tree(*FILES)
     with pytest.raises(

@@ -91,7 +91,7 @@ def test_unreadable_files_are_named(xrays):
     assert not report.is_clean
 
 
-def test_a_split_of_which_nothing_could_be_read_is_not_clean(xrays):
+def test_split_without_readable_files_is_not_clean(xrays):
     """A report on no image at all certifies nothing."""
     train, test = halves(xrays)
     for path in xrays.data[:, 0]:

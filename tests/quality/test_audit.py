@@ -201,7 +201,7 @@ def test_a_page_never_replaces_an_input(tmp_path):
     assert table.read_bytes() == before
 
 
-def test_a_page_without_listed_images_contains_none(audited, tmp_path):
+def test_page_without_findings_contains_no_images(audited, tmp_path):
     """Then no name of a file or a patient is in it either."""
     bunch, result = audited(None)
     page = result.to_html(tmp_path / "audit.html").read_text(encoding="utf-8")
@@ -460,7 +460,7 @@ def test_draws_keep_patients_whole():
     assert (draws[:, [0, 2, 3]].sum(axis=1) == 3).all()
 
 
-def test_an_interval_of_nothing_is_unknown():
+def test_interval_without_values_is_nan():
     """Where no resample has a value there are no bounds."""
     value, low, high = interval(np.array([0.5, np.nan, np.nan]))
     assert value == 0.5

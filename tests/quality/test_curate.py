@@ -336,7 +336,7 @@ def test_what_is_known_of_the_files_is_kept(xrays, tmp_path):
     np.testing.assert_array_equal(found, given)
 
 
-def test_nothing_kept_is_a_result_too(tmp_path):
+def test_curation_may_keep_no_image(tmp_path):
     """Where every xray is rejected the table says so, and nothing breaks."""
     root = tmp_path / "in" / "Normal"
     root.mkdir(parents=True)
@@ -354,7 +354,7 @@ def test_changed_labels_are_those_that_count(xrays):
     assert sorted(curate(xrays, rules=SMALL).kept.target_names) == ["COVID", "other"]
 
 
-def test_a_curation_beside_its_input_is_no_class_of_it(xrays, tmp_path):
+def test_output_of_curation_next_to_its_input_is_not_a_class(xrays, tmp_path):
     """The folder may stand in the input's, which loads as before."""
     curate(xrays, tmp_path / "in" / "curated", rules=SMALL)
     assert load_xray_folder(tmp_path / "in").target_names == xrays.target_names
@@ -444,7 +444,7 @@ def test_a_folder_of_another_curation_is_refused(sorted_xrays, tmp_path):
     assert tree(tmp_path / "out") == before
 
 
-def test_a_folder_of_something_else_is_refused(xrays, tmp_path):
+def test_folder_with_other_files_raises(xrays, tmp_path):
     """Neither files of the user nor the input are written into."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()

@@ -1,4 +1,4 @@
-"""Arrange the API pages of estimators with many parameters."""
+"""Arrange the API pages of estimators with many parameters, and the figures of examples."""
 
 from __future__ import annotations
 
@@ -49,6 +49,13 @@ def shorten_signature(
     if what == "class" and _has_many_parameters(obj):
         return "(*, ...)", annotation
     return None
+
+
+def enlarge_text(gallery_conf: Any, script: str) -> None:
+    """Set a font size with which the figure of an example is legible as a thumbnail."""
+    import matplotlib as mpl
+
+    mpl.rcParams["font.size"] = 14
 
 
 def _has_many_parameters(obj: Any) -> bool:
