@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from .weight_file import first_names, read_state
+from .._utils.messages import some
+from .weight_file import MAX_NAMES, read_state
 
 
 def load_state(net: nn.Module, weights: str | os.PathLike[str], head: str) -> None:
@@ -68,11 +69,11 @@ def load_tensors(net: nn.Module, state: dict[str, torch.Tensor], source: str, he
     compared = _compare(state, own, head)
     problems = []
     if compared.missing:
-        problems.append(f"missing {first_names(compared.missing)}")
+        problems.append(f"missing {some(compared.missing, most=MAX_NAMES)}")
     if compared.unexpected:
-        problems.append(f"unexpected {first_names(compared.unexpected)}")
+        problems.append(f"unexpected {some(compared.unexpected, most=MAX_NAMES)}")
     if compared.wrong_shapes:
-        problems.append(first_names(compared.wrong_shapes, "; "))
+        problems.append(some(compared.wrong_shapes, "; ", MAX_NAMES))
     if problems:
         raise ValueError(
             f"{source} is invalid: the weights do not fit the backbone {type(net).__name__}: "
@@ -81,8 +82,9 @@ def load_tensors(net: nn.Module, state: dict[str, torch.Tensor], source: str, he
         )
     if compared.unusable:
         raise ValueError(
-            f"{source} is invalid: {first_names(compared.unusable)}; expected dense tensors of "
-            "finite floating-point numbers. Pass another checkpoint, or convert these tensors."
+            f"{source} is invalid: {some(compared.unusable, most=MAX_NAMES)}; expected dense "
+            "tensors of finite floating-point numbers. Pass another checkpoint, or convert these "
+            "tensors."
         )
     net.load_state_dict({**own, **compared.usable})
 
@@ -184,8 +186,9 @@ def check_weights(net: nn.Module) -> None:
     bad += [key for key, tensor in net.named_buffers() if torch.isnan(tensor).any()]
     if bad:
         raise ValueError(
-            f"backbone is invalid: {name} has NaN or infinite values in {first_names(bad)}; "
-            "expected finite weights. Correct how the network initialises or loads them."
+            f"backbone is invalid: {name} has NaN or infinite values in "
+            f"{some(bad, most=MAX_NAMES)}; expected finite weights. Correct how the network "
+            "initialises or loads them."
         )
 
 

@@ -11,11 +11,10 @@ import safetensors.torch
 import torch
 
 from .._utils.files import file_version, user_path
-from .._utils.messages import one_line
+from .._utils.messages import some
 
-# Messages show at most this many characters of a name, and at most this many names.
-_MAX_CHARACTERS = 200
-_MAX_NAMES = 3
+# Number of tensors that a message names, because their names are long.
+MAX_NAMES = 3
 
 
 def weights_version(weights: str | os.PathLike[str] | None) -> tuple[str, ...] | None:
@@ -136,8 +135,9 @@ def _with_tensor_names(
         named[name] = value
     if twice:
         raise ValueError(
-            f"weights={str(weights)!r} is invalid: it contains {first_names(twice)} twice, with "
-            "and without 'module.'; expected each tensor once. Delete the keys of one kind."
+            f"weights={str(weights)!r} is invalid: it contains {some(twice, most=MAX_NAMES)} "
+            "twice, with and without 'module.'; expected each tensor once. Delete the keys of one "
+            "kind."
         )
     return named
 
@@ -149,12 +149,3 @@ def first_sentence(error: Exception) -> str:
     """
     text = str(error).strip() or type(error).__name__
     return text.split("\n")[0].split(". ")[0]
-
-
-def first_names(names: list[str], separator: str = ", ") -> str:
-    """Return the first names in one line, with the number of the others."""
-    shown = [one_line(name)[:_MAX_CHARACTERS] for name in names[:_MAX_NAMES]]
-    text = separator.join(shown)
-    if len(names) > _MAX_NAMES:
-        text += f" and {len(names) - _MAX_NAMES} more"
-    return text

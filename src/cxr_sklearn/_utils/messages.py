@@ -24,13 +24,27 @@ def one_line(text: str) -> str:
 # A message lists at most this many names. A folder may contain thousands of bad files, and the
 # first ones show what they have in common.
 _N_NAMED = 10
+_MAX_CHARACTERS = 200  # of one name
 
 
-def some(names: Iterable[str]) -> str:
-    """Return the first names in one line, with the number of the other names."""
+def some(names: Iterable[str], separator: str = ", ", most: int = _N_NAMED) -> str:
+    """Return the first names in one line, with the number of the other names.
+
+    Parameters
+    ----------
+    names : iterable of str
+    separator : str, default=", "
+    most : int, default=10
+        Number of names that are shown. Each is cut after 200 characters.
+
+    Examples
+    --------
+    >>> some(["a.png", "b.png", "c.png"], most=2)
+    'a.png, b.png and 1 more'
+    """
     names = list(names)
-    more = len(names) - _N_NAMED
-    shown = ", ".join(map(one_line, names[:_N_NAMED]))
-    if more <= 0:
-        return shown
-    return f"{shown} and {more} more"
+    shown = [one_line(name)[:_MAX_CHARACTERS] for name in names[:most]]
+    text = separator.join(shown)
+    if len(names) > most:
+        text += f" and {len(names) - most} more"
+    return text

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import BaseCrossValidator, LeaveOneGroupOut
 
+from .._utils.messages import some
 from ..quality._sources import check_sources, similar_sources
 
 
@@ -75,9 +76,9 @@ class LeaveOneSourceOut(BaseCrossValidator):
                 "groups"
             )
         check_sources(y, groups)
-        if pairs := similar_sources(pd.unique(np.asarray(groups, dtype=object))):
-            named = [f"{a!r} and {b!r}" for a, b in pairs[:3]]
-            listed = "; ".join([*named, "..."] if len(pairs) > 3 else named)
+        pairs = similar_sources(pd.unique(np.asarray(groups, dtype=object)))
+        if pairs:
+            listed = some((f"{first!r} and {second!r}" for first, second in pairs), "; ", most=3)
             warnings.warn(
                 f"groups: sources with similar names count as different hospitals ({listed})"
                 "; a model would be tested on a hospital that it has seen: correct the spelling, "

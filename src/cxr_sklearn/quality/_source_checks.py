@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from .._utils.messages import some
 from ..metrics._association import cramers_v
 from ._audit_data import AuditData, count
 from ._finding import ALPHA, Finding
@@ -115,7 +116,7 @@ def check_source_names(data: AuditData) -> list[Finding]:
     pairs = similar_sources(set(data.sources) - {""})
     if not pairs:
         return []
-    named = "; ".join(f"{first!r} and {second!r}" for first, second in pairs[:_N_NAMED])
+    named = some((f"{first!r} and {second!r}" for first, second in pairs), "; ", _N_NAMED)
     return [
         Finding(
             "sources",
