@@ -55,7 +55,7 @@ def enlarge_text(gallery_conf: Any, script: str) -> None:
     """Set a font size with which the figure of an example is legible as a thumbnail."""
     import matplotlib as mpl
 
-    mpl.rcParams["font.size"] = 14
+    mpl.rcParams["font.size"] = 12
 
 
 def _has_many_parameters(obj: Any) -> bool:

@@ -231,7 +231,7 @@ for axis, title in zip(axes, EXPERIMENTS, strict=True):
     counts = [np.sum(y[subsets[title]] == c) for c in CLASSES]
     labels = [f"{c}\n{n} images" for c, n in zip(CLASSES, counts, strict=True)]
     axis.set_xticks(range(len(CLASSES)), labels)
-    axis.set(title=f"{len(subsets[title])} images here; the paper: {title}", ylim=(0, 1))
+    axis.set(title=f"{len(subsets[title])} images here;\nthe paper: {title}", ylim=(0, 1))
 axes[0].set_ylabel("F1, three folds by patient")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 temporary.cleanup()

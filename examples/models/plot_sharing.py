@@ -144,6 +144,6 @@ for name, passes in counts.items():
         left += n
 axis.axvline(len(X), color="k", ls="--", label="number of images")
 axis.invert_yaxis()
-axis.set(xlabel="images that passed the trunk, four candidates and three folds")
+axis.set(xlabel="images that passed the trunk, \nfour candidates and three folds")
 axis.legend(loc="lower right")
 plt.show()

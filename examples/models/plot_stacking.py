@@ -65,7 +65,9 @@ for axis, title, rows, labels in zip(
     axis.hist(values[~is_covid], bins, density=True, alpha=0.6, label="the rest")
     axis.hist(values[is_covid], bins, density=True, alpha=0.6, label="COVID-19")
     wrong = np.mean((values > 0) != is_covid)
-    axis.set(title=f"{title}: {wrong:.0%} on the wrong side of 0", xlabel="logit, COVID-19 or rest")
+    axis.set(
+        title=f"{title}:\n{wrong:.0%} on the wrong side of 0", xlabel="logit, COVID-19 or rest"
+    )
 axes[0].legend()
 plt.show()
 
@@ -112,5 +114,5 @@ left.set_xticks(range(3), ovr.classes_)
 left.set(ylabel="F1 on 1,000 other phantoms", ylim=(0, 1))
 left.legend(fontsize=8, ncols=2)
 right.invert_yaxis()
-right.set(xlabel="log loss (dashed: equal probabilities)")
+right.set(xlabel="log loss\n(dashed: equal probabilities)")
 plt.show()

@@ -83,7 +83,7 @@ left.set(xlabel="AUC, one versus rest (dashed: chance)", xlim=(0.4, 1))
 ConfusionMatrixDisplay.from_estimator(
     search, X_test, y_test, normalize="true", values_format=".2f", ax=right, colorbar=False
 )
-right.set_title("best candidate, images set apart")
+right.set_title("best candidate, test set")
 plt.show()
 
 # %%
