@@ -3,28 +3,28 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
 DEMO_READY = $(VENV)/.installed-for-demo
-# the oldest Python and the oldest packages that pyproject.toml allows
+# The oldest Python and the oldest packages that pyproject.toml allows.
 MIN_PYTHON ?= python3.11
 MIN_VENV ?= .venv-min
 MIN_READY = $(MIN_VENV)/.installed
-# what `make test-slow` looks through
+# Where `make test-slow` searches for tests.
 SLOW ?= tests
-# where the built wheel is unpacked to be tested, before the sources on the path
+# Folder of the unpacked wheel. It precedes the sources on the path when the wheel is tested.
 WHEEL = $(CURDIR)/build/wheel
-# the tests of what a wheel could lack: modules, and what workers and pickles import
+# The tests that find files missing in a wheel: modules, and what workers and pickles import.
 WHEEL_TESTS = tests/_workflow tests/_models/test_persistence.py tests/_images/test_images.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-min coverage wheel docs lint format bench clean
 
-help:  ## Show what there is
+help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY)  ## Make the virtual environment .venv and install the package with all tools
 
 # Each install leaves a file, so that it runs once. The demo needs only the package itself.
 $(DEMO_READY): pyproject.toml
-	@echo "Installing the package into $(VENV): about 2 minutes."
+	@echo "Installing the package into $(VENV): about 2 minutes. The demo then takes about 1 minute."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[plot]'
 	@touch $@
@@ -35,10 +35,10 @@ $(READY): $(DEMO_READY)
 	@touch $@
 
 demo: $(DEMO_READY)  ## Train ResNetOvO on synthetic X-rays; CXR_DATA=<folder of class folders> uses yours
-	@echo "Training and testing a model on synthetic X-rays: about 1 minute on two cores."
+	@echo "Training and testing a model $(if $(CXR_DATA),on $(CXR_DATA),on synthetic X-rays: about 1 minute on two cores)."
 	$(BIN)/python -m cxr_sklearn demo $(if $(CXR_DATA),"$(CXR_DATA)")
 
-# a process per core runs tests: more threads in each would wait for one another
+# Each core runs one process with tests. More threads in a process would wait for each other.
 test: $(READY)  ## Run the tests that take seconds, and the doctests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --doctest-modules tests src $(if $(COVERAGE),--cov)
 

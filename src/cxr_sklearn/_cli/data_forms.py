@@ -1,4 +1,4 @@
-"""Forms of DATA: which options each takes, and how it is loaded."""
+"""Forms of the argument DATA: the options of each form, and how it is loaded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FOLDERS = ("folder", "dicom")
 
 
 def load(options: dict[str, Any]) -> Any:
-    """Return the Bunch of DATA, and report what was left out of it."""
+    """Return the Bunch of DATA, and report which files were left out."""
     data = Path(options["data"])
     form = options["form"] or ("folder" if data.is_dir() else "table")
     _check_kind(form, data)
@@ -38,12 +38,13 @@ def load(options: dict[str, Any]) -> Any:
 
 
 def select(options: dict[str, Any]) -> pd.DataFrame:
-    """Return the files of DATA to predict, with label, patient and source where they are known."""
+    """Return the files to predict, with label, patient and source if these are known."""
     from .._images.formats import looks_like_image
     from ..datasets import _selection
 
     given = options["data"]
     data = Path(given[0])
+    # A single file that is not an image is a list or a table of files.
     is_named = len(given) == 1 and data.is_file() and not looks_like_image(data)
     default = "list" if data.suffix.lower() == ".txt" else "table"
     form = options["form"] or (default if is_named else "images")
@@ -99,7 +100,7 @@ def _bunch(form: str, data: Path, options: dict[str, Any]) -> Any:
 
 
 def _table_columns(data: Path, options: dict[str, Any]) -> dict[str, str | None]:
-    """Return the columns of a table; patient and source only if they are given or exist."""
+    """Return the columns of a table. Patient and source are None unless they are given or exist."""
     from ..datasets._columns import read_table
 
     columns = {name: options[name] for name in ("path", "label", "patient", "source")}
@@ -118,7 +119,7 @@ def _check_kind(form: str, data: Path) -> None:
 
 
 def _check_options(form: str, forms: dict[str, tuple[str, ...]]) -> None:
-    """Raise if an option is given that the form of DATA does not take, rather than ignore it."""
+    """Raise if an option is given that does not apply to the form of DATA."""
     context = click.get_current_context()
     for name in dict.fromkeys(name for names in forms.values() for name in names):
         if _is_given(name) and name not in forms[form]:
@@ -132,6 +133,6 @@ def _check_options(form: str, forms: dict[str, tuple[str, ...]]) -> None:
 
 
 def _is_given(name: str) -> bool:
-    """Return whether an option is on the command line, not in the environment or a default."""
+    """Return whether an option is on the command line, and not a default or in the environment."""
     source = click.get_current_context().get_parameter_source(name)
     return source is click.core.ParameterSource.COMMANDLINE

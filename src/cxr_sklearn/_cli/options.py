@@ -14,7 +14,7 @@ from .output import echo
 
 
 class _Jobs(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions
-    """A number of threads, at most the number of cores; -1 for all cores."""
+    """Number of threads, at most the number of cores. -1 stands for all cores."""
 
     name = "integer"
 
@@ -31,6 +31,8 @@ class _Jobs(click.ParamType):  # type: ignore[type-arg]  # generic only in newer
 def _label_map(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Any]:
+    """Return a dict from label to class."""
+    # The last "=" separates them, because labels may contain one.
     pairs = [text.rpartition("=") for text in values]
     for text, (old, _, new) in zip(values, pairs, strict=True):
         if not old or not new:
@@ -133,13 +135,17 @@ def prediction_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _with(
     command: Callable[..., Any], options: tuple[Callable[..., Any], ...]
 ) -> Callable[..., Any]:
+    # Decorators are applied from the last to the first, so that the help lists them in order.
     for option in reversed(options):
         command = option(command)
     return command
 
 
 def literal(text: str) -> Any:
-    """Return a JSON value (``0.5``, ``true``, ``null``), or the text itself."""
+    """Return a JSON value (``0.5``, ``true``, ``null``), or the text itself.
+
+    Python's ``None``, ``True`` and ``False`` are accepted as well.
+    """
     try:
         return json.loads({"None": "null", "True": "true", "False": "false"}.get(text, text))
     except ValueError:

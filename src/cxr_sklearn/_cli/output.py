@@ -1,4 +1,4 @@
-"""Results of commands: where they may be written, progress, and JSON."""
+"""Output of commands: lines of text, progress and JSON."""
 
 from __future__ import annotations
 
@@ -11,31 +11,40 @@ from typing import Any
 import click
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+
+from .._utils.progress import progress_bar
 
 
 def echo(text: str, err: bool = False) -> None:
-    """Print a line; what the terminal cannot show, such as names that are no text, is escaped."""
+    """Print a line. Characters that the terminal cannot show are escaped."""
     stream = sys.stderr if err else sys.stdout
+    # File names may contain bytes that are not valid text.
     encoding = getattr(stream, "encoding", None) or "utf-8"
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
 @contextlib.contextmanager
 def progress(total: int, what: str) -> Iterator[Callable[[], Any]]:
-    """Show a bar on the error output, if that is a terminal."""
-    with tqdm(total=total, desc=what, unit=" files", disable=None, file=sys.stderr) as bar:
-        yield lambda: bar.update()
+    """Show the progress of reading files on the error output.
+
+    Yields
+    ------
+    advance : callable
+        Function without arguments, to be called after each file.
+    """
+    with progress_bar(total, what, unit="files") as bar:
+        yield bar.update
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, NaN as null."""
+    # JSON has no NaN. The parser turns those that Python writes into None.
     plain = json.loads(json.dumps(value, default=_plain), parse_constant=lambda _: None)
-    echo(json.dumps(plain, indent=1, allow_nan=False))  # ASCII, also for names that are no text
+    echo(json.dumps(plain, indent=1, allow_nan=False))
 
 
 def source_figures(sources: Any) -> dict[str, Any]:
-    """Return what JSON reports of a SourceAssociation."""
+    """Return the attributes of a SourceAssociation for JSON."""
     return {
         "sources": {
             "cramers_v": sources.cramers_v_,
@@ -49,6 +58,7 @@ def source_figures(sources: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """Return a value of another type in a form that JSON has."""
     if isinstance(value, pd.DataFrame):
         named = value if value.index.name is None else value.reset_index()
         return named.astype(object).where(named.notna(), None).to_dict("records")

@@ -1,4 +1,4 @@
-"""The program that the commands belong to: its help, errors, warnings and exit codes."""
+"""The command-line program: its help, errors, warnings and exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXIT_CODES = """
 \b
 Exit codes:
   0    done
-  1    bad input, or the work failed; one line on the error output says why
+  1    bad input, or the work failed; one line on the error output states the reason
   2    wrong usage
   3    audit --fail-on: there is a finding of that severity
   130  interrupted
@@ -22,7 +22,7 @@ Exit codes:
 
 
 class _Program(click.Group):
-    """Report what users can mend in one line, and exit as documented."""
+    """Report errors that users can correct in one line, and exit as documented."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -31,12 +31,13 @@ class _Program(click.Group):
                 warnings.showwarning = _warn
                 return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # click ends quietly
+            # The reader of the output has ended, as in `cxr-sklearn … | head`. click ends quietly.
+            raise
         except (OSError, ValueError, TypeError, MemoryError) as error:
             echo(f"error: {_one_line(error)}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
-            echo("interrupted; the same command, given again, starts or goes on", err=True)
+            echo("interrupted; run the same command again to start or to continue", err=True)
             ctx.exit(130)
 
 
@@ -51,7 +52,7 @@ def _one_line(error: Any) -> str:
 @click.group(cls=_Program, epilog=_EXIT_CODES, context_settings={"max_content_width": 96})
 @click.version_option(__version__, prog_name="cxr-sklearn")
 def main() -> None:
-    """Classify chest X-rays with combined ResNets, and find out whether the data allow it.
+    """Classify chest X-rays with combined ResNets, and check whether the data allow it.
 
-    For research only: nothing here is a medical device.
+    For research only. This is not a medical device.
     """

@@ -20,7 +20,7 @@ from .training_record import training_record
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseCombined(BaseResNet):
-    """A classifier that is made of several binary problems."""
+    """Base class of the classifiers that consist of several binary problems."""
 
     def _fit_combiner(self, combiner: Any, rows: TrainingRows) -> None:
         """Fit scikit-learn's meta-estimator on row numbers."""
@@ -34,7 +34,7 @@ class BaseCombined(BaseResNet):
             self.combiner_ = combiner.fit(np.arange(rows.n_rows)[:, None], rows.codes)
 
     def _adopt(self, estimators: list[Tail], rows: TrainingRows) -> None:
-        """Keep the fitted tails. Tails that were fitted in other processes have lost the rows."""
+        """Keep the fitted tails. Those from other processes get the rows of this process again."""
         for tail in estimators:
             tail.rows = rows
         self.estimators_ = estimators
@@ -47,7 +47,7 @@ class BaseCombined(BaseResNet):
     def _record_training(self) -> None:
         records = [training_record(tail) for tail in self.estimators_]
         for name in records[0]:
-            values: list[Any] | None = [record[name] for record in records]
-            if all(value is None for value in values):  # type: ignore[union-attr]
-                values = None
-            setattr(self, name, values)
+            values = [record[name] for record in records]
+            # Without early stopping there are no validation scores in any of them.
+            is_absent = all(value is None for value in values)
+            setattr(self, name, None if is_absent else values)

@@ -1,4 +1,4 @@
-"""What arguments must be, where scikit-learn's constraints cannot say it."""
+"""Checks of parameters that scikit-learn's constraints cannot express."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from .._utils.messages import one_line, some
 
 
 def check_layer_sizes(name: str, sizes: Any) -> None:
-    """Raise unless a parameter holds the widths of dense layers."""
-    integers = (int, np.integer)  # and bool, which is an int in Python
+    """Raise unless a parameter contains the widths of hidden layers."""
+    # bool is a subclass of int, and is excluded below.
+    integers = (int, np.integer)
     if not all(isinstance(n, integers) and not isinstance(n, bool) and n >= 1 for n in sizes):
         raise ValueError(
             f"{name}={sizes!r}; expected integers of 1 or more, one per dense layer: () has none"
         )
 
 
-# names of the callbacks that every tail has, skorch's among them
+# Names of the callbacks that every tail has: those of this package, and those of skorch.
 _OWN_CALLBACKS = {
     *("best_epoch", "epoch_line", "epoch_progress", "schedule", "stopping", "task"),
     *("epoch_timer", "print_log", "train_loss", "valid_acc", "valid_loss"),
@@ -29,7 +30,7 @@ _OWN_CALLBACKS = {
 
 
 def check_callbacks(callbacks: Sequence[Any] | None) -> None:
-    """Raise unless each callback is one that skorch takes, and can be copied."""
+    """Raise unless each item is a callback of skorch's kind that can be copied."""
     for i, item in enumerate(callbacks or ()):
         named = isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], str)
         callback = item[1] if named else item
@@ -46,7 +47,8 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> None:
             )
         try:
             copy.deepcopy(callback)
-        except Exception as error:  # whatever the callback holds decides what it raises
+        # An object can raise any error when it is copied.
+        except Exception as error:
             reason = one_line(str(error))
             raise ValueError(
                 f"callbacks[{i}] is a {kind.__name__} that cannot be copied ({reason}); "
@@ -57,6 +59,7 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> None:
 
 def check_targets_are_labels(y: Any) -> None:
     """Raise if y has several columns: one-hot codes, or several labels per image."""
+    # A column vector is accepted, and flattened later.
     values = np.asarray(y)
     shape = values.shape
     if len(shape) != 2 or shape[1] < 2:

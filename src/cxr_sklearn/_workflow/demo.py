@@ -29,6 +29,10 @@ _CHUNK = 150  # images between two updates of a progress bar
 # same minutes on two cores gave better results once, and useless ones once.
 _TRAINING: dict[str, Any] = {"image_size": 128, "hidden_layer_sizes": (128,)}
 
+_NEXT_STEPS = """\
+next: cxr-sklearn audit FOLDER  checks your images, in one folder per class
+      cxr-sklearn train FOLDER --out model.joblib  trains a model on them"""
+
 
 def run_demo(folder: str | None, output: str, weights: str | None) -> None:
     """Train a model, test it, draw figures, save it and load it again.
@@ -65,7 +69,7 @@ def run_demo(folder: str | None, output: str, weights: str | None) -> None:
     saved = _save_and_reload(model, X[test], out)
     seconds = time.perf_counter() - start
     print(f"\nResNetOvO on the test set:\n\n{classification_table(y[test], predicted)}\n")
-    print(f"{figures}\n{saved}\nfinished in {seconds:.0f} s. For research only.")
+    print(f"{figures}\n{saved}\n{_NEXT_STEPS}\nfinished in {seconds:.0f} s. For research only.")
 
 
 def _check_output(folder: str, output: str) -> None:
@@ -74,7 +78,7 @@ def _check_output(folder: str, output: str) -> None:
     if Path(os.path.realpath(folder)) in (place, *place.parents):
         raise OSError(
             f"--output={output!r} is inside the input {folder!r}, where its images would be read "
-            "as a class; expected a folder elsewhere: give another"
+            "as a class; expected a folder outside the input. Pass another path."
         )
 
 

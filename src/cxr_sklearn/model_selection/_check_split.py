@@ -27,10 +27,11 @@ class SplitReport:
         Patients with images on both sides.
     duplicates : DataFrame
         ``train``, ``test`` (paths), ``kind`` ("exact", "near", "mirrored" or "reframed"),
-        ``distance`` (bits of 256) and ``correlation`` (of thumbnails; for a reframed pair of the
-        detail that both images show).
+        ``distance`` (number of the 256 bits of the hashes that differ) and ``correlation`` (of the
+        thumbnails, or for a reframed pair of the detail that both images show).
     sources : list of str
-        Sources that both sides come from; a test on these says nothing of another hospital.
+        Sources with images on both sides. A test on these sources does not show how a model does at
+        another hospital.
     unreadable : list of str
         Files that could not be compared. A split with such files is not clean.
     small : list of str
@@ -52,12 +53,8 @@ class SplitReport:
     def to_frame(self) -> pd.DataFrame:
         """Return a row per finding: ``what``, ``train``, ``test``."""
         rows = [("patient", name, name) for name in self.patients]
-        rows += [
-            (f"{kind} duplicate", train, test)
-            for train, test, kind in self.duplicates[["train", "test", "kind"]].itertuples(
-                index=False
-            )
-        ]
+        for pair in self.duplicates.itertuples():
+            rows.append((f"{pair.kind} duplicate", pair.train, pair.test))
         rows += [("source", name, name) for name in self.sources]
         return pd.DataFrame(rows, columns=["what", "train", "test"])
 
@@ -65,15 +62,13 @@ class SplitReport:
         counts = self.duplicates["kind"].value_counts()
         kinds = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none"
         lines = [
-            f"patients on both sides: {len(self.patients) or 'none'}{_named(self.patients)}",
+            f"patients on both sides: {_count(self.patients)}",
             f"duplicates across the split: {kinds}",
-            f"sources on both sides: {len(self.sources) or 'none'}{_named(self.sources)}",
+            f"sources on both sides: {_count(self.sources)}",
         ]
         if self.unreadable:
-            lines.append(
-                f"files that could not be read, and were not compared: {len(self.unreadable)}"
-                f"{_named(self.unreadable)}"
-            )
+            unreadable = _count(self.unreadable)
+            lines.append(f"files that could not be read, and were not compared: {unreadable}")
         if self.small:
             lines.append(
                 f"files compared in equal framing only: {len(self.small)} (smaller than "
@@ -85,11 +80,11 @@ class SplitReport:
         return f"<pre>{escape(str(self))}</pre>{self.to_frame().to_html(index=False, max_rows=50)}"
 
 
-def _named(names: list[str]) -> str:
-    """Return the first names in brackets, or nothing if there are none."""
+def _count(names: list[str]) -> str:
+    """Return the number of names and the first of them, or "none"."""
     if not names:
-        return ""
-    return f" ({some(names)})"
+        return "none"
+    return f"{len(names)} ({some(names)})"
 
 
 def check_split(
@@ -187,11 +182,21 @@ def _measured(
 
 
 def _known(bunch: Bunch) -> np.ndarray:
-    """Return the patients of a bunch, without those named after their only file."""
-    paths = [str(path).replace("\\", "/") for path in bunch.data[:, 0]]
-    own = [f"/{path}".endswith(f"/{name}") for path, name in zip(paths, bunch.groups, strict=True)]
-    return np.asarray(bunch.groups)[~np.array(own, dtype=bool)]
+    """Return the known patients of a bunch.
+
+    If a loader does not know the patient of a file, the patient is named after the file. Files of
+    one name in two folders are then not files of one patient.
+    """
+    known = []
+    for path, patient in zip(bunch.data[:, 0], bunch.groups, strict=True):
+        path = str(path).replace("\\", "/")
+        if not f"/{path}".endswith(f"/{patient}"):
+            known.append(patient)
+    return np.array(known, dtype=str)
 
 
 def _both(a: Any, b: Any) -> list[str]:
-    return [] if a is None or b is None else [str(name) for name in np.intersect1d(a, b)]
+    """Return the values that two arrays have in common; none if one of them is None."""
+    if a is None or b is None:
+        return []
+    return [str(name) for name in np.intersect1d(a, b)]

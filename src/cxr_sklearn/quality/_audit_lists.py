@@ -1,4 +1,4 @@
-"""Images and patients that an audit names: as text, as JSON, and as tables with thumbnails."""
+"""Lists of the images and patients that an audit found, as text, JSON and HTML tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._utils.messages import one_line
 from .._utils.quiet import quiet
 from ._audit_result import AuditResult
 
-N_LISTED = 20  # rows of a list in text
+N_LISTED = 20  # entries of a list in text
 _N_THUMBNAILS = 200  # of a page
 _THUMBNAIL_SIDE = 96  # pixels, the longer side
 _PATHS = ("path", "first", "second")  # columns
@@ -31,8 +31,8 @@ class Listing:
     attribute : str
         Name of the attribute of :class:`Audit`, and key in JSON.
     frame : DataFrame
-        A row per file or pair, its paths in the columns ``path``, ``first`` and ``second``, and
-        its class in the column ``class``. Of a list of patients, a row per image.
+        One row per file or pair, with paths in the columns ``path``, ``first`` and ``second``, and
+        the class in the column ``class``. A list of patients has one row per image.
     lines : list of str
         A line of text per entry.
     """
@@ -102,7 +102,7 @@ def as_lines(result: AuditResult) -> list[str]:
 
 
 def as_json(result: AuditResult) -> dict[str, pd.DataFrame]:
-    """Return every list, empty ones too, by the name of its attribute."""
+    """Return all lists by the names of their attributes, also empty ones."""
     names = ("unreadable", "turned", "duplicates", "patients_in_several_classes")
     empty = {name: pd.DataFrame() for name in names}
     return empty | {listing.attribute: listing.frame for listing in listings(result)}
@@ -153,7 +153,7 @@ def _shown(value: Any) -> str:
 
 
 def _image(path: str) -> str:
-    """Return a small copy of an image as an HTML element, empty if it cannot be read any more."""
+    """Return a small copy of an image as an HTML element; empty if it can no longer be read."""
     try:
         with quiet():
             grey = decode_image(path).grey

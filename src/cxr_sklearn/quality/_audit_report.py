@@ -1,4 +1,4 @@
-"""The audit as text, as a page, and as a figure."""
+"""Show the result of an audit as text, as an HTML page, and as a figure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ img { max-width: 100%; }
 
 
 def as_text(result: AuditResult) -> str:
-    """Return the findings, worst first, the baselines, and what the findings are about."""
+    """Return the findings, the baselines and the lists of files as text."""
     lines = [
         f"{result.n_images} images of {result.n_patients} patients in "
         f"{len(result.classes)} classes; {len(result.unreadable)} files unreadable",
@@ -67,7 +67,7 @@ def as_html(result: AuditResult, sections: list[str] | None = None) -> str:
     if not result.findings:
         parts.append("<p>Nothing found.</p>")
     for finding in result.findings:
-        # styled in place: a notebook has no style sheet of ours
+        # The style is part of the element, because a notebook has no style sheet of this package.
         colour = _COLOURS[finding.severity]
         parts.append(
             f'<div style="border-left:.3rem solid {colour};padding:.1rem .9rem;margin:.9rem 0">'
@@ -118,7 +118,7 @@ def write_page(result: AuditResult, path: Any, has_thumbnails: bool) -> Path:
 
 
 def _label(name: str) -> str:
-    """Return a name that fits an axis, and that matplotlib does not take for a formula."""
+    """Return a short name for an axis, in which a dollar sign does not begin a formula."""
     short = name if len(name) <= 24 else name[:23] + "…"
     return short.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
 

@@ -1,4 +1,4 @@
-"""Classifiers that see everything but the lungs."""
+"""Baselines of an audit: classifiers that do not see the lungs, or only a coarse copy of them."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _MOST_SAMPLES = 2000  # per tree: a shortcut that needs more images is not a pla
 
 @dataclass(frozen=True)
 class Shortcut:
-    """A baseline, and what it is given.
+    """A baseline, and the features that it uses.
 
     Attributes
     ----------
     name : str
     features : ndarray of shape (n, n_features)
     is_linear : bool
-        Logistic regression instead of a random forest.
+        Whether it is a logistic regression instead of a random forest.
     """
 
     name: str
@@ -58,6 +58,7 @@ def shortcuts(measurements: ImageMeasurements, names: Sequence[str]) -> Iterator
         File names, without folders.
     """
     frame = measurements.frame
+    # Classes of devices and programs: a forest splits them by yes or no.
     header = pd.get_dummies(frame[["format", "mode"]].astype(str))
     numbers = frame[["width", "height", "aspect", "bit_depth"]].astype(float)
     yield Shortcut("header", np.hstack([header.to_numpy(float), numbers.to_numpy()]))
@@ -75,7 +76,7 @@ def shortcuts(measurements: ImageMeasurements, names: Sequence[str]) -> Iterator
 def out_of_fold(
     shortcut: Shortcut, y: np.ndarray, groups: np.ndarray, n_jobs: int | None
 ) -> np.ndarray:
-    """Return what a baseline says of each image, trained on other patients.
+    """Return out-of-fold probabilities of a baseline. Folds do not divide patients.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ def out_of_fold(
     y : ndarray of shape (n,), dtype int
     groups : ndarray of shape (n,)
     n_jobs : int or None
-        Processes, at most one per fold.
+        Number of processes, at most one per fold.
 
     Returns
     -------
@@ -101,13 +102,13 @@ def out_of_fold(
 
 
 def worker_processes(n_jobs: int | None, n_folds: int = _MAX_FOLDS) -> int:
-    """Return how many processes fit baselines besides the calling one; 0 if it does so itself."""
+    """Return the number of worker processes for baselines; 0 if this process fits them."""
     n = min(effective_n_jobs(n_jobs), n_folds)
     return n if n > 1 else 0
 
 
 def folds_for(y: np.ndarray, groups: np.ndarray) -> int:
-    """Return how many folds the scarcest class has patients for, at most 5."""
+    """Return the number of folds: that of the patients of the scarcest class, at most 5."""
     pairs = pd.DataFrame({"y": y, "group": groups}).drop_duplicates()
     return int(min(_MAX_FOLDS, pairs["y"].value_counts().min()))
 
@@ -123,7 +124,7 @@ def _forest(n: int) -> ClassifierMixin:
 
 
 def _logistic(scarcest: int) -> ClassifierMixin:
-    """Return a logistic regression whose penalty is searched, if each class has rows for it."""
+    """Return a logistic regression. Its penalty is searched if each class has enough rows."""
     model = make_pipeline(
         StandardScaler(), LogisticRegression(C=1e-2, class_weight="balanced", max_iter=2000)
     )
@@ -138,10 +139,10 @@ def judged(
 ) -> list[dict[str, Any]]:
     """Return a row per figure: metric, classes, value, low, high, chance and p.
 
-    Intervals are of 95 %, from 1,000 resamples of the patients. The p-value is one-sided, from the
-    resamples' standard error. That knows of the patients judged, not of those trained on, which the
-    folds have in common: it is widened as Nadeau and Bengio (2003, Machine Learning 52) correct
-    the variance of cross-validation.
+    Intervals are 95 % intervals from 1,000 resamples of the patients. The p-value is one-sided, and
+    uses the standard error of the resamples. It describes the tested patients, but not the
+    training patients, which the folds have in common. It is therefore enlarged with the correction
+    of Nadeau and Bengio (2003, Machine Learning 52) for the variance of cross-validation.
     """
     n_folds = folds_for(y, groups)
     widening = np.sqrt(1 + n_folds / (n_folds - 1))
@@ -185,7 +186,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
 
 
 def name_family(name: str) -> str:
-    """Return what a file's name looks like, its numbers left out.
+    """Return the pattern of a file name, without its numbers.
 
     Parameters
     ----------
@@ -201,9 +202,9 @@ def name_family(name: str) -> str:
 
 
 def name_families(names: Sequence[str], least: int) -> np.ndarray:
-    """Return the family of each name; those of fewer than `least` files are pooled as "other".
+    """Return the family of each name. Families of fewer than `least` files become "other".
 
-    A family with its own number of digits is joined to the same one with others.
+    Names that differ only in the number of digits are of one family.
     """
     families = [re.sub("#+", "#", name_family(name)) for name in names]
     counts = Counter(families)
