@@ -8,6 +8,7 @@ __all__ = [
     "ConfoundingWarning",
     "CurationWarning",
     "DeviceWarning",
+    "ImageLevelWarning",
     "NeverPredictedWarning",
     "OutOfDistributionWarning",
     "TrunkPassWarning",
@@ -52,3 +53,7 @@ class ConfoundingWarning(UserWarning):
 
 class CurationWarning(UserWarning):
     """Rules of curation fall on one class or source more than on others."""
+
+
+class ImageLevelWarning(UserWarning):
+    """Patients are unknown, so that intervals count every image as a patient."""
