@@ -68,6 +68,9 @@ class Evaluation:
     gains : DataFrame
         Differences between each model and each baseline on the same images. Empty without
         baselines.
+    transfer : DataFrame
+        Figures on sources left out (external), on folds of all sources (internal), and their
+        difference. Empty unless the sources were left out one by one.
     notes : list of str
         Sentences that a reader must know, the most important first.
     predictions : DataFrame
@@ -103,6 +106,7 @@ class Evaluation:
         fold: np.ndarray | None = None,
         baselines: tuple[str, ...] = (),
         gains: pd.DataFrame | None = None,
+        transfer: pd.DataFrame | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         self.baselines = list(baselines)
@@ -111,6 +115,7 @@ class Evaluation:
         self.n_images = data.n_images
         self.n_patients = len(np.unique(data.patient))
         self.gains = pd.DataFrame() if gains is None else gains
+        self.transfer = pd.DataFrame() if transfer is None else transfer
         self.notes = list(notes)
         self.confusion = tables["confusion"]
         self.subsets = tables["subsets"]

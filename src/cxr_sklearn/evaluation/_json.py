@@ -36,6 +36,7 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
         "reliability": evaluation.reliability,
         "decision_curves": evaluation.decision_curves,
         "gains": evaluation.gains,
+        "transfer": evaluation.transfer,
     }
     content: dict[str, Any] = {
         "format": FORMAT,
@@ -112,6 +113,7 @@ def _arguments(content: dict[str, Any]) -> dict[str, Any]:
         "fold": None if images["fold"] is None else np.array(images["fold"], dtype=int),
         "baselines": tuple(content["baselines"]),
         "gains": _frame(content["gains"]),
+        "transfer": _frame(content["transfer"]),
         "notes": tuple(content["notes"]),
     }
 

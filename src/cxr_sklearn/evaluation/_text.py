@@ -26,9 +26,8 @@ def summary(evaluation: Evaluation) -> str:
     """Return a summary in lines of at most 80 characters."""
     n_classes = len(evaluation.classes)
     unit = "" if evaluation.unit == "images" else f" of {evaluation.n_patients} patients"
-    blocks = [f"{evaluation.n_images} test images{unit}, {n_classes} classes"]
-    for note in evaluation.notes:
-        blocks.append(textwrap.fill(note, WIDTH))
+    blocks = [textwrap.fill(note, WIDTH) for note in evaluation.notes]
+    blocks.append(f"{evaluation.n_images} test images{unit}, {n_classes} classes")
     blocks.append(_overall_table(evaluation))
     for model in evaluation.models:
         blocks.append(_class_table(evaluation, model))

@@ -179,8 +179,8 @@ def _check_costs(cost_matrix: Any) -> np.ndarray:
     if costs.shape != (2, 2) or not np.isfinite(costs).all():
         raise ValueError(
             f"cost_matrix={cost_matrix!r} is invalid: its shape is {costs.shape}; expected two "
-            "rows of two finite costs. Pass [[true negative, false positive], [false negative, true "
-            "positive]]."
+            "rows of two finite costs. Pass [[true negative, false positive], [false negative, "
+            "true positive]]."
         )
     if costs[0, 1] <= costs[0, 0] or costs[1, 0] <= costs[1, 1]:
         raise ValueError(

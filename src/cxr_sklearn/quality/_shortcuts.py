@@ -95,7 +95,7 @@ def out_of_fold(
     splits = list(cv.split(y, y, groups))
     scarcest = min(int(np.bincount(y[train]).min()) for train, _ in splits)
     n_processes = worker_processes(n_jobs, n_folds) or 1
-    model = _logistic(scarcest) if shortcut.is_linear else _forest(len(y))
+    model = baseline_estimator(shortcut, len(y), scarcest)
     return cross_val_predict(
         model, shortcut.features, y, cv=splits, method="predict_proba", n_jobs=n_processes
     )
@@ -111,6 +111,21 @@ def folds_for(y: np.ndarray, groups: np.ndarray) -> int:
     """Return the number of folds: that of the patients of the scarcest class, at most 5."""
     pairs = pd.DataFrame({"y": y, "group": groups}).drop_duplicates()
     return int(min(_MAX_FOLDS, pairs["y"].value_counts().min()))
+
+
+def baseline_estimator(shortcut: Shortcut, n: int, scarcest: int) -> ClassifierMixin:
+    """Return the unfitted classifier of a baseline.
+
+    Parameters
+    ----------
+    shortcut : Shortcut
+        The baseline.
+    n : int
+        Number of images.
+    scarcest : int
+        Number of training images of the scarcest class.
+    """
+    return _logistic(scarcest) if shortcut.is_linear else _forest(n)
 
 
 def _forest(n: int) -> ClassifierMixin:
