@@ -110,6 +110,7 @@ def _differing_subsets(evaluation: Evaluation) -> str:
     if subsets.empty:
         return ""
     chosen = subsets["excludes_0"] & subsets["metric"].isin(["balanced_accuracy", "sensitivity"])
+    chosen &= subsets["model"].isin(evaluation.models)
     lines = ["subsets whose interval of the difference to the other images excludes 0"]
     for row in subsets[chosen].to_dict("records"):
         what = f"{metric_name(row['metric'])} {row['class']}".strip()
@@ -132,9 +133,15 @@ def _footnote(evaluation: Evaluation) -> str:
         f"Brackets: {100 * settings.confidence_level:g} % intervals from {settings.n_resamples} "
         f"bootstrap resamples of {evaluation.unit} ({kind})."
     )
-    figures = evaluation._figures
-    shown = figures["metric"].isin([*_OVERALL, *_PER_CLASS]) & (figures["subset"] == "all")
-    if (figures[shown]["method"] == EXACT).any():
+    overall, per_class = evaluation.overall, evaluation.per_class
+    shown = pd.concat(
+        [
+            overall[overall["metric"].isin(_OVERALL)],
+            per_class[per_class["metric"].isin(_PER_CLASS)],
+        ]
+    )
+    shown = shown[shown["model"].isin(evaluation.models)]
+    if (shown["method"] == EXACT).any():
         text += f" *: exact, from the number of {evaluation.unit}."
     return text
 

@@ -310,9 +310,22 @@ def figure_intervals(
         elif figure.metric in _MEANS_OF_CLASSES and is_extreme(value):
             interval = _exact_mean(images, resamples, figure, level)
         else:
-            interval = bootstrap_interval(resamples, figure.values, level, method)
+            n_patients = _n_deciding_patients(images, figure, n_patients)
+            interval = bootstrap_interval(resamples, figure.values, level, method, n_patients)
         intervals.append(interval)
     return intervals
+
+
+def _n_deciding_patients(images: ScoredImages, figure: Figure, n_patients: int) -> int:
+    """Return the number of patients that limits how exact a figure is.
+
+    A figure that compares a class with the others is as uncertain as the smaller side.
+    """
+    if figure.label is None or not figure.rows.all():
+        return n_patients
+    is_positive = images.codes == figure.label
+    n_positive = len(np.unique(images.patient[is_positive]))
+    return min(n_positive, len(np.unique(images.patient[~is_positive])))
 
 
 def _exact_auc(images: ScoredImages, label: int, value: float, level: float) -> Interval:

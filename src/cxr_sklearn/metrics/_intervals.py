@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import beta, norm
+from scipy.stats import t as student_t
 
 from ._resampling import PatientResamples
 
@@ -36,7 +37,11 @@ class Interval:
 
 
 def bootstrap_interval(
-    resamples: PatientResamples, values: np.ndarray, level: float, method: str = BCA
+    resamples: PatientResamples,
+    values: np.ndarray,
+    level: float,
+    method: str = BCA,
+    n_patients: int | None = None,
 ) -> Interval:
     """Compute a bootstrap interval of one figure.
 
@@ -51,6 +56,11 @@ def bootstrap_interval(
     method : {"bca", "percentile"}, default="bca"
         BCa corrects the bias and the skewness of the resamples (Efron, 1987, "Better bootstrap
         confidence intervals", Journal of the American Statistical Association 82).
+    n_patients : int, default=None
+        Number of patients that the figure depends on; by default all of them. With few patients,
+        the spread of the resamples is itself uncertain. The quantiles of Student's distribution
+        therefore replace those of the normal one (Hesterberg, 2015, "What teachers should know
+        about the bootstrap", The American Statistician 69).
 
     Returns
     -------
@@ -62,23 +72,19 @@ def bootstrap_interval(
     resampled = resampled[np.isfinite(resampled)]
     if not np.isfinite(value) or not len(resampled) or np.ptp(resampled) < 1e-12:
         return Interval(value, np.nan, np.nan, NO_INTERVAL)
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    n_patients = resamples.n_patients if n_patients is None else n_patients
+    # For 20 patients, Student's quantile is 2.09 instead of 1.96.
+    z = student_t.ppf([(1 - level) / 2, (1 + level) / 2], max(1, n_patients - 1))
     if method == BCA:
         # Ties count by one half, so that a discrete figure is not biased by its own steps.
         below = (resampled < value).mean() + (resampled == value).mean() / 2
         if 0 < below < 1:
-            tails = _bca_tails(tails, float(below), resamples.acceleration(values))
+            bias = norm.ppf(below)
+            z = bias + (bias + z) / (1 - resamples.acceleration(values) * (bias + z))
         else:
             method = PERCENTILE
-    low, high = np.quantile(resampled, tails)
+    low, high = np.quantile(resampled, norm.cdf(z))
     return Interval(value, float(low), float(high), method)
-
-
-def _bca_tails(tails: np.ndarray, below: float, acceleration: float) -> np.ndarray:
-    """Return the quantiles of the resamples that are the limits of a BCa interval."""
-    bias = norm.ppf(below)
-    z = bias + norm.ppf(tails)
-    return norm.cdf(bias + z / (1 - acceleration * z))
 
 
 def exact_interval(proportion: float, images_of_patients: np.ndarray, level: float) -> Interval:

@@ -81,8 +81,8 @@ def calibration_line(y_true: Any, y_prob: Any) -> CalibrationLine:
     >>> x = rng.normal(size=20000)
     >>> y = rng.uniform(size=20000) < expit(x)
     >>> slope, intercept = calibration_line(y, expit(2 * x))
-    >>> round(slope, 1), round(intercept, 1)
-    (0.5, 0.0)
+    >>> round(slope, 1), abs(intercept) < 0.05
+    (0.5, True)
     """
     outcome = check_binary("y_true", y_true)
     x = logit(check_probability("y_prob", y_prob).clip(_MARGIN, 1 - _MARGIN))

@@ -79,7 +79,7 @@ def reliability_figures(
         if n_patients < FEWEST_PATIENTS or is_extreme(value):
             found = exact_interval(value, counts, level)
         else:
-            found = bootstrap_interval(resamples, observed[:, number], level, method)
+            found = bootstrap_interval(resamples, observed[:, number], level, method, n_patients)
         yield {
             "bin": number,
             "predicted": float(probability[rows].mean()),

@@ -64,11 +64,11 @@ def smooth_calibration_error(y_true: Any, y_prob: Any, *, sample_weight: Any = N
     >>> import numpy as np
     >>> from cxr_sklearn.metrics import smooth_calibration_error
     >>> rng = np.random.default_rng(0)
-    >>> p = rng.uniform(size=5000)
-    >>> y = rng.uniform(size=5000) < p
+    >>> p = rng.uniform(size=20000)
+    >>> y = rng.uniform(size=20000) < p
     >>> round(smooth_calibration_error(y, p), 2)
     0.01
-    >>> round(smooth_calibration_error(y, np.ones(5000)), 2)
+    >>> round(smooth_calibration_error(y, np.ones(20000)), 2)
     0.5
     """
     outcome = check_binary("y_true", y_true)
