@@ -132,6 +132,10 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         """Set the attributes that describe how the training went."""
         raise NotImplementedError
 
+    def _class_prior(self, rows: TrainingRows) -> np.ndarray:
+        """Return the shares of the classes for which the probabilities hold."""
+        raise NotImplementedError
+
     def _n_tails(self, n_classes: int) -> int:
         """Return the number of networks that the fitted model contains."""
         raise NotImplementedError
@@ -171,6 +175,7 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         try:
             self._train(rows, folds, seeds[1], task)
             predicted = self._predicted_codes(rows)
+            self.class_prior_ = self._class_prior(rows)
         finally:
             rows.release()
         self.cache_info_ = activations.cache_info(rows.n_uses)
@@ -285,7 +290,8 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
 
         With ``class_weight="balanced"`` the probabilities hold for classes of equal frequency,
         whatever their shares in the training set were. For ``ResNetOvR`` they hold if each class is
-        as frequent as all others together.
+        as frequent as all others together. The attribute ``class_prior_`` contains the shares, and
+        :class:`~cxr_sklearn.calibration.PrevalenceAdjuster` moves the probabilities to others.
 
         Parameters
         ----------

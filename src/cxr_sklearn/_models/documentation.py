@@ -103,6 +103,10 @@ classes_ : ndarray of shape (n_classes,)
         A named tuple: the number of images with activations in the cache, the number of images
         that passed the trunk, and the number of forward passes that sharing saved, over all epochs
         and networks and their predictions. Work in other processes is not counted.
+    class_prior_ : ndarray of shape (n_classes,)
+        Shares of the classes for which ``predict_proba`` holds: equal with
+        ``class_weight="balanced"``, and otherwise those of the weighted and resampled training
+        set.
     n_features_in_ : int
         Number of pixels per image, or 1 for a column of paths.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.special import expit, log_expit
+from scipy.special import expit, log_expit, logit, softmax
 from sklearn.multiclass import OneVsOneClassifier
 
 from .._tail.rows import TrainingRows
@@ -96,6 +96,21 @@ class ResNetOvO(BaseCombined):
             return log_expit(np.column_stack([-logits, logits]))
         probabilities = self._probabilities(activations, context)
         return np.log(probabilities.clip(np.finfo(np.float32).tiny))
+
+    def _class_prior(self, rows: TrainingRows) -> np.ndarray:
+        """Combine the priors of the pairs, which agree unless a sampler gives them other ratios."""
+        n_classes = len(self.classes_)
+        differences, log_odds = [], []
+        for (first, second), tail in zip(
+            combinations(range(n_classes), 2), self.estimators_, strict=True
+        ):
+            row = np.zeros(n_classes)
+            row[second], row[first] = 1, -1
+            differences.append(row)
+            log_odds.append(logit(tail.class_prior_[1]))
+        # Least squares: exact if there is a class prior that has the odds of all pairs.
+        log_prior = np.linalg.lstsq(np.array(differences), np.array(log_odds), rcond=None)[0]
+        return softmax(log_prior)
 
     def _n_tails(self, n_classes: int) -> int:
         return n_classes * (n_classes - 1) // 2

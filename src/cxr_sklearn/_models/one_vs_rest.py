@@ -35,6 +35,10 @@ class ResNetOvR(BaseCombined):
     estimators_ : list of estimators
         One per class, in the order of ``classes_``, or a single one for two classes. Each predicts
         from ``trunk_.transform(X)``.
+    binary_prior_ : ndarray of shape (n_classes,), or None
+        Share of each class in the problem of its own network, which ``class_weight`` and
+        ``sampler`` change; ``class_prior_`` contains the shares in the training set. None for two
+        classes.
     combiner_ : sklearn.multiclass.OneVsRestClassifier
         Fitted on row numbers. Its classes are indices into ``classes_``.
     {training}
@@ -73,6 +77,16 @@ class ResNetOvR(BaseCombined):
         scores = log_expit(logits)
         # In logarithms, a row of small scores does not sum to 0.
         return scores - logsumexp(scores, axis=1, keepdims=True)
+
+    def _class_prior(self, rows: TrainingRows) -> np.ndarray:
+        """Set the prior of each network, and return the shares of the classes in training."""
+        if len(self.classes_) == 2:
+            self.binary_prior_ = None
+            return self.estimators_[0].class_prior_
+        self.binary_prior_ = np.array([tail.class_prior_[1] for tail in self.estimators_])
+        trained = ~rows.is_validation
+        mass = np.bincount(rows.codes[trained], rows.sample_weight[trained])
+        return mass / mass.sum()
 
     def _n_tails(self, n_classes: int) -> int:
         return 1 if n_classes == 2 else n_classes

@@ -83,6 +83,9 @@ class ResNetClassifier(BaseResNet):
         logits = self._estimator.logits(activations, context)
         return log_softmax(logits.astype(np.float64), axis=1)
 
+    def _class_prior(self, rows: TrainingRows) -> np.ndarray:
+        return self._estimator.class_prior_
+
     def _n_tails(self, n_classes: int) -> int:
         return 1
 

@@ -154,6 +154,9 @@ class ResNetStacking(BaseCombined):
     def _judged_on(self) -> str:
         return super()._judged_on() if self.early_stopping else "out-of-fold outputs"
 
+    def _class_prior(self, rows: TrainingRows) -> np.ndarray:
+        return self.final_estimator_.class_prior_
+
     def _n_tails(self, n_classes: int) -> int:
         return 1 if n_classes == 2 else n_classes
 

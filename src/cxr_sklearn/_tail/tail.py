@@ -85,6 +85,8 @@ class Tail(ClassifierMixin, BaseEstimator):
     net_ : skorch.NeuralNetClassifier
     n_features_in_ : int
         Number of values per row of activations.
+    class_prior_ : ndarray of shape (n_classes,)
+        Shares of the classes that the training aims at, after sampler and weights.
     """
 
     # whether the sampler chooses or makes the rows that training sees
@@ -124,6 +126,7 @@ class Tail(ClassifierMixin, BaseEstimator):
             check_random_state(self.random_state).randint(2**31 - 1, size=3).tolist()
         )
         dataset, validation, priors = self._datasets(problem, sampler_seed)
+        self.class_prior_ = priors
         with seeded(weight_seed):
             module = self._module(rows, priors, dataset.device)
             net = self._train(module, problem, dataset, validation, order_seed)

@@ -1,0 +1,313 @@
+"""PrevalenceAdjuster: probabilities for another prevalence than that of training."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from .._utils.doc_link import DocLinkMixin
+from .._utils.values import check_none_missing, check_one_column
+from ..metrics._prevalence import target_prevalence
+from ..metrics._resampling import resample_patients
+from ._em import em_prevalence
+from ._priors import Prior, posterior_at_shares, prior_of
+
+# Probabilities are kept this far from 0, so that every class can be predicted after adjustment.
+_LEAST = np.finfo(np.float64).tiny
+
+
+class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Move probabilities to the prevalence of the place where a model is used.
+
+    A model that was trained on a third of COVID-19 images says too often "COVID-19" where one image
+    in a hundred shows it. If the classes look the same in both places, and only their shares
+    differ, the right probabilities follow from Bayes' theorem. You need not know to which shares
+    the model's own probabilities refer: models of this package store it, also those that are
+    trained with balanced classes.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Classifier with ``predict_proba``. Wrap a fitted one in
+        :class:`sklearn.frozen.FrozenEstimator` to keep it as it is.
+    prevalence : array-like of shape (n_classes,), dict or None, default=None
+        Target shares of the classes, in the order of ``classes_`` or by class. A dict may name some
+        classes only: the others keep their proportions of the training set. None stands for the
+        shares of the training set.
+    prior : "auto", array-like of shape (n_classes,) or dict, default="auto"
+        Shares for which the probabilities of `estimator` hold. "auto" reads the fitted attribute
+        ``class_prior_`` of the classifier, of the last step of a pipeline or of the best estimator
+        of a search. If there is none, it computes them from `y` and the parameter ``class_weight``.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        Fitted classifier.
+    classes_ : ndarray of shape (n_classes,)
+        Classes.
+    n_features_in_ : int
+        Number of columns of X, if `estimator` defines it.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of X, if `estimator` defines them.
+    prior_ : ndarray of shape (n_classes,)
+        Shares for which the probabilities of `estimator` hold. For ``ResNetOvR`` those of its
+        training set; see the notes.
+    prevalence_ : ndarray of shape (n_classes,)
+        Shares for which the adjusted probabilities hold.
+    prevalence_interval_ : ndarray of shape (2, n_classes), or None
+        Lower and upper limits of `prevalence_`, if :meth:`estimate_prevalence` has estimated it.
+
+    See Also
+    --------
+    sklearn.calibration.CalibratedClassifierCV : Calibrate probabilities at the prevalence of the
+        training set.
+
+    Notes
+    -----
+    The adjusted probability of class c is proportional to p_c · target_c / prior_c.
+
+    ``ResNetOvR`` has one network per class, each with the prior of its own problem. No single prior
+    of the classes describes their normalised outputs. There is a correction nevertheless. The
+    odds of each network, multiplied by the ratio of its prior odds in the training set and in its
+    own problem, are the posterior odds of its class in the training set. Normalisation has divided
+    all sigmoids by an unknown number, but the posterior probabilities have the sum 1, and their sum
+    increases with that number, so that it is determined. This is exact if the networks are, and is
+    applied to the fitted attributes ``class_prior_`` and ``binary_prior_``.
+
+    If a sampler gives the pairs of ``ResNetOvO`` ratios that no class prior has, its
+    ``class_prior_`` is the closest one by least squares of the log-odds.
+
+    References
+    ----------
+    Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori
+    probabilities: a simple procedure", Neural Computation 14 (2002).
+
+    Examples
+    --------
+    >>> from cxr_sklearn import ResNetOvO
+    >>> from cxr_sklearn.calibration import PrevalenceAdjuster
+    >>> from cxr_sklearn.datasets import make_chest_phantoms
+    >>> X, y = make_chest_phantoms(60, image_size=32, random_state=0)
+    >>> model = ResNetOvO(backbone="resnet18", weights=None, image_size=32, random_state=0)
+    >>> adjuster = PrevalenceAdjuster(model, prevalence={"COVID-19": 0.02}).fit(X, y)
+    >>> adjuster.prior_.round(2).tolist()
+    [0.33, 0.33, 0.33]
+    >>> float(adjuster.prevalence_[0])
+    0.02
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "estimator": [HasMethods(["fit", "predict_proba"])],
+        "prevalence": ["array-like", dict, None],
+        "prior": [StrOptions({"auto"}), "array-like", dict],
+    }
+
+    def __init__(self, estimator: Any, *, prevalence: Any = None, prior: Any = "auto") -> None:
+        self.estimator = estimator
+        self.prevalence = prevalence
+        self.prior = prior
+
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> PrevalenceAdjuster:
+        """Fit the classifier, and find out for which shares its probabilities hold.
+
+        Parameters
+        ----------
+        X : array-like
+            Input of `estimator`.
+        y : array-like of shape (n_samples,)
+            Labels.
+        **fit_params
+            Arguments of the ``fit`` of `estimator`, such as ``groups`` and ``sample_weight``. With
+            metadata routing, those that it requests.
+
+        Returns
+        -------
+        self : PrevalenceAdjuster
+
+        Raises
+        ------
+        ValueError
+            If `prevalence` or `prior` is invalid.
+        """
+        self._validate_params()
+        passed = fit_params
+        if _routing_enabled():
+            passed = dict(process_routing(self, "fit", **fit_params).estimator.fit)
+        estimator = clone(self.estimator).fit(X, y, **passed)
+        counts = _class_mass(y, estimator.classes_, fit_params.get("sample_weight"))
+        shares = counts / counts.sum()
+        prior = self._prior(estimator, shares)
+        target = target_prevalence(self.prevalence, estimator.classes_, shares)
+        # Nothing is stored before everything is valid.
+        self.estimator_ = estimator
+        self.classes_ = estimator.classes_
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(estimator, name):
+                setattr(self, name, getattr(estimator, name))
+        self.prior_ = prior.shares
+        self._binary_prior = prior.binary
+        self.prevalence_ = shares if target is None else target
+        self.prevalence_interval_ = None
+        return self
+
+    def _prior(self, estimator: Any, shares: np.ndarray) -> Prior:
+        if isinstance(self.prior, str):
+            prior = prior_of(estimator, shares)
+        else:
+            given = target_prevalence(self.prior, estimator.classes_, shares, "prior")
+            assert given is not None  # it is not None
+            prior = Prior(given)
+        if (prior.shares <= 0).any():
+            absent = estimator.classes_[prior.shares <= 0].tolist()
+            raise ValueError(
+                f"prior of the classes {absent} is 0; expected shares above 0, because a class "
+                "that was never seen has no probability to adjust. Pass prior, or images of each "
+                "class whose sample_weight is not 0."
+            )
+        return prior
+
+    def estimate_prevalence(
+        self,
+        X: Any,
+        *,
+        groups: Any = None,
+        confidence_level: float = 0.95,
+        n_resamples: int = 500,
+        random_state: Any = None,
+    ) -> PrevalenceAdjuster:
+        """Estimate the prevalence in unlabelled images, and use it from now on.
+
+        Parameters
+        ----------
+        X : array-like
+            Images of the place where the model is used, as they come: without selection by class.
+        groups : array-like of shape (n_samples,), default=None
+            Patient of each image, for the interval. Without it, every image counts as a patient.
+        confidence_level : float, default=0.95
+            Confidence level of the interval.
+        n_resamples : int, default=500
+            Number of bootstrap resamples of the patients.
+        random_state : int, RandomState or None, default=None
+            Seed of the resamples.
+
+        Returns
+        -------
+        self : PrevalenceAdjuster
+            ``prevalence_`` and ``prevalence_interval_`` are set.
+
+        Raises
+        ------
+        ValueError
+            If an argument is invalid, or there are fewer than two patients.
+
+        Notes
+        -----
+        The estimate is the maximum of the likelihood of the classes' shares, found by expectation
+        maximisation. The interval contains the variation between unlabelled patients. It does not
+        contain the error of the model's probabilities: if they are not calibrated, the estimate is
+        biased.
+        """
+        check_is_fitted(self)
+        if not 0 < confidence_level < 1:
+            raise ValueError(
+                f"confidence_level={confidence_level!r} is invalid; expected a number between 0 "
+                "and 1, such as 0.95"
+            )
+        posterior = self._posterior(X)
+        patients = np.arange(len(posterior))
+        if groups is not None:
+            check_none_missing("groups", groups, "give each unknown patient a value of its own")
+            patients = check_one_column("groups", groups)
+            if len(patients) != len(posterior):
+                raise ValueError(
+                    f"groups has {len(patients)} values for {len(posterior)} images; expected one "
+                    "per image"
+                )
+        if len(np.unique(patients)) < 2:
+            raise ValueError(
+                "X has images of one patient; expected 2 patients or more to estimate a prevalence"
+            )
+        resamples = resample_patients(patients, None, n_resamples, random_state)
+        weights = resamples.weights[: 1 + n_resamples, resamples.patient].astype(np.float64)
+        shares = em_prevalence(posterior, self.prior_, weights)
+        tails = [(1 - confidence_level) / 2, (1 + confidence_level) / 2]
+        self.prevalence_ = shares[0]
+        self.prevalence_interval_ = np.quantile(shares[1:], tails, axis=0)
+        return self
+
+    def _posterior(self, X: Any) -> np.ndarray:
+        """Return probabilities that hold for ``prior_``."""
+        proba = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64).clip(_LEAST)
+        return posterior_at_shares(proba, Prior(self.prior_, self._binary_prior))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class at ``prevalence_``.
+
+        Parameters
+        ----------
+        X : array-like
+            Input of the classifier.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes), dtype float64
+            Rows sum to 1.
+        """
+        check_is_fitted(self)
+        weighted = self._posterior(X) * (self.prevalence_ / self.prior_)
+        total = weighted.sum(axis=1, keepdims=True)
+        # A class that was certain may have the target 0. Then nothing is known but the target.
+        adjusted = np.divide(weighted, total, out=np.zeros_like(weighted), where=total > 0)
+        return np.where(total > 0, adjusted, self.prevalence_)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable class at ``prevalence_``.
+
+        Parameters
+        ----------
+        X : array-like
+            Input of the classifier.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        most_probable = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[most_probable]
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return the routing of metadata: ``fit`` passes it on to `estimator`.
+
+        Returns
+        -------
+        routing : MetadataRouter
+        """
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return MetadataRouter(owner=self).add(estimator=self.estimator, method_mapping=mapping)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.estimator)
+        tags.input_tags = inner.input_tags
+        tags.classifier_tags.multi_class = inner.classifier_tags.multi_class
+        return tags
+
+
+def _class_mass(y: Any, classes: np.ndarray, sample_weight: Any) -> np.ndarray:
+    """Return the total weight of each class."""
+    labels = np.asarray(y).ravel()
+    weight = np.ones(_num_samples(labels))
+    if sample_weight is not None:
+        weight = np.asarray(sample_weight, dtype=float)
+    return np.array([weight[labels == label].sum() for label in classes])
