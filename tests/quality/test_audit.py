@@ -10,17 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageOps
-from scipy.stats import rankdata
 
 from cxr_sklearn.datasets import load_xray_folder, make_chest_phantom_files, select_rows
-from cxr_sklearn.metrics import _patient_bootstrap
 from cxr_sklearn.metrics._association import cramers_v
-from cxr_sklearn.metrics._patient_bootstrap import (
-    balanced_accuracy,
-    interval,
-    patient_draws,
-    weighted_auc,
-)
 from cxr_sklearn.model_selection import LeaveOneSourceOut
 from cxr_sklearn.quality import _shortcuts, audit
 from cxr_sklearn.quality._audit_lists import as_json
@@ -395,20 +387,6 @@ def test_similar_names_of_sources_are_noted(tmp_path):
 # -- statistics ---------------------------------------------------------------------------------
 
 
-def test_weighted_auc_is_that_of_repeated_rows():
-    """A draw that counts rows twice has the AUC of a sample that holds them twice."""
-    rng = np.random.default_rng(0)
-    positive, score = rng.random(60) < 0.4, rng.integers(0, 12, 60) / 12
-    draws = np.r_[np.ones((1, 60), int), rng.integers(0, 3, (5, 60))]
-    found = weighted_auc(positive, score, draws)
-    for weight, value in zip(draws, found, strict=True):
-        p, s = np.repeat(positive, weight), np.repeat(score, weight)
-        ranks = rankdata(s)
-        n1, n0 = p.sum(), (~p).sum()
-        mann_whitney = (ranks[p].sum() - n1 * (n1 + 1) / 2) / (n1 * n0)
-        assert value == pytest.approx(mann_whitney)
-
-
 def test_six_classes_have_fifteen_pairs(tmp_path):
     """A figure for each class and each pair, none of which speaks where labels are drawn."""
     bunch = make_chest_phantom_files(tmp_path, 120, random_state=0)
@@ -420,51 +398,6 @@ def test_six_classes_have_fifteen_pairs(tmp_path):
     assert len(header) == 1 + 6 + 15
     assert checks(result, "serious") == set()
     assert result.plot().axes
-
-
-def test_figures_are_the_same_in_blocks(monkeypatch):
-    """Large sets are resampled and judged some draws at a time, with the same result."""
-
-    def figures():
-        rng = np.random.default_rng(0)
-        draws = patient_draws(rng.integers(0, 20, 50), 30)
-        y, score = rng.integers(0, 2, 50), rng.random(50)
-        auc = weighted_auc(y == 1, score, draws)
-        return draws, auc, balanced_accuracy(y, (score > 0.5).astype(int), draws)
-
-    whole = figures()
-    monkeypatch.setattr(_patient_bootstrap, "_BLOCK", 200)  # four draws of 50 images
-    for found, expected in zip(figures(), whole, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
-
-
-def test_balanced_accuracy_is_scikit_learns():
-    """Under each draw it is the figure of a sample of repeated rows."""
-    from sklearn.metrics import balanced_accuracy_score
-
-    rng = np.random.default_rng(0)
-    true, predicted = rng.integers(0, 3, (2, 80))
-    draws = rng.integers(0, 3, (4, 80))
-    for weight, value in zip(draws, balanced_accuracy(true, predicted, draws), strict=True):
-        expected = balanced_accuracy_score(np.repeat(true, weight), np.repeat(predicted, weight))
-        assert value == pytest.approx(expected)
-
-
-def test_draws_keep_patients_whole():
-    """All images of a patient count equally often, and the first draw is the sample itself."""
-    groups = np.array(["a", "a", "b", "c", "c", "c"])
-    draws = patient_draws(groups, 50)
-    assert (draws[0] == 1).all()
-    assert (draws[:, 0] == draws[:, 1]).all()
-    assert (draws[:, 3:] == draws[:, 3:4]).all()
-    assert (draws[:, [0, 2, 3]].sum(axis=1) == 3).all()
-
-
-def test_interval_without_values_is_nan():
-    """Where no resample has a value there are no bounds."""
-    value, low, high = interval(np.array([0.5, np.nan, np.nan]))
-    assert value == 0.5
-    assert np.isnan([low, high]).all()
 
 
 def test_cramers_v():

@@ -238,8 +238,8 @@ class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, Base
             raise ValueError(
                 "X has images of one patient; expected 2 patients or more to estimate a prevalence"
             )
-        resamples = resample_patients(patients, None, n_resamples, random_state)
-        weights = resamples.weights[: 1 + n_resamples, resamples.patient].astype(np.float64)
+        resamples = resample_patients(patients, None, n_resamples, random_state, jackknife=False)
+        weights = resamples.weights[:, resamples.patient].astype(np.float64)
         shares = em_prevalence(posterior, self.prior_, weights)
         tails = [(1 - confidence_level) / 2, (1 + confidence_level) / 2]
         self.prevalence_ = shares[0]

@@ -44,8 +44,8 @@ def patient_interval(
     confidence_level : float, default=0.95
         Confidence level.
     n_resamples : int, default=2000
-        Number of resamples. `metric` is called once for each, and up to 500 times more for the BCa
-        interval.
+        Number of resamples. `metric` is called once for each, and about 500 times more for the
+        BCa interval.
     method : {"bca", "percentile"}, default="bca"
         Bootstrap interval.
     random_state : int, RandomState or None, default=None
@@ -88,7 +88,9 @@ def patient_interval(
         )
     if isinstance(strata, str) and strata == "y_true":
         strata = y_true
-    resamples = resample_patients(patients, strata, n_resamples, random_state)
+    resamples = resample_patients(
+        patients, strata, n_resamples, random_state, jackknife=method == BCA
+    )
     values = np.empty(len(resamples.weights))
     for row, weights in enumerate(resamples.weights):
         weight = weights[resamples.patient].astype(np.float64)

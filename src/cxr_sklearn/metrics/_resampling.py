@@ -115,7 +115,12 @@ class PatientResamples:
 
 
 def resample_patients(
-    groups: Any, strata: Any = None, n_resamples: int = 2000, random_state: Any = None
+    groups: Any,
+    strata: Any = None,
+    n_resamples: int = 2000,
+    random_state: Any = None,
+    *,
+    jackknife: bool = True,
 ) -> PatientResamples:
     """Draw bootstrap resamples of whole patients within strata, and make a jackknife.
 
@@ -135,6 +140,8 @@ def resample_patients(
         Number of resamples.
     random_state : int, RandomState or None, default=None
         Seed of the random numbers.
+    jackknife : bool, default=True
+        Whether to make a jackknife, which BCa intervals need.
 
     Returns
     -------
@@ -147,14 +154,14 @@ def resample_patients(
         _, codes = np.unique(np.asarray(strata), return_inverse=True)
         stratum = _stratum_of_patients(patient, codes)
     rng = np.random.default_rng(_seed(random_state))
-    jackknife, factor, left_out = _jackknife(stratum, rng)
-    weights = np.empty((1 + n_resamples + len(jackknife), n_patients), dtype=np.float32)
+    left_out, factor, of_stratum = _jackknife(stratum, rng, jackknife)
+    weights = np.empty((1 + n_resamples + len(left_out), n_patients), dtype=np.float32)
     weights[0] = 1
-    weights[1 + n_resamples :] = jackknife
+    weights[1 + n_resamples :] = left_out
     for code in range(stratum.max() + 1):
         members = np.flatnonzero(stratum == code)
         weights[1 : 1 + n_resamples, members] = _resample_stratum(len(members), n_resamples, rng)
-    return PatientResamples(patient, weights, n_resamples, factor, left_out)
+    return PatientResamples(patient, weights, n_resamples, factor, of_stratum)
 
 
 def _seed(random_state: Any) -> Any:
@@ -192,11 +199,11 @@ def _resample_stratum(n: int, n_resamples: int, rng: np.random.Generator) -> np.
 
 
 def _jackknife(
-    stratum: np.ndarray, rng: np.random.Generator
+    stratum: np.ndarray, rng: np.random.Generator, is_needed: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the weights of the jackknife, and the factor and the stratum of each row."""
     rows, factors, strata = [], [], []
-    for code in range(stratum.max() + 1):
+    for code in range(stratum.max() + 1) if is_needed else ():
         members = np.flatnonzero(stratum == code)
         share = len(members) / len(stratum)
         n_groups = min(len(members), max(2, round(_MOST_JACKKNIFE_GROUPS * share)))

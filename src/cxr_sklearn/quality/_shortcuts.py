@@ -21,7 +21,12 @@ from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_va
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ..metrics._patient_bootstrap import balanced_accuracy, interval, patient_draws, weighted_auc
+from ..metrics._confusion import confusion_figures
+from ..metrics._figures import confusion_matrices
+from ..metrics._intervals import PERCENTILE, bootstrap_interval
+from ..metrics._ranking import AUC, ranking_figures
+from ..metrics._resampling import PatientResamples, resample_patients
+from ..metrics._scored_images import ScoredImages
 from ._measurements import ImageMeasurements
 from ._pixel_statistics import BORDER_SIDE, BORDER_WIDTHS
 
@@ -161,29 +166,49 @@ def judged(
     """
     n_folds = folds_for(y, groups)
     widening = np.sqrt(1 + n_folds / (n_folds - 1))
-    draws = patient_draws(groups, N_RESAMPLES)
+    resamples = resample_patients(groups, None, N_RESAMPLES, 0, jackknife=False)
+    images = ScoredImages(y, proba[None], resamples.patient)
     k = len(classes)
-    aucs = [weighted_auc(y == c, proba[:, c], draws) for c in range(k)]
-    accuracy = balanced_accuracy(y, proba.argmax(axis=1), draws)
+    matrices = confusion_matrices(images, resamples)
+    accuracy = confusion_figures(matrices)[0]["balanced_accuracy"]
+    aucs = []
+    for code in range(k):
+        aucs.append(_auc(resamples, resamples.patient, y == code, proba[:, code]))
     rows = [
-        _row("balanced accuracy", "", accuracy, 1 / k, widening),
-        _row("AUC", "", np.mean(aucs, axis=0), 0.5, widening),
+        _row("balanced accuracy", "", resamples, accuracy, 1 / k, widening),
+        _row("AUC", "", resamples, np.mean(aucs, axis=0), 0.5, widening),
     ]
-    rows += [_row("AUC", name, auc, 0.5, widening) for name, auc in zip(classes, aucs, strict=True)]
+    for name, auc in zip(classes, aucs, strict=True):
+        rows.append(_row("AUC", name, resamples, auc, 0.5, widening))
     for a, b in itertools.combinations(range(k), 2) if k > 2 else ():
         pair = np.isin(y, [a, b])
         total = proba[pair, a] + proba[pair, b]
         share = np.divide(proba[pair, b], total, out=np.full(len(total), 0.5), where=total > 0)
-        auc = weighted_auc(y[pair] == b, share, draws[:, pair])
-        rows.append(_row("AUC", f"{classes[a]} / {classes[b]}", auc, 0.5, widening))
+        auc = _auc(resamples, resamples.patient[pair], y[pair] == b, share)
+        rows.append(_row("AUC", f"{classes[a]} / {classes[b]}", resamples, auc, 0.5, widening))
     return rows
 
 
+def _auc(
+    resamples: PatientResamples, patient: np.ndarray, is_positive: np.ndarray, score: np.ndarray
+) -> np.ndarray:
+    return ranking_figures(resamples, patient, is_positive, score, only_auc=True)[AUC]
+
+
 def _row(
-    metric: str, of: str, values: np.ndarray, chance: float, widening: float
+    metric: str,
+    of: str,
+    resamples: PatientResamples,
+    values: np.ndarray,
+    chance: float,
+    widening: float,
 ) -> dict[str, Any]:
-    value, low, high = interval(values)
-    error = widening * np.nanstd(values[1:])
+    found = bootstrap_interval(resamples, values, 0.95, PERCENTILE)
+    value, low, high = found.value, found.low, found.high
+    if np.isnan(low):
+        # A baseline that is always right has the same figure in all resamples.
+        low = high = value
+    error = widening * np.nanstd(resamples.resampled(values))
     p = norm.sf((value - chance) / error) if error > 0 else float(value <= chance)
     return {
         "metric": metric,
