@@ -131,7 +131,10 @@ def calibration_lines(
 
 def _fit_slopes(x: np.ndarray, weights: np.ndarray, positives: np.ndarray) -> np.ndarray:
     """Fit logistic regressions with Newton's method, one per row of weights."""
-    slope, intercept = np.ones(len(weights)), np.zeros(len(weights))
+    # Logits of certain predictions are large, so that they are scaled to the same size as others.
+    scale = max(float(np.abs(x).max()), 1e-12) / 2
+    x = x / scale
+    slope, intercept = np.zeros(len(weights)), np.zeros(len(weights))
     step_slope = step_intercept = np.full(len(weights), np.inf)
     for _ in range(_N_NEWTON_STEPS):
         if _is_small(step_slope) and _is_small(step_intercept):
@@ -149,9 +152,16 @@ def _fit_slopes(x: np.ndarray, weights: np.ndarray, positives: np.ndarray) -> np
         # Limited steps keep the first iterations stable where the start is far away.
         slope = slope + step_slope.clip(-_LARGEST_STEP, _LARGEST_STEP)
         intercept = intercept + step_intercept.clip(-_LARGEST_STEP, _LARGEST_STEP)
+    slope = slope / scale
     with np.errstate(invalid="ignore"):
         has_converged = (np.abs(step_slope) < 1e-6) & (np.abs(slope) < _GREATEST_SLOPE)
-    return np.where(has_converged, slope, np.nan)
+    return np.where(has_converged & _has_both(weights, positives), slope, np.nan)
+
+
+def _has_both(weights: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Return whether each row has positive and negative images."""
+    n_positive = positives.sum(axis=1)
+    return (n_positive > 0) & (n_positive < weights.sum(axis=1) * (1 - 1e-9))
 
 
 def _is_small(steps: np.ndarray) -> bool:
@@ -174,7 +184,8 @@ def _fit_intercepts(x: np.ndarray, weights: np.ndarray, positives: np.ndarray) -
         intercept = intercept + step
     # If all or none of the images are positive, the shift has no limit.
     with np.errstate(invalid="ignore"):
-        return np.where(np.abs(step) < 1e-6, intercept, np.nan)
+        has_converged = np.abs(step) < 1e-6
+    return np.where(has_converged & _has_both(weights, positives), intercept, np.nan)
 
 
 def recalibrated_log_loss(
