@@ -1,6 +1,6 @@
 """Measure how often 95 % intervals by patient, and by image, contain the truth.
 
-    python benchmarks/coverage.py [--studies 1000] [--resamples 1000] [--jobs 2] --out FOLDER
+    python benchmarks/coverage.py [--studies 2000] [--resamples 500] [--jobs 2] --out FOLDER
 
 Studies are simulated. Each has 20, 60 or 300 patients of three classes, with 1 to 8 images of each
 patient. The scores of a patient's images are correlated by 0, 0.3 or 0.6. The true figures are
@@ -18,8 +18,9 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from cxr_sklearn.metrics._figures import Figure, figure_intervals, subset_figures
-from cxr_sklearn.metrics._resampling import resample_patients
+from cxr_sklearn.metrics._figures import Figure, confusion_group, figure_intervals, loss_group
+from cxr_sklearn.metrics._ranking import AUC, ranking_figures
+from cxr_sklearn.metrics._resampling import PatientResamples, resample_patients
 from cxr_sklearn.metrics._scored_images import ScoredImages
 
 N_CLASSES = 3
@@ -56,19 +57,23 @@ def simulate(
     return codes, weights / weights.sum(axis=1, keepdims=True), patient
 
 
-def chosen(figures: list[Figure]) -> list[Figure]:
+def four_figures(images: ScoredImages, resamples: PatientResamples) -> list[Figure]:
     """Return the four figures whose coverage is reported."""
-    found = {(figure.metric, figure.label): figure for figure in figures}
+    is_positive = images.codes == 0
+    score = images.proba[0, :, 0]
+    auc = ranking_figures(resamples, images.patient, is_positive, score, only_auc=True)[AUC]
+    everything = np.ones(images.n_images, dtype=bool)
+    found = {("roc_auc", 0): Figure("roc_auc", 0, auc, everything)}
+    for figure in (*confusion_group(images, resamples), *loss_group(images, resamples)):
+        found[figure.metric, figure.label] = figure
     return [found[key] for key in FIGURES.values()]
 
 
 def true_figures(correlation: float, n_patients: int = 400_000) -> dict[str, float]:
     """Return the figures of a large population."""
-    codes, proba, patient = simulate(n_patients, correlation, np.random.default_rng(12345))
-    images = ScoredImages(codes, proba[None], patient)
-    resamples = resample_patients(np.arange(2), n_resamples=0, random_state=0)
-    # One row of weights, in which every image counts once, and no jackknife.
-    everyone = type(resamples)(
+    codes, proba, _ = simulate(n_patients, correlation, np.random.default_rng(12345))
+    # One row of weights, in which every image counts once.
+    everyone = PatientResamples(
         patient=np.zeros(len(codes), dtype=int),
         weights=np.ones((1, 1), dtype=np.float32),
         n_resamples=0,
@@ -76,7 +81,7 @@ def true_figures(correlation: float, n_patients: int = 400_000) -> dict[str, flo
         jackknife_stratum=np.empty(0, dtype=int),
     )
     images = ScoredImages(codes, proba[None], everyone.patient)
-    values = chosen(subset_figures(images, everyone))
+    values = four_figures(images, everyone)
     return {name: float(f.values[0]) for name, f in zip(FIGURES, values, strict=True)}
 
 
@@ -88,12 +93,11 @@ def study(
     rows = []
     for units in ("patients", "images"):
         groups = patient if units == "patients" else np.arange(len(patient))
-        resamples = resample_patients(groups, codes, n_resamples, seed)
+        methods = ("bca", "percentile") if units == "patients" else ("percentile",)
+        resamples = resample_patients(groups, codes, n_resamples, seed, jackknife="bca" in methods)
         images = ScoredImages(codes, proba[None], resamples.patient)
-        figures = chosen(subset_figures(images, resamples))
-        for method in ("bca", "percentile"):
-            if units == "images" and method == "bca":
-                continue
+        figures = four_figures(images, resamples)
+        for method in methods:
             intervals = figure_intervals(images, resamples, figures, 0.95, method)
             for name, found in zip(FIGURES, intervals, strict=True):
                 rows.append(
@@ -175,8 +179,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--studies", type=int, default=1000)
-    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--resamples", type=int, default=500)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", required=True)
     options = parser.parse_args(arguments)

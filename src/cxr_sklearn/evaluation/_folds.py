@@ -95,7 +95,7 @@ def _splits_of(cv: Any, X: Any, y: np.ndarray, data: TestData) -> list[Fold]:
                 "Pass sources."
             )
         return list(cv.split(X, y, data.columns["source"]))
-    if hasattr(cv, "split"):
+    if hasattr(cv, "split") and not isinstance(cv, str):
         with warnings.catch_warnings():
             # Whether the folds divide patients is checked below.
             warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)

@@ -56,7 +56,7 @@ def from_evaluation(evaluation: Any, model: str | None, n_resamples: int) -> Dis
     return DisplayData(
         images=images,
         labels=evaluation.classes.tolist(),
-        resamples=resample_patients(images.patient, images.codes, n_resamples, 0, jackknife=False),
+        resamples=resample_patients(images.patient, images.codes, n_resamples, 0),
         level=evaluation.confidence_level,
         name=evaluation.models[0] if model is None else model,
     )
