@@ -12,14 +12,6 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import (
-    balanced_accuracy_score,
-    f1_score,
-    log_loss,
-    precision_score,
-    recall_score,
-    roc_auc_score,
-)
 
 from cxr_sklearn.datasets import make_chest_phantoms
 
@@ -38,76 +30,12 @@ def compare_models(monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.fixture
-def judged():
-    """Return labels, patients and the probabilities of two repeats."""
-    rng = np.random.default_rng(0)
-    y = CLASSES[rng.integers(0, 3, 200)]
-    proba = rng.dirichlet(np.ones(3), size=(2, 200))
-    proba[:, np.arange(200), np.searchsorted(CLASSES, y)] += 0.3
-    return y, rng.integers(0, 80, 200).astype(str), proba / proba.sum(axis=2, keepdims=True)
-
-
-def test_draws_are_of_whole_patients(compare_models, judged):
-    """The first draw counts every image once; in the others images of a patient count alike."""
-    _, patients, _ = judged
-    draws = compare_models.patient_draws(patients, 50)
-    assert draws.shape == (51, 200)
-    assert (draws[0] == 1).all()
-    for patient in set(patients):
-        own = draws[:, patients == patient]
-        assert (own == own[:, :1]).all()
-    first_images = [np.flatnonzero(patients == p)[0] for p in set(patients)]
-    assert (draws[:, first_images].sum(axis=1) == len(first_images)).all()
-
-
-def test_metrics_are_those_of_scikit_learn(compare_models, judged):
-    """Over all images and under the weights of a resample, averaged over repeats."""
-    y, patients, proba = judged
-    draws = compare_models.patient_draws(patients, 3)
-    found = compare_models.measure(proba, y, CLASSES, draws)
-    for i, weight in enumerate(draws):
-        options = {"sample_weight": weight}
-        predictions = [CLASSES[p.argmax(axis=1)] for p in proba]
-        expected = {
-            ("balanced accuracy", ""): [
-                balanced_accuracy_score(y, p, **options) for p in predictions
-            ],
-            ("macro F1", ""): [f1_score(y, p, average="macro", **options) for p in predictions],
-            ("AUC", ""): [roc_auc_score(y, p, multi_class="ovr", **options) for p in proba],
-            ("log loss", ""): [log_loss(y, p, **options) for p in proba],
-            ("PPV", "Normal"): [
-                precision_score(y, p, average=None, **options)[1] for p in predictions
-            ],
-            ("sensitivity", "COVID-19"): [
-                recall_score(y, p, average=None, **options)[0] for p in predictions
-            ],
-        }
-        for key, values in expected.items():
-            assert found[key][i] == pytest.approx(np.mean(values)), key
-
-
-def test_differences_are_paired(compare_models, judged):
-    """A model differs from itself by 0 in every resample, however wide its own interval."""
-    y, patients, proba = judged
-    draws = compare_models.patient_draws(patients, 100)
-    metrics = compare_models.measure(proba, y, CLASSES, draws)
-    flat = compare_models.measure(np.full_like(proba, 1 / 3), y, CLASSES, draws)
-    measured = {"ResNetClassifier": metrics, "twin": metrics, "flat": flat}
-    rows = compare_models.paired(measured, "ResNetClassifier").set_index(["model", "metric"])
-    assert (rows.loc["twin", ["value", "low", "high"]] == 0).all(axis=None)
-    assert rows.loc[("flat", "log loss"), "low"] > 0
-    own = compare_models.intervals(measured).query("model == 'twin'")
-    assert (own["low"] < own["value"]).all()
-    assert (own["value"] < own["high"]).all()
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
 def test_stopped_comparison_is_resumed(compare_models, tmp_path, capsys, monkeypatch):
-    """Only what is missing is fitted; the tables come out the same; other settings are refused."""
+    """Only what is missing is evaluated, with the same tables; other settings are refused."""
     monkeypatch.setattr(compare_models, "N_FOLDS", 2)
-    monkeypatch.setattr(compare_models, "N_RESAMPLES", 20)
+    monkeypatch.setattr(compare_models, "N_RESAMPLES", 100)
     X, y = make_chest_phantoms(90, image_size=32, random_state=0)
     for i, (row, label) in enumerate(zip(X, y, strict=True)):
         path = tmp_path / "xrays" / label / f"{i // 2:08}_{i:03}.png"
@@ -118,16 +46,27 @@ def test_stopped_comparison_is_resumed(compare_models, tmp_path, capsys, monkeyp
     command += ["--weights", "none", "--image-size", "32", "--set", "max_epochs=1"]
     command += ["--set", "cv=2"]
     compare_models.main(command)
-    n_fits = 2 * len((*compare_models.BASELINES, *compare_models.MODELS))
-    assert f"{n_fits} of {n_fits} fits to do" in capsys.readouterr().out
+    assert "ResNetOvO: " in capsys.readouterr().out
     table = pd.read_csv(out / "metrics.csv")
-    assert set(table["model"]) == {*compare_models.BASELINES, *compare_models.MODELS}
-    (out / "parts" / "ResNetOvO-0-1.npz").unlink()
-    (out / "parts" / "ResNetOvR-0-1.partial").write_bytes(b"half")
+    assert set(table["model"]) == {
+        "dummy",
+        "features",
+        "thumbnail",
+        "features, lungs blanked",
+        "ResNetClassifier",
+        "ResNetClassifier, lungs blanked",
+        "ResNetOvR",
+        "ResNetOvO",
+        "ResNetStacking",
+    }
+    (out / "parts" / "ResNetOvO.json").unlink()
     compare_models.main(command)
-    assert f"1 of {n_fits} fits to do" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "ResNetOvO: " in printed
+    assert "ResNetOvR: " not in printed
     pd.testing.assert_frame_equal(pd.read_csv(out / "metrics.csv"), table)
     assert (out / "comparison.png").stat().st_size > 1000
+    assert "Difference to features, lungs blanked, paired:" in (out / "table.md").read_text()
     with pytest.raises(SystemExit, match="begun with other trainable, set"):
         compare_models.main([*command, "--trainable", "all", "--set", "lr=0.1"])
 
