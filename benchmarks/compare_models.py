@@ -7,8 +7,8 @@
 FOLDER contains a folder of X-rays per class and, if patients are known, ``metadata.csv``
 (`cxr_sklearn.datasets.load_xray_folder`). Each model is evaluated by `cross_evaluate` in 5 folds by
 patient. Its evaluation is a file under ``parts``: if a run was stopped, the same command evaluates
-what is missing. Written to the output folder: ``table.md``, ``metrics.csv``, ``differences.csv`` and
-``comparison.png``.
+what is missing. Written to the output folder: ``table.md``, ``metrics.csv``, ``differences.csv``
+and ``comparison.png``.
 """
 
 from __future__ import annotations
@@ -174,9 +174,9 @@ def caption(options: argparse.Namespace, evaluation: Evaluation) -> str:
         f"`trainable={options.trainable}`, `image_size={options.image_size}`"
         + (f", {settings}" if settings else "")
         + f". {evaluation.n_images} images of {evaluation.n_patients} patients, {N_FOLDS} folds by "
-        f"patient, repeated {options.repeats} times. 95 % intervals from {N_RESAMPLES} resamples of "
-        f"the patients. Python {platform.python_version()}, torch {torch.__version__}, scikit-learn "
-        f"{sklearn.__version__}, cxr_sklearn {cxr_sklearn.__version__}."
+        f"patient, repeated {options.repeats} times. 95 % intervals from {N_RESAMPLES} resamples "
+        f"of the patients. Python {platform.python_version()}, torch {torch.__version__}, "
+        f"scikit-learn {sklearn.__version__}, cxr_sklearn {cxr_sklearn.__version__}."
     )
 
 

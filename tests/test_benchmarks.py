@@ -1,4 +1,4 @@
-"""The benchmarks: the comparison's statistics, its stopped runs, and every command line."""
+"""The benchmarks: stopped runs of the comparison, and every command line."""
 
 from __future__ import annotations
 
