@@ -26,6 +26,7 @@ from cxr_sklearn.__main__ import main
 from cxr_sklearn._cli import options
 from cxr_sklearn._workflow import pipeline
 from cxr_sklearn.datasets import make_chest_phantom_files
+from cxr_sklearn.evaluation import Evaluation
 from cxr_sklearn.exceptions import ConfoundingWarning, OutOfDistributionWarning
 from cxr_sklearn.quality import _shortcuts
 
@@ -176,8 +177,9 @@ def test_train_reports_its_cost_and_its_results(model):
     path, out, err = model
     assert "48 images of 3 classes and 36 patients; 48 trunk passes; less than a minute; " in err
     assert re.search(r"[MG]iB of memory; a model of up to \d+ MiB \([\d.]+ [MG]iB free\)", err)
-    assert "held-out images of 9 patients" in out
-    assert "recall (sensitivity)" in out
+    assert "held-out patients:" in out
+    assert "12 test images of 9 patients, 3 classes" in out
+    assert "sensitivity        specificity        PPV" in out
     assert f"saved {path}" in out
 
 
@@ -195,6 +197,65 @@ def test_a_csv_is_as_good_as_a_folder(xrays, tmp_path, capsys):
     assert json.loads(captured.out)["train_images"] == 60
     assert "trunk passes" in captured.err
     assert joblib.load(out).named_steps["model"].hidden_layer_sizes == (8,)
+
+
+def test_evaluate_reports_figures_and_the_worst_errors(xrays, model, tmp_path, capsys):
+    """The summary of the evaluation, paths of confident errors, and a JSON file."""
+    out = tmp_path / "evaluation.json"
+    arguments = ["--subgroup", "sex", "--prevalence", "COVID-19=0.02", "--resamples", "200"]
+    assert main(["evaluate", str(model[0]), str(xrays), "--out", str(out), *arguments]) == 0
+    captured = capsys.readouterr()
+    assert "60 test images of 45 patients, 3 classes" in captured.out
+    assert "ResNetOvO" in captured.out
+    assert "most confident errors:\n  " + str(xrays) in captured.out
+    loaded = Evaluation.from_json(out)
+    assert set(loaded.subsets["column"]) == {"sex", "source"}
+    assert "ppv_at_prevalence" in set(loaded.per_class["metric"])
+    assert str(xrays) not in out.read_text()
+
+
+def test_evaluate_prints_json(xrays, model, capsys):
+    arguments = ["--json", "--resamples", "200"]
+    assert main(["evaluate", str(model[0]), str(xrays), *arguments]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["n_patients"] == 45
+    assert "probabilities" not in content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--subgroup", "smoker"], "--subgroup smoker: DATA has no such column"),
+        (["--prevalence", "Covid=0.1"], "'Covid' is not a class"),
+    ],
+)
+def test_invalid_options_of_evaluate_are_errors(xrays, model, capsys, arguments, message):
+    assert main(["evaluate", str(model[0]), str(xrays), *arguments]) == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_invalid_share_is_wrong_usage(xrays, model, capsys):
+    assert main(["evaluate", str(model[0]), str(xrays), "--prevalence", "COVID-19"]) == 2
+    assert "expected CLASS=SHARE" in capsys.readouterr().err
+
+
+def test_compare_reads_two_evaluations(xrays, model, tmp_path, capsys):
+    """Models are named by their files."""
+    for name in ("first", "second"):
+        out = ["--out", str(tmp_path / f"{name}.json"), "--resamples", "200"]
+        assert main(["evaluate", str(model[0]), str(xrays), *out]) == 0
+    capsys.readouterr()
+    files = [str(tmp_path / f"{name}.json") for name in ("first", "second")]
+    assert main(["compare", *files, "--metric", "accuracy", "--permutations", "200"]) == 0
+    assert "first less second" in capsys.readouterr().out
+    assert main(["compare", *files, "--json", "--permutations", "200"]) == 0
+    differences = json.loads(capsys.readouterr().out)["differences"]
+    assert all(row["difference"] == 0 for row in differences)
+    assert main(["compare", files[0]]) == 1
+    assert "expected two or more" in capsys.readouterr().err
+    (tmp_path / "second.json").write_text("{}")
+    assert main(["compare", *files]) == 1
+    assert "second.json' is not an evaluation" in capsys.readouterr().err
 
 
 def test_predict_writes_a_row_per_file(xrays, model, tmp_path, capsys):
@@ -676,7 +737,9 @@ def test_every_class_is_learned_and_tested(xrays, tmp_path, capsys):
         arguments = ["--out", str(out), *SMALL, "--test-fraction", "0.5", "--seed", seed, "--json"]
         assert main(["train", str(root), *arguments]) == 0
         figures = json.loads(capsys.readouterr().out)["figures"]
-        assert all(figures[label]["support"] > 0 for label in ("COVID-19", "Normal", "Pneumonia"))
+        tested = [row for row in figures if row["metric"] == "sensitivity"]
+        assert {row["class"] for row in tested} == {"COVID-19", "Normal", "Pneumonia"}
+        assert all(row["n_patients"] > 0 for row in tested)
         assert len(joblib.load(out).classes_) == 3
     table.loc[of, "patient"] = "q"
     table.to_csv(root / "metadata.csv", index=False)

@@ -28,7 +28,7 @@ def test_demo_trains_draws_saves_and_reloads(small_demo, tmp_path, capfd):
     """The demo on phantoms ends with a table, two pictures, and a model another process loads."""
     assert main(["demo", "--output", str(tmp_path / "out")]) == 0
     out = capfd.readouterr().out
-    assert "precision (PPV)  recall (sensitivity)" in out
+    assert "sensitivity        specificity        PPV" in out
     difference = re.search(r"largest difference of a probability: (\S+)", out)
     assert float(difference.group(1)) < 1e-4
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -91,6 +91,6 @@ def test_saved_model_of_the_demo_has_no_callbacks(small_demo, tmp_path):
 def test_demo_without_matplotlib_has_no_figures(monkeypatch, tmp_path):
     """Figures need an extra. Without it the demo states how to install it, and continues."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    line = demo._draw(None, np.empty(0), np.empty(0), np.empty(0), tmp_path)
+    line = demo._draw(None, np.empty(0), None, tmp_path)
     assert "pip install 'cxr-sklearn[plot]'" in line
     assert not list(tmp_path.iterdir())

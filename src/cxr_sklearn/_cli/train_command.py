@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from .._images.loader import XRayLoader
 from .._utils.files import user_path
@@ -100,7 +99,7 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
         save_pipeline,
         split_patients,
     )
-    from ..metrics import classification_table
+    from ..evaluation import evaluate
 
     weights = user_path("weights", options["weights"], "file")  # as the model reads it
     inputs = [options[name] for name in ("data", "labels", "root")]
@@ -115,28 +114,32 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     with progress(len(bunch.data), "reading") as step:
         X = read_rows(loader, bunch.data, step)
     pipeline = fit_pipeline(loader, model, X, bunch, training)
-    predicted = model.predict(X[held_out]) if len(held_out) else None
+    evaluation = None
+    if len(held_out):
+        evaluation = evaluate(
+            model,
+            X[held_out],
+            bunch.target[held_out],
+            groups=bunch.groups[held_out],
+            random_state=options["seed"],
+        )
     save_pipeline(pipeline, out)
     if options["as_json"]:
-        summary = _summary(out, len(training), bunch.target[held_out], predicted)
+        summary = _summary(out, len(training), evaluation)
         print_json(summary | source_figures(sources))
         return
-    if predicted is not None:
-        n_patients = len(set(bunch.groups[held_out]))
-        table = classification_table(bunch.target[held_out], predicted)
-        echo(f"\n{len(held_out)} held-out images of {n_patients} patients:\n{table}")
+    if evaluation is not None:
+        echo(f"\nheld-out patients:\n\n{evaluation}")
     echo(f"\nsaved {out} ({Path(out).stat().st_size / 2**20:.0f} MiB)")
 
 
-def _summary(out: str, n_training: int, y: Any, predicted: Any) -> dict[str, Any]:
+def _summary(out: str, n_training: int, evaluation: Any) -> dict[str, Any]:
     """Return what ``--json`` prints."""
-    from sklearn.metrics import classification_report
-
     summary: dict[str, Any] = {"model": str(out), "train_images": n_training}
-    if predicted is None:
+    if evaluation is None:
         return summary
-    figures = classification_report(y, predicted, output_dict=True, zero_division=np.nan)
-    return summary | {"test_images": len(y), "figures": figures}
+    counts = {"test_images": evaluation.n_images, "test_patients": evaluation.n_patients}
+    return summary | counts | {"figures": evaluation.to_frame()}
 
 
 def _model(options: dict[str, Any]) -> Any:

@@ -17,7 +17,8 @@ from .._images.loader import XRayLoader
 from .._models.one_vs_one import ResNetOvO
 from .._utils.progress import progress_bar
 from ..datasets import load_xray_folder, make_chest_phantoms
-from ..metrics import classification_table
+from ..evaluation import Evaluation, evaluate
+from ..metrics import ConfusionDisplay
 from .fit_bars import FitBars
 
 _N_PHANTOMS = 3000
@@ -62,13 +63,14 @@ def run_demo(folder: str | None, output: str, weights: str | None) -> None:
     model = ResNetOvO(backbone="resnet50", weights=weights, **_TRAINING, random_state=0)
     _show_progress(model)
     model.fit(X[train], y[train], groups=groups[train])
-    predicted = _predict(model, X[test])
+    tested = {"ResNetOvO": _WithProgress(model)}
+    evaluation = evaluate(tested, X[test], y[test], groups=groups[test], random_state=0)
     out = Path(output)
     out.mkdir(parents=True, exist_ok=True)
-    figures = _draw(model, X[test], y[test], predicted, out)
+    figures = _draw(model, X[test], evaluation, out)
     saved = _save_and_reload(model, X[test], out)
     seconds = time.perf_counter() - start
-    print(f"\nResNetOvO on the test set:\n\n{classification_table(y[test], predicted)}\n")
+    print(f"\nResNetOvO on the test set:\n\n{evaluation}\n")
     print(f"{figures}\n{saved}\n{_NEXT_STEPS}\nfinished in {seconds:.0f} s. For research only.")
 
 
@@ -109,32 +111,40 @@ def _show_progress(model: ResNetOvO) -> None:
         model.set_params(verbose=1)
 
 
-def _predict(model: ResNetOvO, X: np.ndarray) -> np.ndarray:
-    predicted = []
-    with progress_bar(len(X), "predicting the test set", leave=True) as progress:
-        for first in range(0, len(X), _CHUNK):
-            part = X[first : first + _CHUNK]
-            predicted.append(model.predict(part))
-            progress.update(len(part))
-    return np.concatenate(predicted)
+class _WithProgress:
+    """A fitted model that shows a progress bar while it predicts."""
+
+    def __init__(self, model: ResNetOvO) -> None:
+        self._model = model
+        self.classes_ = model.classes_
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return the probabilities of the model."""
+        parts = []
+        with progress_bar(len(X), "predicting the test set", leave=True) as progress:
+            for first in range(0, len(X), _CHUNK):
+                part = X[first : first + _CHUNK]
+                parts.append(self._model.predict_proba(part))
+                progress.update(len(part))
+        return np.concatenate(parts)
 
 
-def _draw(model: ResNetOvO, X: np.ndarray, y: np.ndarray, predicted: np.ndarray, out: Path) -> str:
+def _draw(model: ResNetOvO, X: np.ndarray, evaluation: Evaluation, out: Path) -> str:
     """Draw the confusion matrix and examples, and return a line about the files."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError:
         return "no figures: matplotlib is not installed (pip install 'cxr-sklearn[plot]')"
-    from sklearn.metrics import ConfusionMatrixDisplay
-
     with mpl.rc_context({"font.size": 9}):
         figure = Figure(figsize=(5, 4.2), layout="constrained")
         axes = figure.subplots()
-        ConfusionMatrixDisplay.from_predictions(y, predicted, ax=axes, colorbar=False, cmap="Blues")
+        ConfusionDisplay.from_evaluation(evaluation, ax=axes)
         axes.set_title("ResNetOvO on the test set")
         figure.savefig(out / "confusion_matrix.png", dpi=120)
-        figure = _examples(model, X, y, predicted)
+        predictions = evaluation.predictions
+        true, predicted = predictions["true"].to_numpy(), predictions["prediction"].to_numpy()
+        figure = _examples(model, X, true, predicted)
         figure.savefig(out / "examples.png", dpi=120)
     return f"figures: {out / 'confusion_matrix.png'}, {out / 'examples.png'}"
 
