@@ -115,10 +115,10 @@ def calibration_lines(
     point = np.searchsorted(edges[1:-1], x, side="right")
     if len(np.unique(x)) <= _N_POINTS:
         point = np.unique(x, return_inverse=True)[1]
-    is_in_point = point[:, None] == np.arange(point.max() + 1)
-    centres = (is_in_point * x[:, None]).sum(axis=0) / np.maximum(is_in_point.sum(axis=0), 1)
-    weights = resamples.sums(is_in_point.astype(np.float64), patient)
-    positives = resamples.sums(is_in_point * outcome[:, None], patient)
+    n_points = int(point.max()) + 1
+    centres = np.bincount(point, x) / np.maximum(np.bincount(point), 1)
+    weights = resamples.sums_by_cell(point, np.ones(len(x)), n_points, patient)
+    positives = resamples.sums_by_cell(point, outcome, n_points, patient)
     slopes, intercepts = [], []
     for rows, _ in resamples.blocks(len(centres)):
         slopes.append(_fit_slopes(centres, weights[rows], positives[rows]))

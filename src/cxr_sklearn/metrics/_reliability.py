@@ -66,13 +66,13 @@ def reliability_figures(
         "bin", "predicted", "observed", "low", "high", "method", "n_images" and "n_patients".
     """
     bins = reliability_bins(probability)
-    is_in_bin = bins[:, None] == np.arange(bins.max() + 1)
-    weights = resamples.sums(is_in_bin.astype(np.float64), patient)
-    positives = resamples.sums(is_in_bin * outcome[:, None], patient)
+    n_bins = int(bins.max()) + 1
+    weights = resamples.sums_by_cell(bins, np.ones(len(bins)), n_bins, patient)
+    positives = resamples.sums_by_cell(bins, outcome, n_bins, patient)
     with np.errstate(invalid="ignore"):
         observed = positives / weights
-    for number in range(is_in_bin.shape[1]):
-        rows = is_in_bin[:, number]
+    for number in range(n_bins):
+        rows = bins == number
         counts = np.bincount(patient[rows], minlength=resamples.n_patients)
         n_patients = int((counts > 0).sum())
         value = float(observed[0, number])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_array
 
 # Number of weights of images that are processed at a time: 8 MiB as float64.
 _BLOCK = 2**20
@@ -79,6 +80,34 @@ class PatientResamples:
         for rows, weights in self.blocks(self.n_patients):
             sums[rows] = weights.astype(np.float64) @ of_patients
         return sums.reshape(len(sums), *values.shape[1:])
+
+    def sums_by_cell(
+        self, cell: np.ndarray, values: np.ndarray, n_cells: int, patient: np.ndarray
+    ) -> np.ndarray:
+        """Compute weighted sums over the images of each cell, such as a bin of probabilities.
+
+        Parameters
+        ----------
+        cell : ndarray of shape (n_images,), dtype int
+            Cell of each image.
+        values : ndarray of shape (n_images,)
+            Values of the images.
+        n_cells : int
+            Number of cells.
+        patient : ndarray of shape (n_images,), dtype int
+            Patients of the images.
+
+        Returns
+        -------
+        sums : ndarray of shape (n_rows, n_cells), dtype float64
+        """
+        # Each image is in one cell, so that almost all entries of the matrix are 0.
+        shape = (n_cells, self.n_patients)
+        by_patient = coo_array((values, (cell, patient)), shape=shape).tocsr()
+        sums = np.empty((len(self.weights), n_cells))
+        for rows, weights in self.blocks(self.n_patients):
+            sums[rows] = (by_patient @ weights.T.astype(np.float64)).T
+        return sums
 
     def sample(self, values: np.ndarray) -> Any:
         """Return the figure of the sample itself."""

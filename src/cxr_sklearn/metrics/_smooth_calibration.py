@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from scipy.fft import dct, idct
-from scipy.sparse import coo_array
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_sample_weight
 
@@ -100,20 +99,17 @@ def smooth_calibration_errors(
     errors : ndarray of shape (n_rows,)
     """
     cells, shares = _cells_of(probability)
-    shape = (_N_CELLS, resamples.n_patients)
-    # Each image changes two cells only, so that a sparse matrix holds all of them.
+    # Each image changes two cells.
+    cell, twice = np.concatenate(cells), np.concatenate([patient, patient])
     values = np.concatenate([(outcome - probability) * share for share in shares])
-    positions = (np.concatenate(cells), np.concatenate([patient, patient]))
-    residuals = coo_array((values, positions), shape=shape).tocsr()
-    n_images = np.bincount(patient, minlength=resamples.n_patients).astype(float)
+    mass = resamples.sums_by_cell(cell, values, _N_CELLS, twice)
+    total = resamples.sums(np.ones(len(outcome)), patient)
     errors = []
-    for _, weights in resamples.blocks(resamples.n_patients):
-        total = weights @ n_images
-        with np.errstate(invalid="ignore"):
-            mass = (residuals @ weights.T.astype(np.float64)).T / total[:, None]
-        errors.append(_fixed_point(np.nan_to_num(mass)))
-        errors[-1][total == 0] = np.nan
-    return np.concatenate(errors)
+    for rows, _ in resamples.blocks(_N_CELLS):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = np.nan_to_num(mass[rows] / total[rows, None])
+        errors.append(_fixed_point(share))
+    return np.where(total > 0, np.concatenate(errors), np.nan)
 
 
 def _cells_of(probability: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
