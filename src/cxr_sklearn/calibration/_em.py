@@ -60,20 +60,23 @@ def em_prevalence(proba: np.ndarray, prior: np.ndarray, weights: np.ndarray) -> 
     likelihood /= likelihood.max(axis=1, keepdims=True)
     shares = np.tile(prior / prior.sum(), (len(weights), 1))
     active = np.arange(len(weights))
+    longest = np.ones((len(weights), 1))
     for _ in range(_MOST_STEPS):
-        weight = weights[active]
-        first, gap = _step(shares[active], likelihood, weight)
-        is_done = gap < _TOLERANCE
-        shares[active[is_done]] = first[is_done]
-        active, first, weight = active[~is_done], first[~is_done], weight[~is_done]
+        first, gap = _step(shares[active], likelihood, weights[active])
+        is_open = gap >= _TOLERANCE
+        shares[active] = np.where(is_open[:, None], shares[active], first)
+        active, first = active[is_open], first[is_open]
         if not len(active):
             return shares
+        weight = weights[active]
         second, _ = _step(first, likelihood, weight)
-        further = _extrapolated(shares[active], first, second)
-        is_better = _log_likelihood(further, likelihood, weight) > _log_likelihood(
-            second, likelihood, weight
-        )
-        shares[active] = np.where(is_better[:, None], further, second)
+        further = _extrapolated(shares[active], first, second, longest[active])
+        gain = _log_likelihood(further, likelihood, weight)
+        gain -= _log_likelihood(second, likelihood, weight)
+        is_better = gain[:, None] > 0
+        shares[active] = np.where(is_better, further, second)
+        # Extrapolate further after a success, and less far after a failure.
+        longest[active] = np.where(is_better, 4 * longest[active], longest[active] / 8).clip(1)
     warnings.warn(
         f"the estimate of the prevalence has not converged in {_MOST_STEPS} steps: the "
         "probabilities hardly distinguish the classes; expected a model that does. Train it "
@@ -105,18 +108,21 @@ def _log_likelihood(shares: np.ndarray, likelihood: np.ndarray, weights: np.ndar
     return (weights * np.log(_evidence(shares, likelihood))).sum(axis=1)
 
 
-def _extrapolated(start: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _extrapolated(
+    start: np.ndarray, first: np.ndarray, second: np.ndarray, longest: np.ndarray
+) -> np.ndarray:
     """Continue two steps, in logarithms, so that all shares stay above 0."""
-    start, first, second = (
-        np.log(shares).clip(_LEAST_LOG_SHARE)
-        for shares in (start.clip(1e-300), first.clip(1e-300), second.clip(1e-300))
-    )
+    start, first, second = _log(start), _log(first), _log(second)
     change = first - start
     curvature = second - first - change
     length = np.linalg.norm(change, axis=1, keepdims=True)
     bend = np.linalg.norm(curvature, axis=1, keepdims=True)
-    # At least 1, which gives the second step itself.
-    stride = np.maximum(length / np.maximum(bend, 1e-12), 1)
+    # A stride of 1 gives the second step itself.
+    stride = np.clip(length / np.maximum(bend, 1e-12), 1, longest)
     moved = (start + 2 * stride * change + stride**2 * curvature).clip(_LEAST_LOG_SHARE, 50)
     shares = np.exp(moved - moved.max(axis=1, keepdims=True))
     return shares / shares.sum(axis=1, keepdims=True)
+
+
+def _log(shares: np.ndarray) -> np.ndarray:
+    return np.log(shares.clip(np.exp(_LEAST_LOG_SHARE)))

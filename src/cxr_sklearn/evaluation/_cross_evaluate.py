@@ -21,8 +21,8 @@ from ._evaluate import IMAGE_LEVEL_NOTE, evaluation_of, named_models
 from ._evaluation import Evaluation
 from ._fitting import fit_arguments, predict_fold
 from ._folds import Fold, make_repeats
+from ._interval_settings import Settings, check_settings
 from ._notes import gain_note, spread_note, transfer_note
-from ._settings import Settings, check_settings
 from ._test_data import TestData, check_probabilities, check_test_data
 from ._transfer import transfer_table
 
@@ -245,7 +245,7 @@ def _fold_numbers(repeats: Sequence[Sequence[Fold]], n_images: int) -> np.ndarra
 
 def _gains(evaluation: Evaluation, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Return the differences between models and baselines."""
-    settings: Settings = evaluation._settings
+    settings: Settings = evaluation._interval_settings
     resamples = settings.resample(evaluation._data)
     rows = []
     for model, baseline in pairs:

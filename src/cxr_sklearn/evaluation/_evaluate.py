@@ -11,8 +11,8 @@ import pandas as pd
 from ..metrics._intervals import BCA
 from ..metrics._prevalence import target_prevalence
 from ._evaluation import Evaluation
-from ._measure import Measurer
-from ._settings import check_settings
+from ._interval_settings import check_settings
+from ._tables import Measurer
 from ._test_data import TestData, check_probabilities, check_test_data
 
 IMAGE_LEVEL_NOTE = (

@@ -14,8 +14,8 @@ from .._utils.files import replace_file
 from ..metrics._decision_curve import CostThreshold, cost_threshold
 from ..metrics._scored_images import ScoredImages
 from . import _json, _text
-from ._measure import FIGURE_COLUMNS
-from ._settings import Settings
+from ._interval_settings import Settings
+from ._tables import FIGURE_COLUMNS
 from ._test_data import TestData
 
 # Figures of all classes together are rows of this class.

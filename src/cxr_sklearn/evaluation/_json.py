@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._settings import Settings
+from ._interval_settings import Settings
 from ._test_data import TestData
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
         "format": FORMAT,
         "version": VERSION,
         "cxr_sklearn": __version__,
-        "settings": evaluation._settings.to_dict(),
+        "settings": evaluation._interval_settings.to_dict(),
         "classes": data.classes.tolist(),
         "models": evaluation.models,
         "baselines": evaluation.baselines,

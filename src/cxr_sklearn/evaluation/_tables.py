@@ -21,7 +21,7 @@ from ..metrics._intervals import Interval, bootstrap_interval
 from ..metrics._reliability import reliability_figures
 from ..metrics._resampling import PatientResamples
 from ..metrics._scored_images import ScoredImages
-from ._settings import Settings
+from ._interval_settings import Settings
 from ._test_data import TestData
 
 FIGURE_COLUMNS = [
