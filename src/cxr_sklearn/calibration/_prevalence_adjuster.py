@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metadata_routing import (
+    UNUSED,
     MetadataRouter,
     MethodMapping,
     _routing_enabled,
     process_routing,
 )
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .._utils.doc_link import DocLinkMixin
 from .._utils.values import check_none_missing, check_one_column
@@ -113,12 +116,17 @@ class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, Base
         "prior": [StrOptions({"auto"}), "array-like", dict],
     }
 
+    # The classifier inside decides whether weights are used.
+    __metadata_request__fit: ClassVar[dict[str, Any]] = {"sample_weight": UNUSED}
+
     def __init__(self, estimator: Any, *, prevalence: Any = None, prior: Any = "auto") -> None:
         self.estimator = estimator
         self.prevalence = prevalence
         self.prior = prior
 
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> PrevalenceAdjuster:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any
+    ) -> PrevalenceAdjuster:
         """Fit the classifier, and find out for which shares its probabilities hold.
 
         Parameters
@@ -126,10 +134,12 @@ class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, Base
         X : array-like
             Input of `estimator`.
         y : array-like of shape (n_samples,)
-            Labels.
+            Labels. Their shares are those of the training set, for `prevalence` and `prior`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights, which are passed on to `estimator`. The shares of the classes are weighted too.
         **fit_params
-            Arguments of the ``fit`` of `estimator`, such as ``groups`` and ``sample_weight``. With
-            metadata routing, those that it requests.
+            Other arguments of the ``fit`` of `estimator`, such as ``groups``. With metadata
+            routing, those that it requests.
 
         Returns
         -------
@@ -138,17 +148,19 @@ class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, Base
         Raises
         ------
         ValueError
-            If `prevalence` or `prior` is invalid.
+            If `prevalence` or `prior` is invalid, or cannot be determined. If a frozen classifier
+            has other classes than `y`.
         """
         self._validate_params()
         passed = fit_params
+        if sample_weight is not None:
+            passed = {**passed, "sample_weight": sample_weight}
         if _routing_enabled():
-            passed = dict(process_routing(self, "fit", **fit_params).estimator.fit)
+            passed = dict(process_routing(self, "fit", **passed).estimator.fit)
         estimator = clone(self.estimator).fit(X, y, **passed)
-        counts = _class_mass(y, estimator.classes_, fit_params.get("sample_weight"))
-        shares = counts / counts.sum()
+        shares = _training_shares(y, estimator.classes_, _passed_weight(estimator, passed))
         prior = self._prior(estimator, shares)
-        target = target_prevalence(self.prevalence, estimator.classes_, shares)
+        target = self._target(estimator.classes_, shares)
         # Nothing is stored before everything is valid.
         self.estimator_ = estimator
         self.classes_ = estimator.classes_
@@ -157,9 +169,21 @@ class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, Base
                 setattr(self, name, getattr(estimator, name))
         self.prior_ = prior.shares
         self._binary_prior = prior.binary
-        self.prevalence_ = shares if target is None else target
+        self.prevalence_ = target
         self.prevalence_interval_ = None
         return self
+
+    def _target(self, classes: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        target = target_prevalence(self.prevalence, classes, shares)
+        if target is not None:
+            return target
+        if (shares == 0).any():
+            raise ValueError(
+                "prevalence=None is invalid: it stands for the class shares of y, and y has no "
+                f"image of {classes[shares == 0].tolist()}; expected images of each class. Pass "
+                "prevalence."
+            )
+        return shares
 
     def _prior(self, estimator: Any, shares: np.ndarray) -> Prior:
         if isinstance(self.prior, str):
@@ -219,28 +243,14 @@ class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, Base
         biased.
         """
         check_is_fitted(self)
-        if not 0 < confidence_level < 1:
-            raise ValueError(
-                f"confidence_level={confidence_level!r} is invalid; expected a number between 0 "
-                "and 1, such as 0.95"
-            )
+        _check_bootstrap(confidence_level, n_resamples)
         posterior = self._posterior(X)
-        patients = np.arange(len(posterior))
-        if groups is not None:
-            check_none_missing("groups", groups, "give each unknown patient a value of its own")
-            patients = check_one_column("groups", groups)
-            if len(patients) != len(posterior):
-                raise ValueError(
-                    f"groups has {len(patients)} values for {len(posterior)} images; expected one "
-                    "per image"
-                )
-        if len(np.unique(patients)) < 2:
-            raise ValueError(
-                "X has images of one patient; expected 2 patients or more to estimate a prevalence"
-            )
+        patients = _check_patients(groups, len(posterior))
         resamples = resample_patients(patients, None, n_resamples, random_state, jackknife=False)
-        weights = resamples.weights[:, resamples.patient].astype(np.float64)
-        shares = em_prevalence(posterior, self.prior_, weights)
+        shares = np.empty((1 + n_resamples, len(self.classes_)))
+        for rows, weights in resamples.blocks(len(posterior)):
+            of_images = weights[:, resamples.patient].astype(np.float64)
+            shares[rows] = em_prevalence(posterior, self.prior_, of_images)
         tails = [(1 - confidence_level) / 2, (1 + confidence_level) / 2]
         self.prevalence_ = shares[0]
         self.prevalence_interval_ = np.quantile(shares[1:], tails, axis=0)
@@ -304,10 +314,55 @@ class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, Base
         return tags
 
 
-def _class_mass(y: Any, classes: np.ndarray, sample_weight: Any) -> np.ndarray:
-    """Return the total weight of each class."""
+def _passed_weight(estimator: Any, passed: dict[str, Any]) -> Any:
+    """Return the sample weights that reached the classifier, also as the last step of pipelines."""
+    name = "sample_weight"
+    while isinstance(estimator, Pipeline) and name not in passed:
+        step, estimator = estimator.steps[-1]
+        name = f"{name.removesuffix('sample_weight')}{step}__sample_weight"
+    return passed.get(name)
+
+
+def _training_shares(y: Any, classes: np.ndarray, sample_weight: Any) -> np.ndarray:
+    """Return the shares of the classes in the training set."""
     labels = np.asarray(y).ravel()
-    weight = np.ones(_num_samples(labels))
+    unknown = np.setdiff1d(labels, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y is invalid: {unknown.tolist()[0]!r} is not a class of the frozen estimator; "
+            f"expected some of {classes.tolist()}. Leave out the images of other classes."
+        )
+    weight = np.ones(len(labels))
     if sample_weight is not None:
-        weight = np.asarray(sample_weight, dtype=float)
-    return np.array([weight[labels == label].sum() for label in classes])
+        weight = _check_sample_weight(sample_weight, labels[:, None])
+    mass = np.array([weight[labels == label].sum() for label in classes])
+    return mass / mass.sum()
+
+
+def _check_bootstrap(confidence_level: Any, n_resamples: Any) -> None:
+    if not isinstance(confidence_level, Real) or not 0 < confidence_level < 1:
+        raise ValueError(
+            f"confidence_level={confidence_level!r} is invalid; expected a number between 0 "
+            "and 1, such as 0.95"
+        )
+    if not isinstance(n_resamples, Integral) or n_resamples < 1:
+        raise ValueError(
+            f"n_resamples={n_resamples!r} is invalid; expected an integer of 1 or more, such as 500"
+        )
+
+
+def _check_patients(groups: Any, n_images: int) -> np.ndarray:
+    """Return the patient of each image."""
+    patients = np.arange(n_images)
+    if groups is not None:
+        check_none_missing("groups", groups, "give each unknown patient a value of its own")
+        patients = check_one_column("groups", groups)
+        if len(patients) != n_images:
+            raise ValueError(
+                f"groups has {len(patients)} values for {n_images} images; expected one per image"
+            )
+    if len(np.unique(patients)) < 2:
+        raise ValueError(
+            "X has images of one patient; expected 2 patients or more to estimate a prevalence"
+        )
+    return patients

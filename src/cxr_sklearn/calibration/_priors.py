@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 
 
@@ -42,15 +45,32 @@ def prior_of(fitted: Any, training_shares: np.ndarray) -> Prior:
     Prior
         The fitted attribute ``class_prior_``, if there is one; otherwise the training shares, after
         the parameter ``class_weight``.
+
+    Raises
+    ------
+    ValueError
+        If a classifier or a sampler inside a wrapper changes the shares in an unknown way.
     """
     model = _innermost(fitted)
-    shares = getattr(model, "class_prior_", None)
-    if shares is not None:
-        return Prior(np.asarray(shares, dtype=float), getattr(model, "binary_prior_", None))
+    # `priors_` is the name in scikit-learn's discriminant analysis, `prevalence_` that of an
+    # adjuster inside another wrapper.
+    for name in ("class_prior_", "prevalence_", "priors_"):
+        shares = getattr(model, name, None)
+        if shares is not None:
+            return Prior(np.asarray(shares, dtype=float), getattr(model, "binary_prior_", None))
     weight = getattr(model, "class_weight", None)
     if isinstance(weight, str):
         # "balanced" and "balanced_subsample" give all classes the same total weight.
         return Prior(np.full(len(training_shares), 1 / len(training_shares)))
+    changed_by = _sampler_of(fitted)
+    if changed_by is None and not _sets_shares(model):
+        changed_by = _reweighting_part(model, "")
+    if changed_by is not None:
+        raise ValueError(
+            f"prior='auto' is invalid: {changed_by} of {type(fitted).__name__} changes the class "
+            "shares in an unknown way; expected a classifier that stores its class_prior_. Pass "
+            "prior, or put PrevalenceAdjuster directly around the classifier inside."
+        )
     if isinstance(weight, dict):
         weights = np.array([weight.get(label, 1) for label in model.classes_.tolist()], dtype=float)
         shares = training_shares * weights
@@ -58,15 +78,71 @@ def prior_of(fitted: Any, training_shares: np.ndarray) -> Prior:
     return Prior(training_shares)
 
 
-def _innermost(fitted: Any) -> Any:
-    """Return the classifier whose probabilities a wrapper passes on unchanged."""
+def _inside(fitted: Any) -> Any:
+    """Return the classifier whose probabilities a wrapper passes on unchanged, or None."""
     if isinstance(fitted, FrozenEstimator):
-        return _innermost(fitted.estimator)
+        return fitted.estimator
     if isinstance(fitted, Pipeline):
-        return _innermost(fitted.steps[-1][1])
-    if hasattr(fitted, "best_estimator_"):
-        return _innermost(fitted.best_estimator_)
-    return fitted
+        return fitted.steps[-1][1]
+    if isinstance(fitted, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
+        return fitted.estimator_
+    if isinstance(fitted, StackingClassifier):
+        return fitted.final_estimator_
+    return getattr(fitted, "best_estimator_", None)
+
+
+def _innermost(fitted: Any) -> Any:
+    inside = _inside(fitted)
+    return fitted if inside is None else _innermost(inside)
+
+
+def _sampler_of(fitted: Any) -> str | None:
+    """Return the step of a pipeline that resamples, also inside other wrappers."""
+    inside = _inside(fitted)
+    if inside is None:
+        return None
+    if isinstance(fitted, Pipeline):
+        for name, step in fitted.steps:
+            if hasattr(step, "fit_resample"):
+                return f"the step {name!r}"
+    return _sampler_of(inside)
+
+
+def _reweighting_part(estimator: Any, path: str) -> str | None:
+    """Return the name of a parameter inside a wrapper that changes the class shares.
+
+    A classifier that is wrapped for bagging, voting or one-versus-rest passes on probabilities
+    that hold for other shares than those of the training set.
+    """
+    for name, value in estimator.get_params(deep=False).items():
+        # Pipelines and ensembles have lists of pairs (name, estimator).
+        pairs = value if isinstance(value, list) else [(name, value)]
+        for pair in pairs:
+            if not isinstance(pair, tuple) or not hasattr(pair[1], "get_params"):
+                continue
+            part, inner = f"{path}{pair[0]}", pair[1]
+            if found := _reweights(inner, part):
+                return found
+    return None
+
+
+def _reweights(inner: Any, path: str) -> str | None:
+    if isinstance(inner, FrozenEstimator):
+        return _reweights(inner.estimator, path)
+    if hasattr(inner, "fit_resample"):
+        return path
+    for name in ("class_weight", "sampler"):
+        if getattr(inner, name, None) is not None:
+            return f"{path}__{name}"
+    return None if _sets_shares(inner) else _reweighting_part(inner, f"{path}__")
+
+
+def _sets_shares(estimator: Any) -> bool:
+    """Whether probabilities refer to the labels seen in fit, whatever the classifiers inside do."""
+    # A temperature multiplies all log-odds by one factor, so that equal shares stay equal.
+    if isinstance(estimator, CalibratedClassifierCV):
+        return estimator.method != "temperature"
+    return isinstance(estimator, StackingClassifier) or hasattr(estimator, "estimate_prevalence")
 
 
 def posterior_at_shares(proba: np.ndarray, prior: Prior) -> np.ndarray:
