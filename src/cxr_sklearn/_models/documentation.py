@@ -106,7 +106,8 @@ classes_ : ndarray of shape (n_classes,)
     class_prior_ : ndarray of shape (n_classes,)
         Shares of the classes for which ``predict_proba`` holds: equal with
         ``class_weight="balanced"``, and otherwise those of the weighted and resampled training
-        set.
+        set. ``ResNetOvR`` with three classes or more has a prior per network instead, in
+        ``binary_prior_``; here it has the shares of its weighted training set.
     n_features_in_ : int
         Number of pixels per image, or 1 for a column of paths.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)

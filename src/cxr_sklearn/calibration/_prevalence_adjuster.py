@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -170,7 +169,7 @@ class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, Base
         self.prior_ = prior.shares
         self._binary_prior = prior.binary
         self.prevalence_ = target
-        self.prevalence_interval_ = None
+        self.prevalence_interval_: np.ndarray | None = None
         return self
 
     def _target(self, classes: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -336,16 +335,17 @@ def _training_shares(y: Any, classes: np.ndarray, sample_weight: Any) -> np.ndar
     if sample_weight is not None:
         weight = _check_sample_weight(sample_weight, labels[:, None])
     mass = np.array([weight[labels == label].sum() for label in classes])
-    return mass / mass.sum()
+    # Without any weight, all shares are 0, which the checks of prior and prevalence report.
+    return mass / max(mass.sum(), np.finfo(float).tiny)
 
 
 def _check_bootstrap(confidence_level: Any, n_resamples: Any) -> None:
-    if not isinstance(confidence_level, Real) or not 0 < confidence_level < 1:
+    if not isinstance(confidence_level, float) or not 0 < confidence_level < 1:
         raise ValueError(
             f"confidence_level={confidence_level!r} is invalid; expected a number between 0 "
             "and 1, such as 0.95"
         )
-    if not isinstance(n_resamples, Integral) or n_resamples < 1:
+    if not isinstance(n_resamples, int | np.integer) or n_resamples < 1:
         raise ValueError(
             f"n_resamples={n_resamples!r} is invalid; expected an integer of 1 or more, such as 500"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import StackingClassifier
+from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
@@ -62,6 +62,9 @@ def prior_of(fitted: Any, training_shares: np.ndarray) -> Prior:
     if isinstance(weight, str):
         # "balanced" and "balanced_subsample" give all classes the same total weight.
         return Prior(np.full(len(training_shares), 1 / len(training_shares)))
+    members = _prior_of_members(model, training_shares)
+    if members is not None:
+        return members
     changed_by = _sampler_of(fitted)
     if changed_by is None and not _sets_shares(model):
         changed_by = _reweighting_part(model, "")
@@ -94,6 +97,27 @@ def _inside(fitted: Any) -> Any:
 def _innermost(fitted: Any) -> Any:
     inside = _inside(fitted)
     return fitted if inside is None else _innermost(inside)
+
+
+def _prior_of_members(model: Any, training_shares: np.ndarray) -> Prior | None:
+    """Return the prior of an ensemble whose members have one, or None.
+
+    The mean of probabilities that hold for the same prior holds for it, too. A temperature
+    multiplies all log-odds by one number, so that equal shares stay equal, and the calibration
+    keeps the shares of the training set if the members have these.
+    """
+    if isinstance(model, CalibratedClassifierCV) and model.method == "temperature":
+        members = [calibrated.estimator for calibrated in model.calibrated_classifiers_]
+    elif isinstance(model, (BaggingClassifier, VotingClassifier)):
+        members = list(model.estimators_)
+    else:
+        return None
+    priors = [prior_of(member, training_shares) for member in members]
+    if any(prior.binary is not None for prior in priors):
+        return None
+    if any(len(prior.shares) != len(training_shares) for prior in priors):
+        return None
+    return Prior(np.mean([prior.shares for prior in priors], axis=0))
 
 
 def _sampler_of(fitted: Any) -> str | None:
@@ -139,7 +163,6 @@ def _reweights(inner: Any, path: str) -> str | None:
 
 def _sets_shares(estimator: Any) -> bool:
     """Whether probabilities refer to the labels seen in fit, whatever the classifiers inside do."""
-    # A temperature multiplies all log-odds by one factor, so that equal shares stay equal.
     if isinstance(estimator, CalibratedClassifierCV):
         return estimator.method != "temperature"
     return isinstance(estimator, StackingClassifier) or hasattr(estimator, "estimate_prevalence")
