@@ -14,14 +14,14 @@ from tempfile import TemporaryDirectory
 import joblib
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.metrics import ConfusionMatrixDisplay, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 import cxr_sklearn
 from cxr_sklearn import ResNetClassifier, ResNetOvO
 from cxr_sklearn.datasets import load_xray_folder, make_chest_phantom_files, select_rows
+from cxr_sklearn.evaluation import compare, evaluate
 from cxr_sklearn.exceptions import CurationWarning
-from cxr_sklearn.metrics import classification_table
+from cxr_sklearn.metrics import ConfusionDisplay
 from cxr_sklearn.model_selection import check_split
 from cxr_sklearn.quality import CurationRules, audit, curate, measure_images
 
@@ -85,52 +85,32 @@ settings = {
 models = {"single network": ResNetClassifier(**settings), "one per pair": ResNetOvO(**settings)}
 
 
-def auc_with_interval(probabilities):
-    """Return the AUC and its 95 % interval from bootstrap samples of the patients."""
-    patients = np.unique(test_set.groups)
-    rows_of_patient = [np.flatnonzero(test_set.groups == patient) for patient in patients]
-    rng = np.random.default_rng(0)
-    aucs = []
-    for _ in range(200):
-        drawn = rng.integers(len(patients), size=len(patients))
-        rows = np.concatenate([rows_of_patient[patient] for patient in drawn])
-        aucs.append(roc_auc_score(test_set.target[rows], probabilities[rows], multi_class="ovr"))
-    low, high = np.percentile(aucs, [2.5, 97.5])
-    value = roc_auc_score(test_set.target, probabilities, multi_class="ovr")
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
-
-
-scores = {}
-for name, model in models.items():
+for model in models.values():
     model.fit(training_set.data, training_set.target, groups=training_set.groups)
-    scores[name] = auc_with_interval(model.predict_proba(test_set.data))
-    print(f"{name}: AUC {scores[name]}")
-
-model = models["one per pair"]
-predicted = model.predict(test_set.data)
-print(classification_table(test_set.target, predicted))
+evaluation = evaluate(
+    models, test_set.data, test_set.target, groups=test_set.groups, random_state=0
+)
+print(evaluation)
+print()
+print(compare(evaluation))
 
 # %%
 # Draw the figure
 # ---------------
-# The confusion matrix shows the predictions. Next to it are the X-rays that the model is most sure
-# about although it is wrong. Look at such images first.
+# The confusion matrix shows the predictions. Next to it are the X-rays with the most confident
+# errors. Look at such images first.
 
-confidence = model.predict_proba(test_set.data).max(axis=1)
-is_wrong = predicted != test_set.target
-errors = np.flatnonzero(is_wrong)[np.argsort(-confidence[is_wrong])[:2]]
+errors = evaluation.worst(2, model="one per pair")
 
 plt.rcParams["font.size"] = 13
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), width_ratios=(1.6, 1, 1), layout="constrained")
-ConfusionMatrixDisplay.from_predictions(
-    test_set.target, predicted, ax=axes[0], colorbar=False, cmap="Blues"
-)
+ConfusionDisplay.from_evaluation(evaluation, model="one per pair", ax=axes[0])
 axes[0].tick_params(axis="x", rotation=20)
 for axis in axes[1:]:
     axis.set_axis_off()
-for axis, row in zip(axes[1:], errors, strict=False):
-    axis.imshow(plt.imread(test_set.data[row, 0]), cmap="gray")
-    axis.set_title(f"{test_set.target[row]}\npredicted {predicted[row]}", fontsize=12)
+for axis, error in zip(axes[1:], errors.itertuples(), strict=False):
+    axis.imshow(plt.imread(test_set.data[error.index, 0]), cmap="gray")
+    axis.set_title(f"{error.true}\npredicted {error.prediction}", fontsize=12)
 plt.show()
 
 # %%
@@ -138,6 +118,8 @@ plt.show()
 # -----------------------
 # The file contains the trunk once, and no image.
 
+model = models["one per pair"]
+predicted = model.predict(test_set.data)
 path = Path(folder.name) / "model.joblib"
 joblib.dump(model, path)
 loaded = joblib.load(path)
@@ -149,6 +131,15 @@ print(f"{path.stat().st_size / 2**20:.0f} MiB")
 # ------------------------------
 # The numbers come from the objects above.
 
+aucs = evaluation.overall.query("metric == 'roc_auc_ovr'").set_index("model")
+
+
+def text(name):
+    """Return the AUC of a model with its interval."""
+    row = aucs.loc[name]
+    return f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+
+
 n_removed = len(xrays.data) - len(kept.data)
 n_patients = len(set(training_set.groups)), len(set(test_set.groups))
 print(
@@ -157,8 +148,8 @@ print(
     "review, by its rules, which were applied before training. A network per pair of classes was "
     f"trained on {len(train)} images of {n_patients[0]} patients, and tested on {len(test)} images "
     f"of {n_patients[1]} other patients. The area under the ROC curve, averaged over the classes, "
-    f"with a 95 % interval from 200 bootstrap samples of the patients, was "
-    f"{scores['one per pair']}, and {scores['single network']} for a single network."
+    f"with a 95 % interval from 2,000 bootstrap samples of the patients (BCa), was "
+    f"{text('one per pair')}, and {text('single network')} for a single network."
 )
 
 # %%

@@ -1,11 +1,11 @@
 """
-Probabilities that can be taken at their word
-=============================================
+Calibrate probabilities
+=======================
 
-A probability of 0.8 is calibrated if 8 of 10 such images are of the class. Two things stand between
-a model and that. A network that has learned its training images by heart is too sure of itself. And
-a model trained with ``class_weight="balanced"``, the default, speaks of a population in which the
-classes are equally frequent. Both are put right here, without training the networks again.
+A probability of 0.8 is calibrated if the class occurs in 8 of 10 such images. Models have two
+reasons not to be calibrated. A network that has memorised its training images is too certain. And
+the probabilities of a model trained with ``class_weight="balanced"``, the default, hold if the
+classes are equally frequent. Both are corrected here, without training the networks again.
 """
 
 from collections import OrderedDict
@@ -19,6 +19,7 @@ from sklearn.metrics import log_loss
 from torch import nn
 
 from cxr_sklearn import ResNetOvO
+from cxr_sklearn.calibration import PrevalenceAdjuster
 from cxr_sklearn.datasets import make_chest_phantoms
 
 shares = {"COVID-19": 1, "Normal": 4, "Pneumonia": 4}
@@ -46,47 +47,43 @@ model = ResNetOvO(**settings).fit(X, y)
 raw = model.predict_proba(X_test)
 
 # %%
-# The population
-# --------------
-# The model is right for equal shares. For a population with other shares, multiply by them and
-# normalise. The shares need not be those of the training images: they are the user's to know.
-q = np.array([np.mean(y == name) for name in model.classes_])
-
-
-def in_population(p):
-    """Return probabilities for classes of shares q."""
-    return p * q / (p * q).sum(axis=1, keepdims=True)
-
+# Adjust to the shares of the classes
+# -----------------------------------
+# The model's probabilities hold for equal shares of the classes. ``PrevalenceAdjuster`` moves them
+# to other shares, here those of the training set. :class:`~sklearn.frozen.FrozenEstimator` keeps
+# the fitted model as it is.
+adjusted = PrevalenceAdjuster(FrozenEstimator(model)).fit(X, y)
+prevalence = adjusted.prevalence_
 
 # %%
-# The confidence
-# --------------
+# Correct the confidence
+# ----------------------
 # :class:`~sklearn.calibration.CalibratedClassifierCV` learns a correction from images that the
-# model was not trained on. :class:`~sklearn.frozen.FrozenEstimator` tells it that the model is
-# fitted. ``method="temperature"`` divides all logits by one number, which leaves the most probable
-# class as it is. It is fitted on as many held-out images of each class, since the model speaks of
-# equal shares; the population comes afterwards.
+# model was not trained on. ``method="temperature"`` divides all logits by one number, which does
+# not change the most probable class. It is fitted on equal numbers of held-out images of each
+# class, because the model's probabilities hold for equal shares. They are adjusted afterwards.
 frozen = FrozenEstimator(model)
 X_even, y_even = RandomUnderSampler(random_state=0).fit_resample(X_held, y_held)
 temperature = CalibratedClassifierCV(frozen, method="temperature").fit(X_even, y_even)
+both = PrevalenceAdjuster(FrozenEstimator(temperature), prevalence=prevalence).fit(X_even, y_even)
 
 # %%
-# ``method="sigmoid"`` fits a curve per class, and with it the shares, if the held-out images have
-# those of the population.
+# ``method="sigmoid"`` fits a curve per class. This also adjusts to the shares of the held-out
+# images.
 sigmoid = CalibratedClassifierCV(frozen, method="sigmoid").fit(X_held, y_held)
 
 # %%
-# Without images to spare, let it fit the model several times, on the parts of a cross-validation.
-# The trunk has been passed, so this costs only the training of the heads.
+# Without held-out images, let it fit the model several times, on the parts of a cross-validation.
+# The trunk has already run, so that only the heads are trained.
 refitted = CalibratedClassifierCV(ResNetOvO(**settings), method="sigmoid", cv=3).fit(X, y)
 
 # %%
-# Log loss wants float32 probabilities, once averaged in float64, to be normalised again.
+# Probabilities in float32 are normalised again, because the log loss checks their sum.
 results = {
     "as fitted": raw,
-    "shares": in_population(raw),
+    "shares": adjusted.predict_proba(X_test),
     "temperature": temperature.predict_proba(X_test),
-    "temperature, then shares": in_population(temperature.predict_proba(X_test)),
+    "temperature, then shares": both.predict_proba(X_test),
     "sigmoid": sigmoid.predict_proba(X_test),
     "sigmoid, refitted (cv=3)": refitted.predict_proba(X_test),
 }
@@ -103,13 +100,14 @@ for name, p in results.items():
 # %%
 # Reliability
 # -----------
-# As fitted, the curve lies far below the diagonal: of the images said to be COVID-19 with some
-# probability, far fewer are. The shares bring the mean probability near the share of the class. The
-# temperature takes from the confidence, which lowers the log loss; being one number for all
-# classes, it can take too much from one of them. The sigmoid has a curve for each.
+# As fitted, the curve lies far below the diagonal: the class is much less frequent than predicted.
+# Adjusting the shares brings the mean probability close to the share of the class. The temperature
+# reduces the confidence, which lowers the log loss. It is one number for all classes, so that it
+# can be wrong for one of them. The sigmoid has a curve for each class.
 #
-# Where shares are put right, fewer images are called COVID-19. If a missed case costs more than a
-# false alarm, decide by costs, from calibrated probabilities.
+# After the adjustment, fewer images are predicted as COVID-19. If a missed case costs more than a
+# false alarm, decide by costs, from calibrated probabilities
+# (:func:`~cxr_sklearn.metrics.cost_threshold`).
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
 for name, p in results.items():
     CalibrationDisplay.from_predictions(

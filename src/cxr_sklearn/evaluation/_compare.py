@@ -137,7 +137,7 @@ def paired_differences(
         "metric", "label", "class", "difference", "low", "high", "method", "n_images" and
         "n_patients".
     """
-    settings, labels = evaluation._interval_settings, evaluation.classes.tolist()
+    settings, labels = evaluation._settings, evaluation.classes.tolist()
     figures = _FigureChooser(metrics)
     for a, b in zip(figures(images, resamples), figures(reference, resamples), strict=True):
         level, method = settings.confidence_level, settings.method
@@ -181,7 +181,7 @@ def _p_values(
     n_permutations: int,
 ) -> dict[tuple[str, int | None], float]:
     """Return p-values; those of the AUC from ranks."""
-    seed = evaluation._interval_settings.random_state
+    seed = evaluation._settings.random_state
     by_rank = [metric for metric in metrics if metric in _RANKING]
     by_value = [metric for metric in metrics if metric not in _RANKING]
     p = permutation_p_values(images, reference, _FigureChooser(by_value), n_permutations, seed)

@@ -245,7 +245,7 @@ def _fold_numbers(repeats: Sequence[Sequence[Fold]], n_images: int) -> np.ndarra
 
 def _gains(evaluation: Evaluation, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Return the differences between models and baselines."""
-    settings: Settings = evaluation._interval_settings
+    settings: Settings = evaluation._settings
     resamples = settings.resample(evaluation._data)
     rows = []
     for model, baseline in pairs:

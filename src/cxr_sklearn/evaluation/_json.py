@@ -42,7 +42,7 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
         "format": FORMAT,
         "version": VERSION,
         "cxr_sklearn": __version__,
-        "settings": evaluation._interval_settings.to_dict(),
+        "settings": evaluation._settings.to_dict(),
         "classes": data.classes.tolist(),
         "models": evaluation.models,
         "baselines": evaluation.baselines,

@@ -127,7 +127,7 @@ def _differing_subsets(evaluation: Evaluation) -> str:
 
 
 def _footnote(evaluation: Evaluation) -> str:
-    settings = evaluation._interval_settings
+    settings = evaluation._settings
     kind = "BCa" if settings.method == BCA else "percentile"
     text = (
         f"Brackets: {100 * settings.confidence_level:g} % intervals from {settings.n_resamples} "

@@ -33,7 +33,7 @@ def transfer_table(evaluation: Evaluation, internal: Mapping[str, np.ndarray]) -
         ``external``, ``external_low``, ``external_high``, ``difference`` (external less internal),
         ``low`` and ``high``.
     """
-    settings, labels = evaluation._interval_settings, evaluation.classes.tolist()
+    settings, labels = evaluation._settings, evaluation.classes.tolist()
     resamples = settings.resample(evaluation._data)
     rows = []
     for model, proba in internal.items():
