@@ -98,37 +98,48 @@ def make_baselines(
         If X is not images, so that "auto" has no baseline.
     """
     requested = _requested(baselines)
+    is_automatic = isinstance(baselines, str) and baselines == "auto"
     if not requested:
         return []
-    must_exist = baselines != "auto"
-    candidates: list[Candidate] = []
-    reason = ""
-    features = set(requested) - {BLANKED}
     try:
-        found = _shortcuts_of(X, models, measurements, n_jobs) if features else {}
-        for name in requested:
-            if name in found:
-                scarcest = int(np.bincount(codes).min())
-                estimator = baseline_estimator(found[name], len(codes), scarcest)
-                candidates.append(Candidate(name, estimator, found[name].features))
-            elif name != BLANKED and must_exist:
-                raise NotImagesError("X is pixels, which have no file header")
-        if BLANKED in requested:
-            candidates += _blanked_models(models, X)
+        return _candidates(requested, is_automatic, models, X, codes, measurements, n_jobs)
     except NotImagesError as error:
         reason = str(error)
-    if reason and must_exist:
+    if not is_automatic:
         raise ValueError(
             f"baselines={baselines!r} cannot be computed: {reason}; expected images. Pass paths, "
             "rows of pixels or arrays of images, or baselines=None."
         )
-    if reason:
-        warnings.warn(
-            f"baselines are left out, because {reason}; expected images: a score without a "
-            "baseline does not show that a model looks at the lungs. Pass images, or "
-            "baselines=None.",
-            stacklevel=4,
-        )
+    warnings.warn(
+        f"baselines are left out, because {reason}; expected images: a score without a baseline "
+        "does not show that a model looks at the lungs. Pass images, or baselines=None.",
+        stacklevel=3,
+    )
+    return []
+
+
+def _candidates(
+    requested: Sequence[str],
+    is_automatic: bool,
+    models: Mapping[str, Any],
+    X: Any,
+    codes: np.ndarray,
+    measurements: ImageMeasurements | None,
+    n_jobs: int | None,
+) -> list[Candidate]:
+    """Return the requested baselines; if they were chosen automatically, those that exist for X."""
+    candidates: list[Candidate] = []
+    of_features = [name for name in requested if name != BLANKED]
+    found = _shortcuts_of(X, models, measurements, n_jobs) if of_features else {}
+    scarcest = int(np.bincount(codes).min())
+    for name in of_features:
+        if name in found:
+            estimator = baseline_estimator(found[name], len(codes), scarcest)
+            candidates.append(Candidate(name, estimator, found[name].features))
+        elif not is_automatic:
+            raise NotImagesError("X is pixels, which have no file header")
+    if BLANKED in requested:
+        candidates += _blanked_models(models, X)
     return candidates
 
 

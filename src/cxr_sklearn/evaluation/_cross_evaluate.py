@@ -155,28 +155,40 @@ def cross_evaluate(
     controls = make_baselines(baselines, models, X, data.codes, measurements, n_jobs)
     own = [Candidate(name, one, X, takes_groups=True) for name, one in models.items()]
     runner = _FoldRunner(data, dict(params or {}), n_jobs, verbose)
-    proba = runner.run([*own, *controls], folds)
     evaluation = evaluation_of(
         data,
         settings,
-        proba,
+        runner.run([*own, *controls], folds),
         fold=_fold_numbers(folds, data.n_images),
         baselines=tuple(control.name for control in controls),
     )
-    evaluation.gains = _gains(evaluation, gain_pairs(list(models), controls))
-    notes = [gain_note(evaluation, control.of_model, control.name) for control in controls]
+    _add_gains(evaluation, controls)
     if isinstance(cv, LeaveOneSourceOut):
-        internal_folds = make_repeats(
-            _N_INTERNAL_FOLDS, 1, X, np.asarray(y), data, settings.random_state
-        )
-        internal = runner.run(own, internal_folds)
-        evaluation.transfer = transfer_table(evaluation, internal)
-        notes += [transfer_note(evaluation, name) for name in models]
-        notes += [spread_note(evaluation, name) for name in models]
+        known = make_repeats(_N_INTERNAL_FOLDS, 1, X, np.asarray(y), data, settings.random_state)
+        _add_transfer(evaluation, runner.run(own, known))
     if not data.has_patients:
-        notes.append(IMAGE_LEVEL_NOTE)
-    evaluation.notes = [note for note in notes if note]
+        evaluation.notes.append(IMAGE_LEVEL_NOTE)
     return evaluation
+
+
+def _add_gains(evaluation: Evaluation, controls: Sequence[Candidate]) -> None:
+    """Add the differences to baselines, and a sentence about models that do not need the lungs."""
+    evaluation.gains = _gains(evaluation, gain_pairs(evaluation.models, controls))
+    for control in controls:
+        note = gain_note(evaluation, control.of_model, control.name)
+        if note:
+            evaluation.notes.append(note)
+
+
+def _add_transfer(evaluation: Evaluation, internal: Mapping[str, np.ndarray]) -> None:
+    """Add the comparison with folds of all sources, and sentences about new sources."""
+    evaluation.transfer = transfer_table(evaluation, internal)
+    for model in evaluation.models:
+        note = transfer_note(evaluation, model)
+        if note:
+            evaluation.notes.append(note)
+    for model in evaluation.models:
+        evaluation.notes.append(spread_note(evaluation, model))
 
 
 class _FoldRunner:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ._interval_settings import Settings
+from ._results import Results
 from ._test_data import TestData
-
-if TYPE_CHECKING:
-    from ._evaluation import Evaluation
 
 FORMAT = "cxr_sklearn.evaluation"
 
@@ -24,7 +22,7 @@ VERSION = 1
 _TABLES = ("figures", "confusion", "subsets", "reliability", "decision_curves")
 
 
-def to_dict(evaluation: Evaluation) -> dict[str, Any]:
+def to_dict(evaluation: Results) -> dict[str, Any]:
     """Return an evaluation as plain values."""
     from .. import __version__
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from ._evaluation import Evaluation
+from ._results import Results
 
 _METRIC = "balanced_accuracy"
 
 
-def gain_note(evaluation: Evaluation, model: str | None, baseline: str) -> str:
+def gain_note(evaluation: Results, model: str | None, baseline: str) -> str:
     """Return a sentence if a model gains nothing over the same model on blanked lungs."""
     if model is None:
         return ""
@@ -38,7 +35,7 @@ def _position(row: dict[str, float]) -> str:
     return "contains 0"
 
 
-def transfer_note(evaluation: Evaluation, model: str) -> str:
+def transfer_note(evaluation: Results, model: str) -> str:
     """Return a sentence if figures on new sources differ from those on known sources."""
     transfer = evaluation.transfer
     row = transfer[(transfer["model"] == model) & (transfer["metric"] == _METRIC)].iloc[0]
@@ -53,7 +50,7 @@ def transfer_note(evaluation: Evaluation, model: str) -> str:
     )
 
 
-def spread_note(evaluation: Evaluation, model: str) -> str:
+def spread_note(evaluation: Results, model: str) -> str:
     """Return a sentence with the range of a figure over the sources."""
     subsets = evaluation.subsets
     chosen = (subsets["model"] == model) & (subsets["column"] == "source")
@@ -67,6 +64,6 @@ def spread_note(evaluation: Evaluation, model: str) -> str:
     )
 
 
-def _interval(evaluation: Evaluation, row: dict[str, float]) -> str:
+def _interval(evaluation: Results, row: dict[str, float]) -> str:
     level = f"{100 * evaluation.confidence_level:g} % interval"
     return f"{level} {row['low']:.2f} to {row['high']:.2f}"

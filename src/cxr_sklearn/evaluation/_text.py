@@ -5,16 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..metrics._intervals import BCA, EXACT
 from ..metrics._metric_names import metric_name
-
-if TYPE_CHECKING:
-    from ._evaluation import Evaluation
+from ._results import Results
 
 WIDTH = 80
 _CELL = 18  # characters of "0.81 [0.77, 0.85]" and of the mark of an exact interval
@@ -22,7 +20,7 @@ _OVERALL = ("balanced_accuracy", "roc_auc_ovr", "log_loss")
 _PER_CLASS = ("sensitivity", "specificity", "ppv")
 
 
-def summary(evaluation: Evaluation) -> str:
+def summary(evaluation: Results) -> str:
     """Return a summary in lines of at most 80 characters."""
     n_classes = len(evaluation.classes)
     unit = "" if evaluation.unit == "images" else f" of {evaluation.n_patients} patients"
@@ -40,7 +38,7 @@ def summary(evaluation: Evaluation) -> str:
     return "\n\n".join(blocks)
 
 
-def html(evaluation: Evaluation) -> str:
+def html(evaluation: Results) -> str:
     """Return the summary and the main tables as HTML."""
     parts = [f"<pre>{escape(summary(evaluation))}</pre>"]
     for table in (evaluation.overall, evaluation.per_class):
@@ -65,7 +63,7 @@ def cell(row: Any, signed: bool = False) -> str:
     return f"{value} [{form.format(row['low'])}, {form.format(row['high'])}]{mark}"
 
 
-def _overall_table(evaluation: Evaluation) -> str:
+def _overall_table(evaluation: Results) -> str:
     width = WIDTH - len(_OVERALL) * (_CELL + 1)
     header = [metric_name(metric) for metric in _OVERALL]
     lines = [_line("model", header, width)]
@@ -79,7 +77,7 @@ def _overall_table(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _class_table(evaluation: Evaluation, model: str) -> str:
+def _class_table(evaluation: Results, model: str) -> str:
     width = WIDTH - len(_PER_CLASS) * (_CELL + 1) - 9
     header = [metric_name(metric) for metric in _PER_CLASS]
     unit = "patients" if evaluation.unit == "patients" else "images"
@@ -94,7 +92,7 @@ def _class_table(evaluation: Evaluation, model: str) -> str:
     return "\n".join(lines)
 
 
-def _gain_table(evaluation: Evaluation) -> str:
+def _gain_table(evaluation: Results) -> str:
     gains = evaluation.gains[evaluation.gains["metric"] == "balanced_accuracy"]
     lines = ["gain in balanced accuracy on the same images"]
     for row in gains.to_dict("records"):
@@ -104,7 +102,7 @@ def _gain_table(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _differing_subsets(evaluation: Evaluation) -> str:
+def _differing_subsets(evaluation: Results) -> str:
     """List the subsets whose balanced accuracy or sensitivity differs from that of the rest."""
     subsets = evaluation.subsets
     if subsets.empty:
@@ -126,7 +124,7 @@ def _differing_subsets(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _footnote(evaluation: Evaluation) -> str:
+def _footnote(evaluation: Results) -> str:
     settings = evaluation._settings
     kind = "BCa" if settings.method == BCA else "percentile"
     text = (

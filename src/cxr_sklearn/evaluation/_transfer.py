@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,17 +10,15 @@ import pandas as pd
 from ..metrics._figures import figure_intervals, subset_figures
 from ..metrics._intervals import bootstrap_interval
 from ..metrics._scored_images import ScoredImages
-
-if TYPE_CHECKING:
-    from ._evaluation import Evaluation
+from ._results import Results
 
 
-def transfer_table(evaluation: Evaluation, internal: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def transfer_table(evaluation: Results, internal: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Compute internal and external figures, and their difference on the same images.
 
     Parameters
     ----------
-    evaluation : Evaluation
+    evaluation : Results
         Results on sources left out: the external figures.
     internal : dict of str to ndarray of shape (n_repeats, n_images, n_classes)
         Probabilities of the same models on folds by patient.
