@@ -176,6 +176,18 @@ def test_subset_that_differs_is_flagged(model, data):
     assert "source=noise: balanced accuracy" in str(found)
 
 
+def test_subsets_of_other_classes_are_not_compared_by_means_over_the_classes(model, data):
+    """The balanced accuracy of a source with one class is its sensitivity, and not comparable."""
+    X, y, patient = data
+    source = np.where(y == "COVID-19", "A", "B")
+    found = evaluate(
+        model, X, y, groups=patient, sources=source, n_resamples=200, random_state=0
+    ).subsets.set_index(["level", "metric", "class"])
+    assert np.isnan(found.loc[("A", "balanced_accuracy", ""), "difference"])
+    assert not found.loc[("A", "balanced_accuracy", ""), "excludes_0"]
+    assert np.isfinite(found.loc[("A", "accuracy", ""), "difference"])
+
+
 def test_ages_are_banded_and_other_columns_are_kept(evaluation):
     levels = evaluation.subsets.groupby("column")["level"].unique()
     assert set(levels["age"]) == {"0-17", "18-39", "40-59", "60-79", "80 or more"}

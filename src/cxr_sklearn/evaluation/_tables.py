@@ -37,6 +37,9 @@ FIGURE_COLUMNS = [
     "n_patients",
 ]
 
+# Means over the classes. They are comparable only between images that show the same classes.
+_MEANS_OF_CLASSES = ("balanced_accuracy", "roc_auc_ovr")
+
 # The figures of a subgroup that are compared with those of the other images.
 _COMPARED = (
     "accuracy",
@@ -149,10 +152,7 @@ class Measurer:
         self, images: ScoredImages, column: str, level: str, is_inside: np.ndarray
     ) -> Iterator[dict[str, Any]]:
         inside = images.take(is_inside)
-        rest: dict[tuple[str, int | None], np.ndarray] = {}
-        if not is_inside.all():
-            for figure in subset_figures(images.take(~is_inside), self.resamples):
-                rest[figure.metric, figure.label] = figure.values
+        rest = self._figures_of_rest(images, is_inside)
         figures = subset_figures(inside, self.resamples)
         for figure, found in self._with_intervals(inside, figures):
             row = {"column": column, "level": level, **self._row(inside, figure, found)}
@@ -162,6 +162,20 @@ class Measurer:
             if others is not None and figure.metric in _COMPARED:
                 row |= self._difference(figure.values, others)
             yield row
+
+    def _figures_of_rest(
+        self, images: ScoredImages, is_inside: np.ndarray
+    ) -> dict[tuple[str, int | None], np.ndarray]:
+        """Return the figures of the other images that can be compared with those of a subset."""
+        if is_inside.all():
+            return {}
+        classes, others = images.codes[is_inside], images.codes[~is_inside]
+        has_same_classes = set(classes) == set(others)
+        rest = {}
+        for figure in subset_figures(images.take(~is_inside), self.resamples):
+            if has_same_classes or figure.metric not in _MEANS_OF_CLASSES:
+                rest[figure.metric, figure.label] = figure.values
+        return rest
 
     def _difference(self, values: np.ndarray, rest: np.ndarray) -> dict[str, Any]:
         """Return the difference to the rest, of which both parts are resampled together."""
