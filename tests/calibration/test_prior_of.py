@@ -197,7 +197,7 @@ def test_weights_that_the_model_does_not_request_raise():
     _, y = sample(500, TRAINING, 0)
     with config_context(enable_metadata_routing=True):
         model = LogisticRegression().set_fit_request(sample_weight=False)
-        with pytest.raises(TypeError, match="sample_weight.*not routed"):
+        with pytest.raises(TypeError, match=r"sample_weight.*not routed"):
             prior_found(model, sample_weight=np.ones(len(y)))
 
 
