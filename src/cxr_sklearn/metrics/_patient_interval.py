@@ -33,7 +33,7 @@ def patient_interval(
     ----------
     metric : callable
         Function ``metric(y_true, y_pred, sample_weight=weights)`` that returns a float, such as
-        :func:`sklearn.metrics.balanced_accuracy_score`.
+        scikit-learn's ``balanced_accuracy_score``.
     y_true, y_pred : array-like with n_images rows
         Passed to `metric`.
     groups : array-like of shape (n_images,)
