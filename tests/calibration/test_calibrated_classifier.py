@@ -32,13 +32,16 @@ def test_folds_by_patient_are_passed_as_a_list(imbalanced, kind, method):
     assert len(calibrated.calibrated_classifiers_) == 2
 
 
-def test_routing_passes_patients_to_the_folds_and_to_the_model(imbalanced):
+@pytest.mark.parametrize("is_routed", [False, True])
+def test_patients_reach_the_model(imbalanced, is_routed):
+    """Without routing, the folds are a list; with it, the splitter gets the patients too."""
     X, y = imbalanced
     groups = np.arange(len(y)) // 2
-    with config_context(enable_metadata_routing=True):
+    folds = StratifiedGroupKFold(2)
+    with config_context(enable_metadata_routing=is_routed):
         model = toy_model(ResNetOvO, early_stopping=True, validation_fraction=0.3)
-        calibrated = CalibratedClassifierCV(model, cv=StratifiedGroupKFold(2))
-        calibrated.fit(X, y, groups=groups)
+        cv = folds if is_routed else list(folds.split(X, y, groups))
+        calibrated = CalibratedClassifierCV(model, cv=cv).fit(X, y, groups=groups)
     for number, (train, _) in enumerate(StratifiedGroupKFold(2).split(X, y, groups)):
         fitted = calibrated.calibrated_classifiers_[number].estimator
         held = train[fitted.validation_indices_]
@@ -70,18 +73,13 @@ def test_adjuster_is_put_around_and_inside(imbalanced, is_routed):
     folds = StratifiedGroupKFold(2)
     with config_context(enable_metadata_routing=is_routed):
         model = toy_model(ResNetOvO, early_stopping=True, validation_fraction=0.3)
-        if is_routed:
-            calibrated = CalibratedClassifierCV(PrevalenceAdjuster(model), cv=folds)
-            adjuster = PrevalenceAdjuster(calibrated, prevalence={"COVID-19": 0.05})
-            adjuster.fit(X, y, groups=groups)
-        else:
-            listed = list(folds.split(X, y, groups))
-            calibrated = CalibratedClassifierCV(PrevalenceAdjuster(model), cv=listed)
-            adjuster = PrevalenceAdjuster(calibrated, prevalence={"COVID-19": 0.05}).fit(X, y)
+        cv = folds if is_routed else list(folds.split(X, y, groups))
+        calibrated = CalibratedClassifierCV(PrevalenceAdjuster(model), cv=cv)
+        adjuster = PrevalenceAdjuster(calibrated, prevalence={"COVID-19": 0.05})
+        adjuster.fit(X, y, groups=groups)
     np.testing.assert_allclose(adjuster.prior_, [1 / 2, 1 / 3, 1 / 6])
     assert adjuster.predict_proba(X)[:, 0].mean() < 0.3
     first = adjuster.estimator_.calibrated_classifiers_[0].estimator.estimator_
     train = next(folds.split(X, y, groups))[0]
     held = train[first.validation_indices_]
-    if is_routed:
-        assert not set(groups[held]) & set(groups[np.setdiff1d(train, held)])
+    assert not set(groups[held]) & set(groups[np.setdiff1d(train, held)])

@@ -51,6 +51,7 @@ class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, Base
         Shares for which the probabilities of `estimator` hold. "auto" reads the fitted attribute
         ``class_prior_`` of the classifier, of the last step of a pipeline or of the best estimator
         of a search. If there is none, it computes them from `y` and the parameter ``class_weight``.
+        If a wrapper hides class weights or a sampler, so that they are unknown, ``fit`` raises.
 
     Attributes
     ----------
