@@ -16,6 +16,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -155,6 +156,29 @@ def test_temperature_around_networks_per_class_raises(imbalanced):
     )
     adjuster = PrevalenceAdjuster(inside).fit(*imbalanced)
     np.testing.assert_allclose(adjuster.prior_, [1 / 2, 1 / 3, 1 / 6], atol=0.02)
+
+
+@pytest.mark.parametrize("kind", [ResNetOvO, ResNetOvR])
+def test_temperature_around_a_frozen_model(imbalanced, kind):
+    X, y = imbalanced
+    frozen = FrozenEstimator(toy_model(kind).fit(X, y))
+    adjuster = PrevalenceAdjuster(CalibratedClassifierCV(frozen, method="temperature"))
+    if kind is ResNetOvO:
+        np.testing.assert_allclose(adjuster.fit(X, y).prior_, 1 / 3, atol=1e-6)
+    else:
+        with pytest.raises(ValueError, match="estimator__class_weight of CalibratedClass"):
+            adjuster.fit(X, y)
+
+
+def test_bagging_whose_samples_lack_a_class_has_the_training_shares():
+    """The probability of a class that a member has not seen is 0 for this member."""
+    X, y = sample(500, TRAINING, 0)
+    y[y == "COVID-19"] = "Normal"
+    y[0] = "COVID-19"
+    bagging = BaggingClassifier(KNeighborsClassifier(), 5, random_state=0)
+    adjuster = PrevalenceAdjuster(bagging).fit(X, y)
+    assert {len(member.classes_) for member in adjuster.estimator_.estimators_} == {2, 3}
+    np.testing.assert_allclose(adjuster.prior_, shares_of(y))
 
 
 def test_prior_is_found_inside_searches_and_pipelines(imbalanced):

@@ -235,12 +235,17 @@ class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, Base
         ValueError
             If an argument is invalid, or there are fewer than two patients.
 
+        Warns
+        -----
+        ConvergenceWarning
+            If the model hardly distinguishes the classes, so that their shares are not determined.
+
         Notes
         -----
         The estimate is the maximum of the likelihood of the classes' shares, found by expectation
-        maximisation. The interval contains the variation between unlabelled patients. It does not
-        contain the error of the model's probabilities: if they are not calibrated, the estimate is
-        biased.
+        maximisation. The interval contains the variation between unlabelled patients (percentiles
+        of a bootstrap of patients). It does not contain the error of the model's probabilities: if
+        they are not calibrated, the estimate is biased.
         """
         check_is_fitted(self)
         _check_bootstrap(confidence_level, n_resamples)
