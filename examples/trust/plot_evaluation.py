@@ -68,7 +68,7 @@ print(evaluation)
 # %%
 # Compare the models
 # ------------------
-# Both models are judged on the same resamples of the patients.
+# Both models are compared on the same resamples of the patients.
 
 comparison = compare(evaluation)
 assert isinstance(comparison, Comparison)
@@ -129,7 +129,7 @@ print(delong_test(is_covid[first], p_covid[first], other[first]))
 # %%
 # Test a fitted model
 # -------------------
-# Without patients, intervals are at the level of the image. A warning says so.
+# Without patients, intervals are at the level of the image, and a warning states this.
 
 train = patients % 4 > 0
 model = models["one per pair"].fit(X[train], y[train], groups=patients[train])

@@ -71,7 +71,8 @@ def make_baselines(
     Parameters
     ----------
     baselines : "auto", None, or list of str
-        "auto" stands for all that can be computed. For a list, each must be.
+        "auto" selects all baselines that can be computed for X. If one of a list cannot be
+        computed, an error is raised.
     models : dict of str to classifier
         The user's models.
     X : array-like

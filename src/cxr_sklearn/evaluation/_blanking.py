@@ -40,8 +40,8 @@ class PixelInput:
     def blanked(self) -> np.ndarray:
         """Return the images with one grey level in the centre, in the form of X.
 
-        The grey level is the mean of what is left of each image, so that the rectangle tells
-        nothing else about it.
+        The grey level is the mean of what is left of each image, so that the rectangle
+        contains no other information.
         """
         images = self.images.copy()
         height, width = images.shape[1:3]

@@ -81,7 +81,7 @@ def cross_evaluate(
     baselines : "auto", None or list of str, default="auto"
         "thumbnail" (8 x 8 pixels), "header" (format and size of the files), "border" (the outermost
         eighth of the image), and "lungs blanked" (each of your models on images whose centre is
-        blanked). "auto" stands for all that can be computed for X.
+        blanked). "auto" selects all that can be computed for X.
     prevalence : array-like of shape (n_classes,), or dict, default=None
         Target shares of the classes, for which PPV and NPV are reported in addition.
     params : dict, default=None

@@ -25,7 +25,7 @@ def make_repeats(
     Parameters
     ----------
     cv : int, splitter, or iterable of (train, test)
-        A number stands for a StratifiedGroupKFold by patient.
+        For a number, patients are divided with StratifiedGroupKFold.
     repeats : int
         Number of repeats, with other folds each; only for a number of folds.
     X : array-like

@@ -60,7 +60,7 @@ def spread_note(evaluation: Results, model: str) -> str:
     return (
         f"Balanced accuracy of {model} by source left out: from {lowest['value']:.2f} "
         f"({lowest['level']}) to {highest['value']:.2f} ({highest['level']}), standard deviation "
-        f"{deviation:.2f}. A source that lacks classes is judged by the others."
+        f"{deviation:.2f}. For a source that lacks classes, it is the mean over the others."
     )
 
 

@@ -19,9 +19,8 @@ def net_benefit(
 ) -> np.ndarray:
     """Compute the net benefit of acting on all images whose probability reaches a threshold.
 
-    Use it to see whether a model helps to decide, for the harm and the benefit that a threshold
-    stands for. Somebody who acts at a probability of 10 % accepts nine needless actions for each
-    necessary one.
+    Use it to see whether a model helps to decide. The threshold weighs harm and benefit: somebody
+    who acts at a probability of 10 % accepts nine needless actions for each necessary one.
 
     Parameters
     ----------
