@@ -16,8 +16,8 @@ import time
 import numpy as np
 from sklearn import metrics
 
-from cxr_sklearn.evaluation._tables import Measurer
 from cxr_sklearn.evaluation._interval_settings import Settings
+from cxr_sklearn.evaluation._tables import Measurer
 from cxr_sklearn.evaluation._test_data import TestData
 
 N_CLASSES = 3
