@@ -86,12 +86,20 @@ def true_figures(correlation: float, n_patients: int = 400_000) -> dict[str, flo
 
 
 def study(
-    n_patients: int, correlation: float, n_resamples: int, seed: int, truth: dict[str, float]
+    n_patients: int,
+    correlation: float,
+    n_resamples: int,
+    seed: int,
+    truth: dict[str, float],
+    has_control: bool = True,
 ) -> list[dict[str, object]]:
-    """Simulate one study, and return whether each interval contains the truth."""
+    """Simulate one study, and return whether each interval contains the truth.
+
+    With `has_control`, intervals that count images as patients are computed, too.
+    """
     codes, proba, patient = simulate(n_patients, correlation, np.random.default_rng(seed))
     rows = []
-    for units in ("patients", "images"):
+    for units in ("patients", "images") if has_control else ("patients",):
         groups = patient if units == "patients" else np.arange(len(patient))
         methods = ("bca", "percentile") if units == "patients" else ("percentile",)
         resamples = resample_patients(groups, codes, n_resamples, seed, jackknife="bca" in methods)
@@ -119,14 +127,20 @@ def coverage(
     jobs: int,
     patients: tuple[int, ...] = PATIENTS,
     correlations: tuple[float, ...] = CORRELATIONS,
+    n_controls: int | None = None,
 ) -> pd.DataFrame:
-    """Return the share of studies whose interval contains the truth, and the mean width."""
+    """Return the share of studies whose interval contains the truth, and the mean width.
+
+    Intervals by image are computed for all studies, or for the first `n_controls`.
+    """
+    n_controls = n_studies if n_controls is None else n_controls
     truths = {correlation: true_figures(correlation) for correlation in correlations}
     tasks = []
     for n_patients, correlation in itertools.product(patients, correlations):
         for seed in range(n_studies):
+            truth, has_control = truths[correlation], seed < n_controls
             task = joblib.delayed(study)
-            tasks.append(task(n_patients, correlation, n_resamples, seed, truths[correlation]))
+            tasks.append(task(n_patients, correlation, n_resamples, seed, truth, has_control))
     rows = itertools.chain.from_iterable(joblib.Parallel(n_jobs=jobs)(tasks))
     columns = ["patients", "correlation", "figure", "method"]
     table = pd.DataFrame(rows).groupby(columns, sort=False)
