@@ -385,6 +385,23 @@ def test_fold_without_a_class_raises():
         plain(cv=folds)
 
 
+def test_missing_labels_raise():
+    X, y, patient = make_data()
+    with pytest.raises(ValueError, match=r"y\[0\] is None; expected a value per image"):
+        cross_evaluate(LogisticRegression(), X, [None] * len(y), groups=patient)
+    with pytest.raises(ValueError, match="images and y has 3 labels"):
+        cross_evaluate(LogisticRegression(), X, y[:3], groups=patient)
+
+
+def test_search_without_group_splitter_is_not_given_patients():
+    """Its splitter would warn that it ignores them."""
+    X, y, patient = make_data()
+    search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cross_evaluate(search, X, y, groups=patient, baselines=None, **QUICK)
+
+
 def test_missing_groups_warn():
     with pytest.warns(ImageLevelWarning, match="cross_evaluate: groups is missing"):
         found = plain(groups=None)

@@ -472,8 +472,16 @@ def test_model_without_probabilities_raises(data):
     from sklearn.svm import LinearSVC
 
     X, y, patient = data
-    with pytest.raises(TypeError, match="no predict_proba; expected a classifier"):
+    with pytest.raises(TypeError, match="expected a classifier with predict_proba"):
         evaluate(LinearSVC(), X, y, groups=patient)
+
+
+def test_other_number_of_labels_raises(model, data):
+    X, y, patient = data
+    with pytest.raises(
+        ValueError, match=r"X has \d+ images and y has 5 labels; expected one label"
+    ):
+        evaluate(model, X, y[:5], groups=patient[:5])
 
 
 def test_models_of_other_classes_raise(model, data):

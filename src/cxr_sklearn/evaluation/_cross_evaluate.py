@@ -11,6 +11,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from .._utils.progress import progress_bar
+from .._utils.values import check_none_missing
 from ..metrics._intervals import BCA
 from ..metrics._prevalence import target_prevalence
 from ..model_selection import LeaveOneSourceOut
@@ -23,7 +24,7 @@ from ._fitting import fit_arguments, predict_fold
 from ._folds import Fold, make_repeats
 from ._interval_settings import Settings, check_settings
 from ._notes import gain_note, spread_note, transfer_note
-from ._test_data import TestData, check_probabilities, check_test_data
+from ._test_data import TestData, check_lengths, check_probabilities, check_test_data
 from ._transfer import transfer_table
 
 _GAIN_METRICS = ("balanced_accuracy", "f1_macro", "roc_auc_ovr", "log_loss", "brier_score")
@@ -145,6 +146,8 @@ def cross_evaluate(
     ['thumbnail', 'border', 'ResNetOvO, lungs blanked']
     """
     models = named_models(model)
+    check_lengths(X, y)
+    check_none_missing("y", y, "drop the images without a label")
     classes = np.unique(np.asarray(y))
     data = check_test_data(
         y, classes, groups=groups, sources=sources, subgroups=subgroups, caller="cross_evaluate"

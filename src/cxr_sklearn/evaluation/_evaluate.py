@@ -13,7 +13,7 @@ from ..metrics._prevalence import target_prevalence
 from ._evaluation import Evaluation
 from ._interval_settings import check_settings
 from ._tables import Measurer
-from ._test_data import TestData, check_probabilities, check_test_data
+from ._test_data import TestData, check_lengths, check_probabilities, check_test_data
 
 IMAGE_LEVEL_NOTE = (
     "Intervals are at the level of the image, because no patients were passed. They are too narrow "
@@ -112,6 +112,7 @@ def evaluate(
     """
     models = named_models(model)
     classes = _shared_classes(models)
+    check_lengths(X, y)
     data = check_test_data(
         y, classes, groups=groups, sources=sources, subgroups=subgroups, caller="evaluate"
     )
@@ -154,8 +155,8 @@ def named_models(model: Any) -> dict[str, Any]:
     for name, one in models.items():
         if not isinstance(name, str) or isinstance(one, type) or not hasattr(one, "predict_proba"):
             raise TypeError(
-                f"model {name!r} is {one!r:.80}, which has no predict_proba; expected a classifier "
-                "that returns probabilities. Wrap it in CalibratedClassifierCV if it has none."
+                f"model {name!r} is {one!r:.80}; expected a classifier with predict_proba, and not a "
+                "class. Wrap it in CalibratedClassifierCV if it has no predict_proba."
             )
     return models
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn import get_config
 from sklearn.base import clone
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import get_routing_for_object
@@ -81,15 +82,16 @@ def _name_of_groups(estimator: Any) -> str | None:
         step, last = estimator.steps[-1]
         inner = _name_of_groups(last)
         return None if inner is None else f"{step}__{inner}"
-    if hasattr(estimator, "cv") and hasattr(estimator, "estimator") and _is_search(estimator):
-        # Without metadata routing, a search passes the patients to its splitter.
-        return "groups"
+    if isinstance(estimator, BaseSearchCV):
+        # Without metadata routing, a search passes the patients to its splitter only.
+        return "groups" if _splits_by_group(estimator.cv) else None
     if has_fit_parameter(estimator, "groups"):
         return "groups"
     return None
 
 
-def _is_search(estimator: Any) -> bool:
-    from sklearn.model_selection._search import BaseSearchCV
-
-    return isinstance(estimator, BaseSearchCV)
+def _splits_by_group(cv: Any) -> bool:
+    """Return whether a splitter uses groups. Others would warn that they ignore them."""
+    if not hasattr(cv, "get_metadata_routing"):
+        return False
+    return "groups" in cv.get_metadata_routing().consumes("split", ["groups"])

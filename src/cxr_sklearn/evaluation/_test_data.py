@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.utils.validation import _num_samples
 
 from .._utils.messages import some
 from .._utils.values import (
@@ -203,6 +204,16 @@ def _check_length(name: str, values: Sequence[Any] | np.ndarray, n_images: int) 
         raise ValueError(
             f"{name} has {len(values)} values for {n_images} images; expected one per image. "
             "Select the same rows of all arrays."
+        )
+
+
+def check_lengths(X: Any, y: Any) -> None:
+    """Raise if there is not one label per image."""
+    n_images, n_labels = _num_samples(X), _num_samples(y)
+    if n_images != n_labels:
+        raise ValueError(
+            f"X has {n_images} images and y has {n_labels} labels; expected one label per image. "
+            "Select the same rows of both."
         )
 
 
