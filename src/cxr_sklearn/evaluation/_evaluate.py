@@ -155,8 +155,8 @@ def named_models(model: Any) -> dict[str, Any]:
     for name, one in models.items():
         if not isinstance(name, str) or isinstance(one, type) or not hasattr(one, "predict_proba"):
             raise TypeError(
-                f"model {name!r} is {one!r:.80}; expected a classifier with predict_proba, and not a "
-                "class. Wrap it in CalibratedClassifierCV if it has no predict_proba."
+                f"model {name!r} is {one!r:.80}; expected a classifier with predict_proba, and not "
+                "a class. Wrap it in CalibratedClassifierCV if it has no predict_proba."
             )
     return models
 
