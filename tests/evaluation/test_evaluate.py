@@ -478,9 +478,7 @@ def test_model_without_probabilities_raises(data):
 
 def test_other_number_of_labels_raises(model, data):
     X, y, patient = data
-    with pytest.raises(
-        ValueError, match=r"X has \d+ images and y has 5 labels; expected one"
-    ):
+    with pytest.raises(ValueError, match=r"X has \d+ images and y has 5 labels; expected one"):
         evaluate(model, X, y[:5], groups=patient[:5])
 
 
