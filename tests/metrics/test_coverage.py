@@ -26,7 +26,7 @@ def test_intervals_have_their_coverage(benchmark, n_patients, correlation):
     """Within 93 % and 97 % for 60 and 300 patients. Images as patients fail with correlation."""
     # The same studies as in the table of the documentation. Intervals by image are so far from it
     # that some of the studies show it.
-    table = benchmark.coverage(2000, 500, 1, (n_patients,), (correlation,), n_controls=200)
+    table = benchmark.coverage(2000, 500, 2, (n_patients,), (correlation,), n_controls=200)
     by_method = table.pivot(index="figure", columns="method", values="coverage")
     # The bootstrap is not promised to hold for 20 patients, of which 7 are in each class.
     lowest = 0.90 if n_patients == 20 else 0.93
