@@ -30,13 +30,13 @@ _LEAST = np.finfo(np.float64).tiny
 
 
 class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """Move probabilities to the prevalence of the place where a model is used.
+    """Adjust probabilities to the prevalence of the place where a model is used.
 
-    A model that was trained on a third of COVID-19 images says too often "COVID-19" where one image
-    in a hundred shows it. If the classes look the same in both places, and only their shares
-    differ, the right probabilities follow from Bayes' theorem. You need not know to which shares
-    the model's own probabilities refer: models of this package store it, also those that are
-    trained with balanced classes.
+    If a third of the training images show COVID-19, but only one image in a hundred does where the
+    model is used, the model predicts COVID-19 too often. If the classes look the same in both
+    places, and only their shares differ, the right probabilities follow from Bayes' theorem. They
+    depend on the prior: the shares of the classes for which the model's own probabilities hold.
+    You do not need to know it, because models of this package store it in ``class_prior_``.
 
     Parameters
     ----------
@@ -45,13 +45,15 @@ class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, Base
         :class:`sklearn.frozen.FrozenEstimator` to keep it as it is.
     prevalence : array-like of shape (n_classes,), dict or None, default=None
         Target shares of the classes, in the order of ``classes_`` or by class. A dict may name some
-        classes only: the others keep their proportions of the training set. None stands for the
-        shares of the training set.
+        classes only: the others keep their proportions of the training set. With None, the
+        shares of the training set are used.
     prior : "auto", array-like of shape (n_classes,) or dict, default="auto"
         Shares for which the probabilities of `estimator` hold. "auto" reads the fitted attribute
         ``class_prior_`` of the classifier, of the last step of a pipeline or of the best estimator
-        of a search. If there is none, it computes them from `y` and the parameter ``class_weight``.
-        If a wrapper hides class weights or a sampler, so that they are unknown, ``fit`` raises.
+        of a search. If the classifier has no such attribute, the shares are computed from `y` and
+        its parameter ``class_weight``. The user guide lists all cases. If another estimator
+        contains a classifier with class weights or a sampler, so that the prior cannot be
+        determined, ``fit`` raises a ValueError.
 
     Attributes
     ----------
@@ -85,8 +87,9 @@ class PrevalenceAdjuster(DocLinkMixin, ClassifierMixin, MetaEstimatorMixin, Base
     odds of each network, multiplied by the ratio of its prior odds in the training set and in its
     own problem, are the posterior odds of its class in the training set. Normalisation has divided
     all sigmoids by an unknown number, but the posterior probabilities have the sum 1, and their sum
-    increases with that number, so that it is determined. This is exact if the networks are, and is
-    applied to the fitted attributes ``class_prior_`` and ``binary_prior_``.
+    increases with that number, so that it is determined. The correction is exact if the outputs of
+    the networks are exact probabilities. It uses the fitted attributes ``class_prior_`` and
+    ``binary_prior_``.
 
     If a sampler gives the pairs of ``ResNetOvO`` ratios that no class prior has, its
     ``class_prior_`` is the closest one by least squares of the log-odds.

@@ -61,8 +61,8 @@ def compare(
 
     Notes
     -----
-    Both models are computed on the same resamples of the patients, so that the interval describes
-    the difference itself. The p-value is that of a permutation test: for random patients, the
+    The metrics of both models are computed on the same resamples of the patients. The interval is
+    that of the difference between them. The p-value is that of a permutation test: for random patients, the
     predictions of both models are exchanged. For the AUC, the ranks are exchanged, because the
     probabilities of two models may have different scales. With more than one pair of models,
     ``p_adjusted`` controls the family-wise error rate over the pairs, separately for each metric.

@@ -108,8 +108,9 @@ def cross_evaluate(
     Returns
     -------
     evaluation : Evaluation
-        Print it for a summary, which leads with a sentence if a model gains nothing over blanked
-        lungs. The baselines are models of its tables, and ``gains`` contains the differences.
+        Print it for a summary. The summary begins with a sentence if the interval of the gain over
+        "lungs blanked" contains 0. The baselines are models of its tables, and ``gains`` contains
+        the differences.
 
     Raises
     ------
