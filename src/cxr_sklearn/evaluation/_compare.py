@@ -62,10 +62,11 @@ def compare(
     Notes
     -----
     The metrics of both models are computed on the same resamples of the patients. The interval is
-    that of the difference between them. The p-value is that of a permutation test: for random patients, the
-    predictions of both models are exchanged. For the AUC, the ranks are exchanged, because the
-    probabilities of two models may have different scales. With more than one pair of models,
-    ``p_adjusted`` controls the family-wise error rate over the pairs, separately for each metric.
+    that of the difference between them. The p-value is that of a permutation test: for random
+    patients, the predictions of both models are exchanged. For the AUC, the ranks of the
+    probabilities are exchanged instead of the probabilities, because two models may use different
+    scales. ``p_adjusted`` is adjusted with Holm's method over the pairs of models, separately for
+    each metric and class. It is not adjusted for the number of metrics and classes.
 
     See Also
     --------

@@ -21,7 +21,8 @@ class Comparison:
     frame : DataFrame
         One row per pair of models and metric: ``model``, ``reference``, ``metric``, ``class``,
         ``difference`` (model less reference), ``low``, ``high``, ``method``, ``p``, ``p_adjusted``
-        (Holm's method over the pairs of models), ``n_images`` and ``n_patients``.
+        (Holm's method over the pairs of models, separately for each metric and class),
+        ``n_images`` and ``n_patients``.
     confidence_level : float
         Confidence level of the intervals.
     n_permutations : int

@@ -67,16 +67,18 @@ def cross_evaluate(
     y : array-like of shape (n_images,)
         Labels.
     groups : array-like of shape (n_images,), or None
-        Patient of each image. They are passed to each model that takes them. With None, every image
-        counts as a patient, and a warning states that intervals may be too narrow.
+        Patient of each image. The patients are passed to the ``fit`` of each model that accepts
+        ``groups``. With None, every image counts as a patient, and a warning states that intervals
+        may be too narrow.
     sources : array-like of shape (n_images,), default=None
         Source of each image. Figures are then reported for each source.
     subgroups : DataFrame, or dict of str to array-like, default=None
         Columns with one value per image, such as age, sex and view.
     cv : int, splitter or list of (train, test), default=5
         Number of folds, or folds that test each image once. With
-        :class:`~cxr_sklearn.model_selection.LeaveOneSourceOut`, each source is tested by models
-        that have not seen it, and the models are evaluated on folds of all sources in addition.
+        :class:`~cxr_sklearn.model_selection.LeaveOneSourceOut`, each source is tested
+        by models that were not trained on it. In addition, the models are evaluated on folds that
+        contain all sources; see the table ``transfer``.
     repeats : int, default=1
         Number of repeats of the cross-validation, with other folds each. Figures are their means.
     baselines : "auto", None or list of str, default="auto"
@@ -86,8 +88,8 @@ def cross_evaluate(
     prevalence : array-like of shape (n_classes,), or dict, default=None
         Target shares of the classes, for which PPV and NPV are reported in addition.
     params : dict, default=None
-        More arguments of ``fit`` with one value per image, such as ``sample_weight``. Baselines on
-        features do not get them.
+        Additional arguments of ``fit`` with one value per image, such as ``sample_weight``. The
+        baselines "thumbnail", "header" and "border" do not receive them.
     measurements : ImageMeasurements, default=None
         Result of :func:`~cxr_sklearn.quality.measure_images` for X. The baselines then decode no
         file.

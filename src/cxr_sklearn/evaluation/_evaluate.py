@@ -54,8 +54,9 @@ def evaluate(
     sources : array-like of shape (n_images,), default=None
         Source of each image, such as the hospital. Figures are then reported for each source.
     subgroups : DataFrame, or dict of str to array-like, default=None
-        Columns with one value per image, such as age, sex and view. Ages are divided into bands,
-        and other numbers into quarters.
+        Columns with one value per image, such as age, sex and view. A numeric column whose name
+        contains the word "age" is divided into age bands. Other numeric columns with more than 8
+        different values are divided at their quartiles. A column has at most 25 subgroups.
     prevalence : array-like of shape (n_classes,), or dict, default=None
         Target shares of the classes, for which PPV and NPV are reported in addition. A dict may
         name some classes only: the others keep their proportions.

@@ -25,9 +25,10 @@ _GRID = np.linspace(0, 1, 101)
 
 
 class RocDisplay(TestResultDisplay):
-    """ROC curve of each class against the others, with a band by patient.
+    """ROC curve of each class against all others, with a confidence band.
 
-    Use it to see which sensitivity a specificity allows. Repeats of a cross-validation are pooled.
+    Use it to read off the sensitivity that a model has at each specificity. The band comes from a
+    bootstrap of patients. Repeats of a cross-validation are pooled.
 
     Attributes
     ----------
@@ -100,10 +101,11 @@ class RocDisplay(TestResultDisplay):
 
 
 class PrecisionRecallDisplay(TestResultDisplay):
-    """Precision-recall curve of each class against the others, with a band by patient.
+    """Precision-recall curve of each class against all others, with a confidence band.
 
     Use it instead of the ROC curve for rare classes: it shows which share of the positive
-    predictions is right. Repeats of a cross-validation are pooled.
+    predictions is right. The band comes from a bootstrap of patients. Repeats of a cross-validation
+    are pooled.
 
     Attributes
     ----------

@@ -19,8 +19,9 @@ TOP_LABEL = "predicted class"
 class ReliabilityDisplay(TestResultDisplay):
     """Observed frequency by predicted probability, per class, with intervals by patient.
 
-    Use it to see whether an event that is predicted with 80 % occurs in 80 % of the images. Images
-    of similar probability are grouped into bins of equal size.
+    Use it to see whether a class that is predicted with a probability of 80 % is the true class of
+    80 % of these images. Images of similar probability are grouped into at most 10 bins with about
+    the same number of images.
 
     Attributes
     ----------
