@@ -129,7 +129,10 @@ def cost_threshold(
     Returns
     -------
     result : CostThreshold
-        Named tuple ``(threshold, cost, cost_at_half, theoretical_threshold)``.
+        Named tuple ``(threshold, cost, cost_at_half, theoretical_threshold)``. Images with a
+        probability of at least ``threshold`` are called positive. ``cost`` and ``cost_at_half`` are
+        the mean costs per image at this threshold and at 0.5. ``theoretical_threshold`` has the
+        least cost if the probabilities are calibrated.
 
     Raises
     ------

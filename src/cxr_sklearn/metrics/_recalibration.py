@@ -57,7 +57,9 @@ def calibration_line(y_true: Any, y_prob: Any) -> CalibrationLine:
     Returns
     -------
     line : CalibrationLine
-        Named tuple ``(slope, intercept)``. The slope is that of a logistic regression of the
+        Named tuple ``(slope, intercept)``. A slope of 1 and an intercept of 0 mean that the
+        probabilities are calibrated. With a slope below 1 they are too extreme, and with an
+        intercept below 0 they are too high. The slope is that of a logistic regression of the
         outcome on the logit of the probability. The intercept is that of a logistic regression
         with the slope 1. NaN if one class is missing, or if the probabilities separate the classes
         without error.

@@ -50,8 +50,9 @@ def smooth_calibration_error(y_true: Any, y_prob: Any, *, sample_weight: Any = N
     Notes
     -----
     The differences between outcomes and probabilities are smoothed with a Gaussian kernel that is
-    reflected at 0 and 1. The error is the integral of the absolute smoothed difference. Its
-    bandwidth is the one that equals the error itself. The kernel is evaluated on 512 cells.
+    reflected at 0 and 1. The error is the integral of the absolute smoothed difference. It depends
+    on the bandwidth of the kernel, which is chosen so that it is equal to the resulting error. The
+    kernel is evaluated on 512 cells.
 
     References
     ----------

@@ -126,7 +126,8 @@ def check_split(
     A report without duplicates does not prove that there are none. Copies that are blurred
     strongly, rotated by more than some degrees, or cropped to less than half are not found, and
     images of fewer than 128 pixels are compared in equal framing only. Different images of one
-    patient are not duplicates: give the patients. Images whose patient is unknown are ignored in
+    patient are not duplicates. To find patients on both sides, load the data with their patients
+    (`groups`). Images whose patient is unknown are ignored in
     the comparison of patients.
 
     Examples
