@@ -150,8 +150,13 @@ class XRayLoader(DocLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstim
         Raises
         ------
         OSError
-            Naming every file that could not be read, with its reason, unless
-            ``on_error="mask"``; and if the folder `memmap` cannot hold the rows.
+            If files cannot be read and ``on_error="raise"``. The message names each file and the
+            reason. Also if the rows cannot be written to the folder `memmap`.
+
+        Warns
+        -----
+        UnreadableImageWarning
+            If files cannot be read and ``on_error="mask"``.
         """
         check_is_fitted(self)
         paths = list(self._paths(X))

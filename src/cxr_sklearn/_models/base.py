@@ -290,8 +290,10 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
 
         With ``class_weight="balanced"`` the probabilities hold for classes of equal frequency,
         whatever their shares in the training set were. For ``ResNetOvR`` they hold if each class is
-        as frequent as all others together. The attribute ``class_prior_`` contains the shares, and
-        :class:`~cxr_sklearn.calibration.PrevalenceAdjuster` moves the probabilities to others.
+        as frequent as all others together. For the other models, the attribute ``class_prior_``
+        contains these shares; for ``ResNetOvR``, ``binary_prior_`` contains the share of each class
+        in the problem of its network. :class:`~cxr_sklearn.calibration.PrevalenceAdjuster` adjusts
+        the probabilities to another prevalence.
 
         Parameters
         ----------

@@ -48,9 +48,9 @@ backbone : str or callable, default="resnet50"
         to the batch before it.
     augment : bool or int, default=False
         Whether to train on variants of each image: rotated, shifted, zoomed and with another
-        contrast, but not mirrored. For ``trainable="all"`` they are random in each epoch. Below a
-        cut, each image has a fixed number of variants (views), and their activations are stored.
-        True stands for 4 views.
+        contrast, but not mirrored. With ``trainable="all"``, new random variants are made in each
+        epoch. Otherwise there is a frozen trunk, and each image has a fixed number of variants
+        (views), whose activations are stored. True means 4 views.
     early_stopping : bool, default=False
         Whether to hold out a validation part, to stop when its loss no longer decreases, and to
         return to the epoch with its lowest loss. Otherwise the training stops when the training
@@ -72,17 +72,19 @@ backbone : str or callable, default="resnet50"
     sampler : imbalanced-learn sampler, default=None
         Sampler for the training part of each binary problem. It gets activations instead of
         images. One that makes new rows, such as SMOTE, needs ``trainable="head"``. The validation
-        part of early stopping, and the final MLP of ``ResNetStacking``, are not resampled: they
-        weight the classes in the shares that the sampler gives them.
+        part of early stopping, and the training rows of the final MLP of ``ResNetStacking``, are
+        not resampled. Their rows are weighted instead, so that the classes have the shares that the
+        sampler gives them.
     device : str, default="auto"
         A PyTorch device. ``"auto"`` is CUDA if available, then Apple's MPS, then the CPU.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Type of the matrix products. ``"auto"`` is float32 on the CPU and on MPS. On CUDA it is
         bfloat16, or float16 if the card does not support that.
     engine : {"auto", "torch", "onnxruntime"}, default="auto"
-        Program that runs the trunk. ``"auto"`` is onnxruntime if the extra ``cpu`` is installed,
+        Library that runs the trunk. ``"auto"`` is onnxruntime if the extra ``cpu`` is installed,
         the device is the CPU, the precision is float32 and the backbone is given by name, and
-        PyTorch otherwise. Their activations differ by rounding errors, and are stored separately.
+        PyTorch otherwise. The activations of the two differ by rounding errors, so that they are
+        stored separately.
     memory : str, path, CacheFolder or joblib.Memory, default=None
         Folder in which activations are stored for other processes and later runs. By default they
         are stored in memory, up to 1 GiB per process, and nothing is written to disk.

@@ -20,12 +20,13 @@ from .documentation import documented_combined
 @documented_combined
 @dataclass(kw_only=True, eq=False, repr=False)
 class ResNetOvO(BaseCombined):
-    """One ResNet50 per pair of classes (paper, section VI and figure 9).
+    """One network per pair of classes on a shared frozen trunk (one-versus-one).
 
     Use it if you want networks that each distinguish two classes, together with probabilities for
-    all classes. scikit-learn's :class:`~sklearn.multiclass.OneVsOneClassifier` trains one tail per
-    pair on a shared trunk. Unlike its votes, the probabilities of the pairs are coupled here, by
-    the second method of Wu, Lin and Weng, and the prediction is the most probable class.
+    all classes. The trunk, the frozen part of the network, is shared. scikit-learn's
+    :class:`~sklearn.multiclass.OneVsOneClassifier` fits one tail, the trained part, per pair of
+    classes. Its votes are not used: the probabilities of the pairs are coupled by the second method
+    of Wu, Lin and Weng, and the prediction is the most probable class.
 
     Parameters
     ----------
@@ -40,7 +41,8 @@ class ResNetOvO(BaseCombined):
     pairs_ : list of (label, label)
         The classes of each estimator.
     combiner_ : sklearn.multiclass.OneVsOneClassifier
-        Fitted on row numbers. Its classes are indices into ``classes_``.
+        The meta-estimator that fitted the tails. Its input is row numbers instead of images: use
+        ``estimators_`` to predict. Its classes are indices into ``classes_``.
     {training}
 
     See Also
@@ -51,7 +53,7 @@ class ResNetOvO(BaseCombined):
     References
     ----------
     Kim, Kang and Kim, "COVID-19 and Pneumonia Classification with X-ray Images Using Combined
-    ResNet50 Model", 2020, section VI.
+    ResNet50 Model", 2020, section VI and figure 9.
 
     Wu, Lin and Weng, "Probability estimates for multi-class classification by pairwise
     coupling", Journal of Machine Learning Research 5 (2004), section 4.2.

@@ -40,7 +40,8 @@ class ResNetOvR(BaseCombined):
         ``sampler`` change; ``class_prior_`` contains the shares in the training set. None for two
         classes.
     combiner_ : sklearn.multiclass.OneVsRestClassifier
-        Fitted on row numbers. Its classes are indices into ``classes_``.
+        The meta-estimator that fitted the tails. Its input is row numbers instead of images: use
+        ``estimators_`` to predict. Its classes are indices into ``classes_``.
     {training}
 
     See Also

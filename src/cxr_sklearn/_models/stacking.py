@@ -27,13 +27,15 @@ from .splits import stacking_folds
 @documented_combined
 @dataclass(kw_only=True, eq=False, repr=False)
 class ResNetStacking(BaseCombined):
-    """One-versus-rest ResNet50s and a trained MLP head (paper, section VI, figures 7 and 8).
+    """One network per class against the rest, and a trained MLP head.
 
-    scikit-learn's :class:`~sklearn.ensemble.StackingClassifier` over
+    Use it if you want the networks of :class:`ResNetOvR`, and a head that learns how to combine
+    their outputs. The model consists of scikit-learn's
+    :class:`~sklearn.ensemble.StackingClassifier` and
     :class:`~sklearn.multiclass.OneVsRestClassifier`. The MLP head, which the paper calls a dense
     chain, is trained on out-of-fold outputs: those for images of patients that the networks have
-    not seen. Outputs for their own training images would teach it to trust networks that have
-    memorised.
+    not seen. If it were trained on outputs for the networks' own training images, it would rely too
+    much on networks that have memorised these images.
 
     Parameters
     ----------
@@ -56,17 +58,18 @@ class ResNetStacking(BaseCombined):
     final_estimator_ : estimator
         The MLP head, which predicts from the logits of ``estimators_`` as columns.
     combiner_ : sklearn.ensemble.StackingClassifier
-        Fitted on row numbers. Its classes are indices into ``classes_``.
+        The meta-estimator that fitted the networks. Its input is row numbers instead of images: use
+        ``estimators_`` to predict. Its classes are indices into ``classes_``.
     {training}
 
     See Also
     --------
-    ResNetOvR : The same networks without the chain.
+    ResNetOvR : The same networks without the MLP head.
 
     References
     ----------
     Kim, Kang and Kim, "COVID-19 and Pneumonia Classification with X-ray Images Using Combined
-    ResNet50 Model", 2020, section VI.
+    ResNet50 Model", 2020, section VI, figures 7 and 8.
 
     Wolpert, "Stacked generalization", Neural Networks 5 (1992).
 

@@ -110,9 +110,9 @@ def cross_evaluate(
     Returns
     -------
     evaluation : Evaluation
-        Print it for a summary. The summary begins with a sentence if the interval of the gain over
-        "lungs blanked" contains 0. The baselines are models of its tables, and ``gains`` contains
-        the differences.
+        Print it for a summary. The summary begins with a sentence if the interval of the gain in
+        balanced accuracy over "lungs blanked" is not entirely above 0. The baselines are models of
+        its tables, and ``gains`` contains the differences.
 
     Raises
     ------

@@ -38,7 +38,9 @@ class Evaluation(Results):
     per_class : DataFrame
         The same with the column ``class``.
     calibration : DataFrame
-        Smooth calibration error, slope and intercept per class, and the split of the log loss.
+        Smooth calibration error, slope and intercept per class, the smooth calibration error of the
+        predicted class, and the two parts of the log loss: ``calibration_loss``, which
+        recalibration removes, and ``refinement_loss``.
     confusion : DataFrame
         A row per true and predicted class: ``count``, and ``share`` of the true class with its
         interval.
@@ -59,7 +61,9 @@ class Evaluation(Results):
     notes : list of str
         Sentences that a reader must know, the most important first.
     predictions : DataFrame
-        One row per model, repeat and image.
+        One row per model, repeat and image. ``margin`` is the probability of the predicted class
+        minus that of the true class or, if the prediction is correct, minus that of the second most
+        probable class.
 
     See Also
     --------

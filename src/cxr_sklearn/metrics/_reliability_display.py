@@ -19,8 +19,8 @@ TOP_LABEL = "predicted class"
 class ReliabilityDisplay(TestResultDisplay):
     """Observed frequency by predicted probability, per class, with intervals by patient.
 
-    Use it to see whether a class that is predicted with a probability of 80 % is the true class of
-    80 % of these images. Images of similar probability are grouped into at most 10 bins with about
+    Use it to see whether, among the images with a predicted probability of 80 % for a class, 80 %
+    belong to this class. Images of similar probability are grouped into at most 10 bins with about
     the same number of images.
 
     Attributes

@@ -123,12 +123,12 @@ def check_split(
     at least four keypoints agree on how one image lies on the other, and the fine detail that both
     show correlates by 0.82 or more. The user guide lists the recall for each kind of copy.
 
-    A report without duplicates does not prove that there are none. Copies that are blurred
-    strongly, rotated by more than some degrees, or cropped to less than half are not found, and
-    images of fewer than 128 pixels are compared in equal framing only. Different images of one
-    patient are not duplicates. To find patients on both sides, load the data with their patients
-    (`groups`). Images whose patient is unknown are ignored in
-    the comparison of patients.
+    A report without duplicates does not prove that there are none. Copies that are strongly
+    blurred, rotated by much more than 5 degrees, turned upside down, or cropped to less than half
+    of the image are not found reliably, and images of fewer than 128 pixels are compared in equal
+    framing only. Different images of one patient are not duplicates. To find patients on both
+    sides, load the data with their patients (`groups`). Images whose patient is unknown are ignored
+    in the comparison of patients.
 
     Examples
     --------

@@ -134,10 +134,10 @@ def audit(
 ) -> Audit:
     """Report what allows a classifier to predict the class without the disease.
 
-    Simple classifiers are trained on everything but the lungs (headers, file sizes, file names, the
-    border of the image, thumbnails, grey levels), and tested on other patients. If one of them is
-    better than chance, a network can learn the same shortcut, and its scores say little about
-    patients.
+    Simple classifiers are trained on information without the lungs (headers, file sizes, file
+    names, the border of the image), and tested on other patients. If one of them is better than
+    chance, a network can learn the same shortcut, and its scores say little about patients.
+    Thumbnails and grey histograms are evaluated too, for comparison with a network.
 
     Parameters
     ----------
