@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -123,7 +124,9 @@ def training(device: torch.device, repeats: int, image_size: int, precision: str
     print(f"{title:24}    1 thread  all threads       tail  ratio")
     for name, trainable, n, hidden, epochs in settings:
         tail, y = tail_and_rows(trainable, n, image_size, hidden, epochs)
-        tail.set_params(device=str(device), precision=precision, class_weight=None)
+        tail.settings = replace(
+            tail.settings, device=str(device), precision=precision, class_weight=None
+        )
         ids = np.arange(n)[:, None]
         candidates = {
             "one": by_hand(tail, y, device, 1, dtype),
