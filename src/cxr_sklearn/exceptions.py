@@ -17,7 +17,7 @@ __all__ = [
 
 
 class NeverPredictedWarning(UserWarning):
-    """A fitted model predicts none of the rows it was judged on as one of its classes.
+    """A fitted model never predicts one of its classes.
 
     Accuracy and macro-F1 say nothing of it (the paper's combined models failed in just this way,
     section VI B), so the model says it itself and names the classes.

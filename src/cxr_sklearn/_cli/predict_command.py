@@ -33,8 +33,8 @@ def predict(model: str, out: str, batch: int, **options: Any) -> None:
     DATA is image files, folders of images at any depth, a list, a table, or what --form says.
 
     A row per file: path; label, patient and source where DATA has them; probability of each class;
-    prediction; and likeness, which is below 0.3 for images unlike the training set. For a file that
-    could not be read raises an error instead.
+    prediction; and likeness, which is below 0.3 for images unlike the training set. For a file
+    that cannot be read, the probabilities are empty, and the column error contains the reason.
 
     A model file is a pickle and can run any code: load none that you do not trust.
     """

@@ -62,8 +62,9 @@ class Audit(AuditResult):
     sources_are_inferred : bool
         Whether the sources are families of file names, because the bunch has no sources.
     cramers_v : dict of str to (float, float)
-        By column (``"source"``, ``"view"``): Cramér's V with the class, and its permutation
-        p-value, patients being permuted. NaN where a column has one value.
+        By column (``"source"``, ``"view"``): Cramér's V with the class, and its
+        p-value from a permutation of the patients. If a column or the class has one value only, V
+        is NaN and the p-value is 1.
     single_source_classes : dict of str to str
         Classes all of whose images come from one source, and the source, where there are several
         sources. Classes of fewer than 10 patients count only if source and class are associated.

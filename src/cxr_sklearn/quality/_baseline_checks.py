@@ -54,8 +54,9 @@ _SHORTCUTS = {
     "file": _Shortcut(
         "file size and name",
         "note",
-        "Bytes and names are no pixels, and no network sees them. But names that tell the class "
-        "come of sources or series that do, and bytes per pixel measure how much texture there is.",
+        "A network does not see the file size or the name. But if they predict the class, the "
+        "classes were probably collected from different sources or series, and a network may see "
+        "other traces of these. The file size per pixel also depends on the texture of the image.",
         "Read it as a hint of how the classes were collected.",
     ),
 }

@@ -48,7 +48,10 @@ class Curation:
     out: Path | None
 
     def costs(self, by: str = "label") -> pd.DataFrame:
-        """Return how many images each tier has, and the share rejected.
+        """Return the number of images of each tier, and the share that is rejected.
+
+        With ``by="reason"``, return the number of rejected or reviewed images per reason (rows) and
+        class (columns). An image with several reasons counts once for each.
 
         Parameters
         ----------

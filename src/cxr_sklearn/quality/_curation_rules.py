@@ -41,7 +41,8 @@ class CurationRules:
     review_unexplained : float or None, default=2.5
         Review: the share of the image that 15 principal components of the others leave
         unexplained is above this, in robust standard deviations above the median of the set, on a
-        logarithmic scale. This finds CT slices. Only for sets of 100 images or more.
+        logarithmic scale. This finds CT slices. Only if 100 images or more have a
+        correlation of 0.3 or more with the mean radiograph.
     review_sharpness : float or None, default=4
         Review: log sharpness this many robust standard deviations below the median of the set.
     duplicates : bool, default=True

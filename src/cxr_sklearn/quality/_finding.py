@@ -12,17 +12,17 @@ ALPHA = 0.01
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the audit found.
+    """A finding of an audit.
 
     Attributes
     ----------
     check : str
-        Which check found it.
+        Name of the check that reported it.
     severity : {"serious", "warning", "note"}
-        Serious: figures of a model trained on this are likely to be wrong. Warning: they may be.
-        Note: to know when reading them.
+        Serious: scores of a model that is trained on these images are likely to be wrong. Warning:
+        they may be wrong. Note: information that helps to interpret the scores.
     found, meaning, remedy : str
-        What was found, what it means, what to do.
+        Sentences about what was found, what it means, and what to do.
     """
 
     check: str
