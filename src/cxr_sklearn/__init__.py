@@ -1,6 +1,6 @@
 """Combined ResNet50 models for chest X-rays, as scikit-learn estimators.
 
-For research only: nothing here is a medical device.
+For research only: this package is not a medical device.
 """
 
 import importlib

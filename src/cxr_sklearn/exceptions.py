@@ -19,13 +19,16 @@ __all__ = [
 class NeverPredictedWarning(UserWarning):
     """A fitted model never predicts one of its classes.
 
-    Accuracy and macro-F1 say nothing of it (the paper's combined models failed in just this way,
-    section VI B), so the model says it itself and names the classes.
+    Accuracy and macro F1 do not always show this. The combined models of the paper failed in this
+    way (section VI B). The message therefore names the missing classes.
     """
 
 
 class TrunkPassWarning(UserWarning):
-    """Images pass the frozen trunk more often than once, and a parameter would prevent it."""
+    """The trunk computes the same images more than once.
+
+    The message names the parameter that avoids this.
+    """
 
 
 class CacheWarning(UserWarning):
@@ -52,7 +55,7 @@ class ConfoundingWarning(UserWarning):
 
 
 class CurationWarning(UserWarning):
-    """Rules of curation fall on one class or source more than on others."""
+    """Rules of curation exclude a larger share of one class or source than of others."""
 
 
 class ImageLevelWarning(UserWarning):

@@ -88,9 +88,9 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     """Train a model on DATA, judge it on held-out patients, and save it.
 
     The file is a pipeline: a loader of files, a guard that warns of images unlike the training set
-    (MeanRadiograph), the association of source and class (SourceAssociation), and the model. Where
-    source and class of the training images go together, a warning states it, and predict repeats
-    it.
+    (MeanRadiograph), the association of source and class (SourceAssociation), and the model. If
+    source and class of the training images are associated, train warns, and predict repeats the
+    warning.
     """
     from .._workflow.pipeline import (
         fit_pipeline,

@@ -37,8 +37,9 @@ class XRayLoader(DocLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstim
     image_size : int, default=224
         Side of the square images, in pixels.
     resize : {"pad", "crop", "stretch"}, default="pad"
-        How an image becomes square: by black margins, by cutting off its ends, or by changing its
-        aspect ratio. Resampling is bilinear and antialiased.
+        Method that makes an image square: ``"pad"`` adds black margins, ``"crop"`` cuts both ends
+        of the longer side, and ``"stretch"`` changes the aspect ratio. Resampling is bilinear and
+        antialiased.
     on_error : {"raise", "mask"}, default="raise"
         What to do about files that cannot be read: raise one error that names them all, or return
         rows of zeros. Such rows are black images. Use ``readable_`` to leave them out, and also
@@ -72,9 +73,10 @@ class XRayLoader(DocLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstim
     The loader reads PNG, JPEG, TIFF, BMP and WebP files of all colour modes, and DICOM files with
     the extra ``cxr-sklearn[dicom]``. It recognises the format by the content, not by the name.
     Colours are converted to grey, transparent pixels become black, and the EXIF orientation is
-    applied. An image of more than 8 bits is divided by the smallest maximum of 12, 14 and 16 bits
-    that is not below its largest value, resized, and then rounded to 8 bits. Files with several
-    images, and images of more than 40 million pixels, raise an error.
+    applied. An image of more than 8 bits is divided by 4,095, 16,383 or 65,535 (the maxima of 12,
+    14 and 16 bits): the smallest of these that is not below its largest value. It is then resized,
+    and then rounded to 8 bits. Files with several images, and images of more than 40 million
+    pixels, raise an error.
 
     Examples
     --------

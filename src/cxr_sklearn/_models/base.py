@@ -62,7 +62,7 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         X : array-like of shape (n_samples, h * w), (n_samples, h, w), (n_samples, h, w, 3) or \
                 (n_samples, 1)
             Rows of pixels, images, or a column of paths. Unsigned integers are scaled by the
-            maximum of their type; floats lie in [0, 1] or are standardised.
+            maximum of their type; floats must be in [0, 1], or standardised.
         y : array-like of shape (n_samples,)
             Labels: strings, integers or booleans.
         groups : array-like of shape (n_samples,), default=None
@@ -288,12 +288,13 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class.
 
-        With ``class_weight="balanced"`` the probabilities hold for classes of equal frequency,
-        whatever their shares in the training set were. For ``ResNetOvR`` they hold if each class is
-        as frequent as all others together. For the other models, the attribute ``class_prior_``
-        contains these shares; for ``ResNetOvR``, ``binary_prior_`` contains the share of each class
-        in the problem of its network. :class:`~cxr_sklearn.calibration.PrevalenceAdjuster` adjusts
-        the probabilities to another prevalence.
+        With ``class_weight="balanced"`` the probabilities are those for a population in which all
+        classes are equally frequent, whatever their shares in the training set were. For
+        ``ResNetOvR`` they hold if each class is as frequent as all others together. For the other
+        models, the attribute ``class_prior_`` contains these shares; for ``ResNetOvR``,
+        ``binary_prior_`` contains the share of each class in the problem of its network.
+        :class:`~cxr_sklearn.calibration.PrevalenceAdjuster` adjusts the probabilities to another
+        prevalence.
 
         Parameters
         ----------

@@ -23,7 +23,7 @@ backbone : str or callable, default="resnet50"
     hidden_layer_sizes : tuple of int, default=()
         Widths of the hidden layers of the head. Empty: a linear head.
     dropout : float, default=0.0
-        Probability of dropping a value before each layer of the head, in [0, 1).
+        Probability with which an input of a layer of the head is set to 0 in training, in [0, 1).
     lr : float, default=1e-3
         Learning rate of AdamW.
     lr_schedule : {"constant", "one_cycle", "cosine"}, default="constant"
@@ -31,16 +31,17 @@ backbone : str or callable, default="resnet50"
         it to `lr` during the first 3/10 of the training, and then decreases it to almost 0 (Smith
         and Topin's 1cycle policy, :class:`torch.optim.lr_scheduler.OneCycleLR`); use it for
         networks that are trained from scratch. ``"cosine"`` decreases it from `lr` to 0 along half
-        a cosine. If the training stops early, the rate has not reached its end.
+        a cosine. If the training stops early, the schedule is not completed.
     weight_decay : float, default=1e-2
         Decoupled weight decay of AdamW.
     label_smoothing : float, default=0.0
         Share of each training label that is distributed evenly over the classes of the problem, in
         [0, 1). Validation losses use the original labels.
     mixup : float, default=0.0
-        Parameter of the beta distribution for mixup: each training batch is mixed with itself in
-        another order, images (or activations) and losses alike (Zhang et al., "mixup: Beyond
-        empirical risk minimization", ICLR 2018). 0 switches it off; 0.1 to 0.4 are common values.
+        Parameter of the beta distribution for mixup: each image (or its activations) of a training
+        batch is mixed with another one of the same batch, and so are the losses (Zhang et al.,
+        "mixup: Beyond empirical risk minimization", ICLR 2018). 0 switches it off; 0.1 to 0.4 are
+        common values.
     max_epochs : int, default=30
         Maximum number of epochs.
     batch_size : int, default=32

@@ -18,7 +18,7 @@ from .documentation import documented_combined
 @documented_combined
 @dataclass(kw_only=True, eq=False, repr=False)
 class ResNetOvR(BaseCombined):
-    """One ResNet50 per class, against the rest (paper, section VI).
+    """One network per class, against the rest.
 
     Use it if you want one network for each question of the form "is it COVID-19 or not".
     scikit-learn's :class:`~sklearn.multiclass.OneVsRestClassifier` trains one tail per class on a

@@ -18,10 +18,10 @@ from .training_record import training_record
 @documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class ResNetClassifier(BaseResNet):
-    """One multi-class ResNet50 (paper, section V).
+    """One network for all classes.
 
-    The reference for the combined models, and the fastest one to train. Each image passes the
-    frozen trunk once. One tail with a softmax over all classes is trained.
+    Use it as the baseline for the combined models. It is the fastest of the four models to train.
+    Each image passes the frozen trunk once. One tail with a softmax over all classes is trained.
 
     Parameters
     ----------

@@ -56,8 +56,9 @@ class ResNetFeatures(
 
     Use it to train another classifier on the features of a network, or to look at the features.
     ``fit`` loads the network, and trains nothing. The part below the cut that `trainable` names
-    runs in eval mode and without gradients, once per image. The activations are stored under the
-    content of the image, so that slices, folds, clones and candidates of a search share them.
+    runs in eval mode and without gradients, once per image. The activations are stored with a
+    digest of the image as the key, so that slices, folds, clones and candidates of a search share
+    them.
 
     Parameters
     ----------

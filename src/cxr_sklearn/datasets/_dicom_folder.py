@@ -96,10 +96,10 @@ def load_dicom_folder(
         As :func:`load_xray_folder` returns it, in the order of paths, and in ``frame`` the columns
         ``study``, ``view`` (ViewPosition), ``body_part`` (BodyPartExamined), ``age`` (years),
         ``sex``, ``manufacturer``, ``modality``, ``width`` and ``height`` (pixels). If a header has
-        no patient, the study takes its place, else the file. ``ignored`` lists, with the reason,
-        every file that is not a frontal chest radiograph: laterals, localizers, modalities other
-        than CR, DX and RG, other body parts than the chest, and files without a modality or an
-        image. ``sources`` is None.
+        no PatientID, the study is used as the patient, and without a study the file. ``ignored``
+        lists, with the reason, every file that is not a frontal chest radiograph: laterals,
+        localizers, modalities other than CR, DX and RG, other body parts than the chest, and files
+        without a modality or an image. ``sources`` is None.
 
     Raises
     ------

@@ -66,8 +66,8 @@ def load_xray_folder(
         target : ndarray of shape (n_samples,), of str
             The class folder of each file.
         groups : ndarray of shape (n_samples,), of str
-            The patient of each file: from ``metadata.csv``, else by `patient_pattern`. Every other
-            file is the only one of its patient.
+            The patient of each file: from ``metadata.csv``, else by `patient_pattern`. If neither
+            gives a patient, the file counts as a separate patient.
         sources : ndarray of shape (n_samples,), of str, or None
             The source folder of each file, or the source in ``metadata.csv``; ``""`` where it is
             unknown. None if it is unknown for all files.

@@ -118,9 +118,10 @@ def check_split(
     Notes
     -----
     Near-duplicates have the same framing: their 256-bit perceptual hashes differ in at most 24
-    bits, and their thumbnails correlate by 0.95 or more, mirrored or not. Reframed duplicates show
-    the same exposure cropped, framed, rotated by some degrees, inverted or with other grey levels:
-    at least four keypoints agree on how one image lies on the other, and the fine detail that both
+    bits, and their thumbnails correlate by 0.95 or more, mirrored or not, and the local contrast of
+    their larger thumbnails by 0.9 or more. Reframed duplicates show the same exposure cropped,
+    framed, rotated by some degrees, inverted or with other grey levels: at least four keypoints
+    agree on one transformation between the two images, and the fine detail in the part that both
     show correlates by 0.82 or more. The user guide lists the recall for each kind of copy.
 
     A report without duplicates does not prove that there are none. Copies that are strongly

@@ -17,19 +17,19 @@ from ..quality._sources import check_sources, similar_sources
 class LeaveOneSourceOut(BaseCrossValidator):
     """Split so that each source is the test set once, and the others the training set.
 
-    The one estimate of how a model does at a hospital that it has not seen. It refuses data in
-    which a class has one source only: without that source no model can know the class, and with
-    it none can be tested on it. Pass the sources as `groups`.
+    Use it to estimate how a model performs at a hospital whose images it was not trained on.
+    ``split`` raises an error if a class comes from one source only: if this source is the test set,
+    the training set has no image of the class. Pass the sources as `groups`.
 
     See Also
     --------
-    sklearn.model_selection.LeaveOneGroupOut : The same without the refusal.
+    sklearn.model_selection.LeaveOneGroupOut : The same without this check.
 
     Notes
     -----
-    A test set may lack classes: judge it class by class, as
-    :func:`~cxr_sklearn.metrics.classification_table` does. Images of one patient in two sources
-    stand on both sides; :func:`check_split` names them.
+    A test set may lack classes: evaluate it class by class, as
+    :func:`~cxr_sklearn.metrics.classification_table` does. If a patient has images in two sources,
+    they are in both the training set and the test set; :func:`check_split` lists such patients.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class LeaveOneSourceOut(BaseCrossValidator):
         ------
         ValueError
             If `y` or `groups` is missing, a source is unknown, there is one source only, or a class
-            has one only.
+            comes from one source only.
 
         Warns
         -----

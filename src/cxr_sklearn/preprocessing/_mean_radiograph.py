@@ -70,7 +70,7 @@ class MeanRadiograph(
     Attributes
     ----------
     mean_ : ndarray of shape (1024,), dtype float32
-        Mean of the equalised images, of length 1.
+        Mean of the equalised images, scaled to a Euclidean norm of 1.
     components_ : ndarray of shape (n_components, 1024), dtype float32
         Principal components of the equalised images, orthonormal: 15, or 0 if fewer than 100
         images resemble the mean. In the latter case the second limit does not apply.

@@ -66,8 +66,9 @@ class Audit(AuditResult):
         p-value from a permutation of the patients. If a column or the class has one value only, V
         is NaN and the p-value is 1.
     single_source_classes : dict of str to str
-        Classes all of whose images come from one source, and the source, where there are several
-        sources. Classes of fewer than 10 patients count only if source and class are associated.
+        Classes with images from one source only, and this source. Empty if the data have fewer than
+        two sources. Classes of fewer than 10 patients count only if source and class are
+        associated.
     baselines : DataFrame
         ``baseline``, ``metric``, ``classes`` ("" for all, a class against the rest, or a pair),
         ``value``, 95 % patient-bootstrap interval ``low``, ``high``, ``chance``, and ``p``, of a
@@ -168,10 +169,10 @@ def audit(
     The baselines are cross-validated by patient, which takes two patients of each class. They leave
     out classes of one patient, and a finding names these.
 
-    Each check that tests something against chance does so at a level of 1 %. The user guide states
-    how often each check reports something in data without a flaw. The thumbnail and the grey
-    histogram contain a coarse image of the lungs. They are baselines for a network, and never a
-    finding.
+    Each statistical test uses a significance level of 1 %. The user guide states how often each
+    check reports something in data without a flaw. The thumbnail and the grey histogram contain a
+    coarse image of the lungs. They show what a network should exceed, and are never reported as
+    findings.
 
     References
     ----------

@@ -28,7 +28,7 @@ _UNEVEN_P = 0.01
 
 @dataclass(frozen=True)
 class Curation:
-    """What :func:`curate` decided.
+    """Result of :func:`curate`.
 
     Attributes
     ----------
@@ -119,9 +119,9 @@ def curate(
 ) -> Curation:
     """Sort images into those to reject, to review by eye, and to keep.
 
-    The paper's authors filtered images of poor quality by eye (section III). This does it by
-    stated rules, and says what they cost each class: a rule that falls on one class more than on
-    others is a shortcut of its own.
+    The authors of the paper removed images of poor quality by eye (section III). This function uses
+    the limits in `rules` instead, and reports how many images of each class and source they
+    exclude. A rule that excludes more images of one class than of another creates a new shortcut.
 
     Parameters
     ----------
@@ -169,13 +169,14 @@ def curate(
 
     Notes
     -----
-    Of several exact, near or reframed duplicates in one class, the image with most pixels is kept,
-    then the one with the larger file, then the first by path. Duplicates in several classes are all
-    rejected, since one of their labels is wrong. :func:`~cxr_sklearn.model_selection.check_split`
-    explains these kinds of duplicates, and compares patients, which curation does not.
+    Of several duplicates (exact, near, mirrored or reframed) in one class, the image with most
+    pixels is kept, then the one with the larger file, then the first by path. Duplicates in several
+    classes are all rejected, since one of their labels is wrong.
+    :func:`~cxr_sklearn.model_selection.check_split` explains these kinds of duplicates, and
+    compares patients, which curation does not.
 
-    Files are copied as they are, DICOM headers with all that they say of the patient included.
-    A class whose name no file system takes stands in a folder of another name, and in the column
+    Files are copied unchanged. DICOM headers therefore still contain the data of the patient. If
+    the name of a class is not a valid folder name, its folder has another name, and in the column
     ``original_label`` of ``metadata.csv``.
 
     References
