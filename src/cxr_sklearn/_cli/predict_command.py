@@ -28,9 +28,10 @@ from .program import main
 @click.option("--out", type=click.Path(dir_okay=False), required=True, help="CSV file.")
 @click.option("--batch", type=click.IntRange(1), default=256, show_default=True, help="Files read.")
 def predict(model: str, out: str, batch: int, **options: Any) -> None:
-    """Write the probabilities that MODEL gives the images of DATA.
+    """Write the probabilities that MODEL predicts for the images of DATA.
 
-    DATA is image files, folders of images at any depth, a list, a table, or what --form says.
+    DATA contains image files or folders of any depth, or one list or table of images. --form sets
+    the form of DATA.
 
     A row per file: path; label, patient and source where DATA has them; probability of each class;
     prediction; and likeness, which is below 0.3 for images unlike the training set. For a file

@@ -46,9 +46,9 @@ class XRayLoader(DocLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstim
         their labels and patients, before you train or test a model.
     memmap : str or PathLike, default=None
         A folder, created if it is missing, for the rows as a memory-mapped ``.npy`` file. Use it
-        for more images than fit into memory. The name of the file depends on the paths, sizes,
-        inode numbers and times of change of the images, and on the parameters above. If it exists,
-        nothing is decoded. Older files remain until you remove them.
+        for more images than fit into memory. If a file for the same images and parameters exists,
+        it is used, and nothing is decoded. Images are the same if their paths, sizes, inode numbers
+        and times of change are. Older files remain until you remove them.
     n_jobs : int, default=None
         Number of threads that decode. ``None`` means 1 outside a ``joblib.parallel_config``. Each
         thread needs the memory of one image, 1 to 25 bytes per pixel depending on the format:

@@ -92,8 +92,9 @@ backbone : str or callable, default="resnet50"
     n_jobs : int, default=None
         Number of processes that fit binary problems, and of threads that decode files.
     random_state : int, RandomState instance or None, default=None
-        Seed of weights, order, dropout, augmentation and internal splits. None draws a seed from
-        numpy's global generator; a trunk without weights is the same each time nevertheless.
+        Seed of weights, order, dropout, augmentation and internal splits. With None, a seed is
+        drawn from numpy's global generator. The random weights of a trunk with ``weights=None``
+        then come from a fixed seed, so that they are the same each time.
     verbose : int, default=0
         1 shows progress bars for the trunk and for each training. 2 prints a line for the trunk,
         for the cache and for each epoch instead."""
@@ -103,9 +104,10 @@ classes_ : ndarray of shape (n_classes,)
     trunk_ : ResNetFeatures
         The frozen part, fitted.
     cache_info_ : (hits, misses, passes_saved)
-        A named tuple: the number of images with activations in the cache, the number of images
-        that passed the trunk, and the number of forward passes that sharing saved, over all epochs
-        and networks and their predictions. Work in other processes is not counted.
+        A named tuple: the number of images with activations in the cache, the number of images that
+        passed the trunk, and the number of additional forward passes that networks without a shared
+        trunk would have made, in all epochs and for predictions. Work in other processes is not
+        counted.
     class_prior_ : ndarray of shape (n_classes,)
         Shares of the classes for which ``predict_proba`` holds: equal with
         ``class_weight="balanced"``, and otherwise those of the weighted and resampled training

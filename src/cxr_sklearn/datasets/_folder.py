@@ -62,7 +62,7 @@ def load_xray_folder(
     -------
     bunch : sklearn.utils.Bunch
         data : ndarray of shape (n_samples, 1), dtype object
-            Paths, in the order of source, class and file name, by code points.
+            Paths, sorted by source, class and file name in the order of Unicode.
         target : ndarray of shape (n_samples,), of str
             The class folder of each file.
         groups : ndarray of shape (n_samples,), of str

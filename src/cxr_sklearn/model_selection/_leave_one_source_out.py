@@ -67,7 +67,8 @@ class LeaveOneSourceOut(BaseCrossValidator):
         Warns
         -----
         UserWarning
-            If the names of two sources differ only in case, spaces or one letter.
+            If the names of two sources differ only in case, spaces, hyphens, underscores, or by one
+            letter within a word.
         """
         if y is None or groups is None:
             missing = "y" if y is None else "groups"

@@ -52,9 +52,9 @@ class MeanRadiograph(
     """Warn of images that are unlike the training set.
 
     A classifier gives an answer for any image. As a step of a pipeline, this transformer returns
-    images unchanged, and warns of those that are unlike the images in ``fit``. It finds most
-    images that are inverted, upside down or CT slices, and about half of the lateral radiographs.
-    It does not find radiographs of children or of another hospital. The user guide lists measured
+    images unchanged, and warns of those that are unlike the images in ``fit``. It detects most
+    inverted and upside-down images, most CT slices, and about half of the lateral radiographs. It
+    does not detect radiographs of children or of another hospital. The user guide lists measured
     rates.
 
     Images are reduced to 32 by 32 pixels, and grey levels are replaced by their ranks, so that

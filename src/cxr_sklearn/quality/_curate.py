@@ -139,9 +139,10 @@ def curate(
         Copies, or symbolic links.
     proba : array-like of shape (n_samples, n_classes), default=None
         Out-of-fold probabilities, columns in the order of ``bunch.target_names``. Images whose
-        label they contradict go to review: those that are most probably of another class, with a
-        probability as great as is usual for images of it, and for their own class below what is
-        usual (confident learning).
+        label they contradict are sent to review. Such an image has its highest probability for
+        another class. This probability is at least the mean for images labelled with that class,
+        and the probability of its own label is below the mean for images with this label (confident
+        learning).
     dry_run : bool, default=False
         Decide, and write nothing. The same as ``out=None``.
     measurements : ImageMeasurements, default=None
@@ -160,7 +161,7 @@ def curate(
     ValueError, TypeError
         If an argument is not as described.
     OSError
-        If `out` cannot be written, or holds something else.
+        If `out` cannot be written, or contains files that no curation wrote.
 
     Warns
     -----

@@ -20,9 +20,10 @@ class CurationRules:
     Parameters
     ----------
     min_sd : float or None, default=15
-        Reject: standard deviation of the grey levels (0 to 255) below this.
+        Reject images whose standard deviation of the grey levels (0 to 255) is below this.
     min_contrast : float or None, default=50
-        Reject: 99th less 1st percentile of the grey levels below this.
+        Reject images whose contrast, the 99th minus the 1st percentile of the grey levels, is below
+        this.
     max_black_white : float or None, default=0.5
         Reject: share of pixels that are black (to 5) or white (from 250) above this.
     min_aspect, max_aspect : float or None, default=0.5 and 2
@@ -30,9 +31,11 @@ class CurationRules:
     min_side : int or None, default=200
         Reject: the shorter side below this many pixels.
     max_saturated : float or None, default=0.002
-        Reject: share of pixels of saturated colour above this.
+        Reject images whose share of pixels of saturated colour is above this. A pixel is saturated
+        if its largest and smallest channels differ by 64 or more.
     max_colour : float or None, default=8
-        Reject: mean difference between the greatest and least colour channel above this.
+        Reject images whose mean difference between the greatest and the smallest colour channel is
+        above this.
     min_likeness : float or None, default=0.0
         Reject: correlation with the mean radiograph of the set below this, as in radiographs that
         are upside down or inverted.

@@ -97,8 +97,8 @@ def check_patients_in_several_classes(patients: list[str]) -> list[Finding]:
             "patients in several classes",
             "note",
             f"images in two classes or more: {count(len(patients), 'patient')}",
-            "That may be a course of disease, or labels that contradict each other. Split by "
-            "patient, or a model is tested on those it knows.",
+            "The disease may have changed between the images, or the labels contradict each other. "
+            "If you do not split by patient, a model is tested on patients that it was trained on.",
             "Split by patient (groups=bunch.groups), and check the labels of these images.",
         )
     ]
@@ -119,7 +119,7 @@ def check_orientation(paths: list[str]) -> list[Finding]:
         Finding(
             "orientation",
             "note",
-            f"{count(len(paths), 'image')} upside down or inverted, as it seems",
+            f"possibly upside down or inverted: {count(len(paths), 'image')}",
             "They correlate negatively with the mean radiograph of the set.",
             "The list of these images has their paths: turn them, or leave them out.",
         )
@@ -190,7 +190,7 @@ def check_children_by_name(data: AuditData) -> list[Finding]:
         Finding(
             "children",
             "serious" if difference > _MAX_DIFFERENCE_OF_CHILDREN else "warning",
-            f"{is_child.sum()} files are named as those of a set of children ({listed})",
+            f"{is_child.sum()} files have names like those of a data set of children ({listed})",
             "The set of Kermany et al. (2018) contains children of one to five years. A "
             "network may recognise their age instead of disease.",
             "Leave them out, or give the ages (a column age) to have them compared.",

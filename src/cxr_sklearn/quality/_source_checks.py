@@ -53,8 +53,8 @@ def check_associations(
             Finding(
                 f"{name} and class",
                 _severity(v),
-                f"{what} and class go together (Cramér's V {v:.2f}, p {p:.3f})",
-                f"A network that recognises the {what} has the class.",
+                f"{what} and class are associated (Cramér's V {v:.2f}, p {p:.3f})",
+                f"A network that recognises the {what} can predict the class.",
                 remedy,
             )
         )
@@ -97,7 +97,7 @@ def check_unknown_sources(data: AuditData) -> list[Finding]:
                 f"source known or unknown and class are associated (Cramér's V {v:.2f}, p {p:.3f}; "
                 f"unknown: {shares})",
                 "Images without a source may come from a source of their own. A network that "
-                "recognises it has the class.",
+                "recognises it can predict the class.",
                 "Give the source of every image.",
             )
         )
@@ -154,9 +154,9 @@ def check_single_sources(single: dict[str, str], p: float) -> list[Finding]:
             "single-source classes",
             "serious" if p <= ALPHA else "warning",
             f"classes from one source only: {named}",
-            "Whatever marks that source marks the class. No split of these images shows "
-            "whether a model recognises the disease or the hospital.",
+            "Any property of images of this source also identifies the class. No split of these "
+            "images shows whether a model recognises the disease or the hospital.",
             "Add images of these classes from other sources. Then test with LeaveOneSourceOut, "
-            "which refuses classes of one source.",
+            "which raises an error if a class comes from one source only.",
         )
     ]
