@@ -52,13 +52,15 @@ class RowsToResNet50(torch.nn.Module):
         self.net = torchvision.models.resnet50()
         self.net.load_state_dict(torch.load(weights, weights_only=True))
         self.net.fc = torch.nn.Linear(2048, 2)
+        # buffers, so that they move to the device with the network
+        self.register_buffer("mean", torch.tensor(MEAN).reshape(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).reshape(1, 3, 1, 1))
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         """Scale, standardise and repeat over the channels, and pass the network."""
         side = round(X.shape[1] ** 0.5)
         unit = X.reshape(-1, 1, side, side).float() / 255
-        mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (MEAN, STD))
-        return self.net((unit - mean) / std)
+        return self.net((unit - self.mean) / self.std)
 
 
 def composition(weights: str, epochs: int, device: str = "cpu") -> Any:

@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -130,6 +131,14 @@ def noted(folder: Path) -> dict[str, int]:
     """Return how many images passed in each process."""
     files = sorted(folder.glob("*.passes"))
     return {path.stem: sum(map(int, path.read_text().split())) for path in files}
+
+
+def tails(model: Any) -> list[Any]:
+    """Return everything trained in a fitted model."""
+    if isinstance(model, ResNetClassifier):
+        return [model._estimator]
+    final = [model.final_estimator_] if isinstance(model, ResNetStacking) else []
+    return [*model.estimators_, *final]
 
 
 def write_images(folder: Path, X: np.ndarray, name: str = "{:04d}.png") -> list[str]:

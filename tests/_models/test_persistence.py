@@ -30,7 +30,7 @@ from cxr_sklearn._tail.rows import _RowsElsewhere
 from cxr_sklearn.datasets import make_chest_phantoms
 from cxr_sklearn.exceptions import DeviceWarning
 
-from ..toys import MODELS, toy, write_images
+from ..toys import MODELS, tails, toy, write_images
 
 ROOT = Path(__file__).parents[2]
 TRUNK = {"backbone": toy, "weights": None, "image_size": 16, "random_state": 0}
@@ -177,14 +177,6 @@ def names_in(blob: bytes) -> set[str]:
 
     Reader(io.BytesIO(blob)).load()
     return names
-
-
-def tails(model):
-    """Return everything trained in a model."""
-    if isinstance(model, ResNetClassifier):
-        return [model._estimator]
-    final = [model.final_estimator_] if isinstance(model, ResNetStacking) else []
-    return [*model.estimators_, *final]
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
