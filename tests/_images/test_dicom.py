@@ -629,7 +629,7 @@ def test_without_a_decoder_the_extra_is_named(tmp_path, monkeypatch):
     decoder = type(pydicom.pixels.get_decoder(JPEG2000Lossless))
     monkeypatch.setattr(decoder, "is_available", False)
     assert read_header(path).format == "DICOM"
-    with pytest.raises(OSError, match=r"its decoder is not installed: pip install"):
+    with pytest.raises(OSError, match=r"its decoder is not installed\. Run pip install"):
         decode_image(path)
 
 

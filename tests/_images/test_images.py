@@ -309,7 +309,7 @@ def test_column_names_are_remembered(files):
 @pytest.mark.parametrize("path", ["xray.png", Path("xray.png")])
 def test_a_single_path_is_an_error_that_names_it(path):
     """A path that is not in a list is told how to be passed."""
-    with pytest.raises(TypeError, match=r"single path \('xray.png'\).*pass \[path\]") as caught:
+    with pytest.raises(TypeError, match=r"single path \('xray.png'\).*Pass \[path\]") as caught:
         XRayLoader().fit(path)
     assert "\n" not in str(caught.value)
 
@@ -363,7 +363,7 @@ def test_x_that_is_not_a_column_of_paths_raises(X):
 def test_pixel_rows_at_transform_are_an_error(files):
     """A loader fitted on paths takes no pixels."""
     loader = XRayLoader(image_size=4).fit(files)
-    with pytest.raises(ValueError, match="pixel rows go to the classifier directly"):
+    with pytest.raises(ValueError, match="Pass rows of pixels directly"):
         loader.transform(np.zeros((2, 16), dtype=np.uint8))
 
 
@@ -651,7 +651,7 @@ def test_a_folder_that_cannot_be_is_named(files, tmp_path):
     with pytest.raises(OSError, match=r"^memmap='.*' cannot hold the rows \(") as caught:
         XRayLoader(image_size=4, memmap=str(tmp_path / "file")).fit_transform(files)
     assert "File exists" in str(caught.value)
-    assert "expected a folder that can be written to" in str(caught.value)
+    assert "expected a writable folder" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -504,7 +504,7 @@ def test_an_invalid_image_shape_raises(shape):
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba"])
 def test_paths_for_a_model_of_pixels_are_an_error(method, fitted, paths):
     """A model fitted on pixels says that it was, when it is given paths."""
-    match = "X is a column of file paths, fitted was rows of 256 pixels"
+    match = "X is a column of file paths, and fit was given rows of 256 pixels"
     error_of(getattr(fitted, method), paths, match=match)
 
 
@@ -513,7 +513,7 @@ def test_paths_for_a_model_of_pixels_are_an_error(method, fitted, paths):
 )
 def test_pixels_for_a_model_of_paths_are_an_error(form, fitted_on_paths):
     """A model fitted on paths says that it was, when it is given pixels."""
-    match = "X is rows of 256 values, fitted was a column of file paths"
+    match = "X is rows of 256 values, and fit was given a column of file paths"
     error_of(fitted_on_paths.predict, form, match=match)
 
 
@@ -577,7 +577,7 @@ def test_more_dimensions_are_an_error():
 
 def test_a_single_path_is_an_error():
     """A path alone is told to stand in a list."""
-    error_of(model().fit, "xray.png", ["a"], kind=TypeError, match=r"'xray.png'.*pass \[path\]")
+    error_of(model().fit, "xray.png", ["a"], kind=TypeError, match=r"'xray.png'.*Pass \[path\]")
 
 
 def test_a_mixed_column_is_an_error_that_names_the_row(paths):
@@ -625,9 +625,9 @@ def test_a_table_of_paths_and_labels_is_an_error(kind, library, paths):
     """The error shows how to select the column of paths, for every estimator that takes paths."""
     table = library.DataFrame({"label": Y, "path": list(map(str, paths))})
     estimator = XRayLoader() if kind is XRayLoader else model(kind)
-    error_of(estimator.fit, table, Y, match=r"text in 'label', 'path'; .*pass X\[\['path'\]\]")
+    error_of(estimator.fit, table, Y, match=r"text in 'label', 'path'; .*Pass X\[\['path'\]\]")
     rows = list(zip(map(str, paths), Y, strict=True))
-    error_of(estimator.fit, rows, Y, match=r"text in 0, 1; .*pass X\[:, \[0\]\]")
+    error_of(estimator.fit, rows, Y, match=r"text in 0, 1; .*Pass X\[:, \[0\]\]")
 
 
 @pytest.mark.parametrize("kind", [*MODELS, ResNetFeatures, XRayLoader])
@@ -635,7 +635,7 @@ def test_a_bunch_in_place_of_its_data_is_an_error(kind, paths):
     """The remedy is one line, without the paths in the bunch."""
     bunch = Bunch(data=np.array(paths, dtype=object)[:, None], target=Y)
     estimator = XRayLoader() if kind is XRayLoader else model(kind)
-    match = r"^X is a Bunch; .*pass bunch\.data as X and bunch\.target as y$"
+    match = r"^X is a Bunch; .*Pass bunch\.data as X and bunch\.target as y\.$"
     error_of(estimator.fit, bunch, Y, kind=TypeError, match=match)
 
 
@@ -644,7 +644,7 @@ def test_a_bunch_in_place_of_its_data_is_an_error(kind, paths):
 )
 def test_a_single_image_is_an_error(form, fitted):
     """One image is not read as a batch of its lines, and the remedy works."""
-    error_of(fitted.predict, form, match=r"X is one image of shape .*: pass \[X\]$")
+    error_of(fitted.predict, form, match=r"X is one image of shape .*\. Pass \[X\]\.$")
     assert fitted.predict([form]).shape == (1,)
 
 

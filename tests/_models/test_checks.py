@@ -75,7 +75,7 @@ def test_an_image_without_a_label_is_named(kind, missing, phantoms):
     y[[7, 9]] = missing
     message = error_of(kind(**SMALL), X, y)
     assert message.startswith(f"y[7] is {missing}; expected a value per image")
-    assert "drop the images without a label" in message
+    assert "Drop the images without a label." in message
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT], ids=repr)
@@ -111,10 +111,10 @@ ONE_HOT = pd.get_dummies(pd.Series(["a", "b", "c"] * 20))
 @pytest.mark.parametrize(
     ("targets", "remedy"),
     [
-        (ONE_HOT, "y is one-hot encoded: pass y.idxmax(axis=1)"),
-        (ONE_HOT.to_numpy(float), "y is one-hot encoded: pass np.argmax(y, axis=1)"),
-        (ONE_HOT.to_numpy().tolist(), "y is one-hot encoded: pass np.argmax(y, axis=1)"),
-        (np.ones((60, 2), int), "for several labels per image fit one model per column"),
+        (ONE_HOT, "Convert the one-hot codes with y.idxmax(axis=1)"),
+        (ONE_HOT.to_numpy(float), "Convert the one-hot codes with np.argmax(y, axis=1)"),
+        (ONE_HOT.to_numpy().tolist(), "Convert the one-hot codes with np.argmax(y, axis=1)"),
+        (np.ones((60, 2), int), "Fit one model per column"),
     ],
     ids=["frame", "floats", "lists", "multilabel"],
 )
@@ -180,7 +180,7 @@ def test_path_without_a_known_patient_raises(unknown, xrays):
 
     message = error_of(ResNetStacking(**SMALL, group_by=group_by), *xrays)
     assert message.startswith(f"group_by returns {unknown!r} for {xrays[0][7]!r}; expected a pat")
-    assert "return the path itself" in message
+    assert "Return the path itself" in message
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_a_trunk_is_not_used_at_another_cut_or_size_than_it_was_fitted_at(name, 
 
 def test_a_device_without_values_is_an_error(fitted_models, phantoms):
     """PyTorch's device "meta" computes nothing; weights moved to it would be lost."""
-    message = error_of(ResNetOvO(**SMALL, device="meta"), *phantoms, expected="pass device='auto'")
+    message = error_of(ResNetOvO(**SMALL, device="meta"), *phantoms, expected="Pass device='auto'")
     assert message.startswith("device='meta' is not available here")
     models, X = fitted_models
     model = models[ResNetOvO].set_params(device="meta")
@@ -382,8 +382,8 @@ def test_an_iterator_of_folds_lasts_for_one_fit(phantoms):
     folds = StratifiedKFold(3, shuffle=True, random_state=0).split(X, y)
     model = ResNetStacking(**SMALL, cv=folds).fit(X, y)
     message = error_of(model, X, y)
-    assert message.startswith("cv holds no fold;")
-    assert "an iterator is used up by the first fit" in message
+    assert message.startswith("cv contains no fold;")
+    assert "Convert an iterator to a list" in message
 
 
 def test_listed_folds_and_weights_of_zero(phantoms):

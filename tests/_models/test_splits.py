@@ -18,9 +18,7 @@ def test_validation_part_without_a_class_in_training_raises():
     codes = np.array([0] * 20 + [1, 1, 2, 2, 3, 3, 4, 4])
     with pytest.raises(ValueError, match=r"^validation_fraction=0\.9: no split by group") as caught:
         validation_mask(codes, np.arange(28), 0.9, list("abcde"), seed=0)
-    assert "expected a smaller fraction, more patients, or early_stopping=False" in str(
-        caught.value
-    )
+    assert "Reduce the fraction, add patients, or pass early_stopping=False." in str(caught.value)
 
 
 def test_folds_without_a_class_in_training_raise():
@@ -45,5 +43,5 @@ def test_listed_folds_that_test_a_row_twice_raise(phantoms):
     """Out-of-fold outputs need folds that test each row once."""
     X, y = phantoms
     rows = np.arange(len(X))
-    with pytest.raises(ValueError, match="do not hold every row once; expected a partition"):
+    with pytest.raises(ValueError, match="do not contain every row once; expected a partition"):
         ResNetStacking(**SMALL, cv=[(rows[:40], rows[40:]), (rows[20:], rows[:30])]).fit(X, y)

@@ -115,7 +115,7 @@ def test_a_callback_that_cannot_be_copied_is_refused(kind, phantoms, tmp_path):
 def test_a_callback_with_the_name_of_one_of_ours_is_refused(phantoms):
     """Skorch would refuse it after the trunk has run, and without the place."""
     model = ResNetClassifier(**SMALL, callbacks=[("stopping", Callback())])
-    with pytest.raises(ValueError, match=r"callbacks\[0\] is named 'stopping', as one that every"):
+    with pytest.raises(ValueError, match=r"callbacks\[0\] has the name 'stopping' of a built-in"):
         model.fit(*phantoms)
 
 

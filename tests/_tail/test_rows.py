@@ -18,7 +18,7 @@ def test_fitted_tails_have_no_training_rows(phantoms):
     """A fitted tail cannot be fitted again, and its rows are deleted."""
     X, y = phantoms
     tail = ResNetOvO(**SMALL).fit(X, y).estimators_[0]
-    with pytest.raises(RuntimeError, match="fit the model it belongs to"):
+    with pytest.raises(RuntimeError, match="Fit the model to which it belongs"):
         _ = tail.rows.blueprint
-    with pytest.raises(RuntimeError, match=r"pass trunk_\.transform\(X\)"):
+    with pytest.raises(RuntimeError, match=r"Pass trunk_\.transform\(X\)"):
         tail.rows.take(np.arange(3))

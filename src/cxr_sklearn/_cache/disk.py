@@ -69,8 +69,8 @@ class DiskCache:
             if not self._find_readable_file():
                 raise OSError(
                     f"memory={str(folder)!r} is invalid: activations cannot be stored there "
-                    f"({error}); expected a folder that can be written to. Pass another folder, or "
-                    "correct the cause."
+                    f"({error}); expected a writable folder. Pass another folder, or correct the "
+                    "cause."
                 ) from error
             self._mode = "ro"
             self._use_memory("written", error)

@@ -63,13 +63,13 @@ def predict(model: str, out: str, batch: int, **options: Any) -> None:
 def _warn(pipeline: Any, failed: int, unlike: int) -> None:
     """Warn of files without a prediction, and of predictions that may be wrong."""
     if failed:
-        text = f"{failed} files could not be read: see the column error"
+        text = f"{failed} files could not be read. See the column error."
         warnings.warn(text, UnreadableImageWarning, stacklevel=2)
     if unlike:
         threshold = pipeline.named_steps["guard"].offset_
         text = (
             f"{unlike} images are unlike the training set (likeness below {threshold:g}), and "
-            "their predictions may be meaningless: see the column likeness"
+            "their predictions may be meaningless. See the column likeness."
         )
         warnings.warn(text, OutOfDistributionWarning, stacklevel=2)
     if message := pipeline.named_steps["sources"].message_:

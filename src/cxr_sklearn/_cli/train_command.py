@@ -151,7 +151,7 @@ def _model(options: dict[str, Any]) -> Any:
     for name in settings:
         if name not in known:
             raise ValueError(
-                f"--set {name}: no parameter of {kind.__name__}; see its documentation"
+                f"--set {name}: {kind.__name__} has no such parameter. See its documentation."
             )
     if options["max_epochs"] is not None:
         settings["max_epochs"] = options["max_epochs"]

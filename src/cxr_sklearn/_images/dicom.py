@@ -157,7 +157,7 @@ def _read(file: BinaryIO, *, stop_before_pixels: bool, force: bool) -> Any:
         import pydicom
     except ImportError:
         raise OSError(
-            "a DICOM file, and pydicom is not installed: pip install 'cxr-sklearn[dicom]'"
+            "a DICOM file, and pydicom is not installed. Run pip install 'cxr-sklearn[dicom]'"
         ) from None
     _check_deflated(file)
     with _kind_only():
@@ -214,8 +214,8 @@ def _stored_values(dataset: Any) -> np.ndarray:
         raise OSError("a DICOM file of an unknown transfer syntax") from None
     if not decoder.is_available:
         raise OSError(
-            "a compressed DICOM file, and its decoder is not installed: "
-            "pip install 'cxr-sklearn[dicom]'"
+            "a compressed DICOM file, and its decoder is not installed. Run pip install "
+            "'cxr-sklearn[dicom]'"
         )
     # Some devices leave the number of samples empty, but it follows from the colour space.
     is_colour = dataset.PhotometricInterpretation in _COLOUR

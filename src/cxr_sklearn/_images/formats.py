@@ -142,7 +142,7 @@ def _check(width: int, height: int, n_images: int) -> None:
     if width * height > MAX_PIXELS:
         raise OSError(
             f"an image of {width} x {height} pixels; expected {MAX_PIXELS // 10**6} million or "
-            "less: save a smaller copy"
+            "less. Save a smaller copy"
         )
 
 

@@ -148,9 +148,8 @@ class Images:
         if changed:
             raise OSError(
                 f"{len(changed)} image files have changed since they were first read: "
-                f"{some(changed)}; "
-                "expected files that stay the same during fit and predict: run it again when "
-                "nothing writes to them"
+                f"{some(changed)}; expected files that stay the same during fit and predict. "
+                "Repeat the call when no other program writes to them."
             )
         return rows
 

@@ -85,7 +85,7 @@ def _check_pixels(estimator: BaseEstimator, X: Any, reset: bool) -> Images:
     elif stacked_shape not in (None, estimator._image_shape):
         raise ValueError(
             f"X holds images of {_size(stacked_shape)} pixels, but {type(estimator).__name__} was "
-            f"fitted on {_size(estimator._image_shape)}; pass the same size"
+            f"fitted on {_size(estimator._image_shape)}; expected the same size. Resize the images."
         )
     values, is_unit = _as_pixels(rows)
     if reset:
@@ -111,13 +111,13 @@ def _check_scale(
     if estimator._standardised and dtype.kind == "u":
         raise ValueError(
             f"X is {dtype}, but {type(estimator).__name__} was fitted on standardised floats; "
-            "pass images prepared as those were"
+            "expected images prepared in the same way. Prepare X as you prepared the images of fit."
         )
     if not estimator._standardised and not is_unit and _beyond_unit(values):
         raise ValueError(
             f"X holds values from {values.min():g} to {values.max():g}, but "
             f"{type(estimator).__name__} was fitted on images in [0, 1] (or unsigned integers); "
-            "pass images prepared as those were"
+            "expected images prepared in the same way. Prepare X as you prepared the images of fit."
         )
 
 
@@ -131,14 +131,15 @@ def _check_width(estimator: BaseEstimator, width: int, found: str, reset: bool) 
         # the first sentence is scikit-learn's, which its common checks look for
         raise ValueError(
             f"X has {width} features, but {name} is expecting {fitted} features as input: X is "
-            f"{found}, fitted was {what}; pass images in the form given to fit"
+            f"{found}, and fit was given {what}; expected images in the same form. Pass X in the "
+            "form that fit was given."
         )
 
 
 def _other_form(estimator: BaseEstimator, found: str, fitted: str) -> ValueError:
     return ValueError(
-        f"X is {found}, but {type(estimator).__name__} was fitted on {fitted}; pass images in the "
-        "form given to fit"
+        f"X is {found}, but {type(estimator).__name__} was fitted on {fitted}; expected images in "
+        "the same form. Pass X in the form that fit was given."
     )
 
 
@@ -182,15 +183,15 @@ def _image_shape(
     if stacked_shape is not None:
         if given not in (None, stacked_shape):
             raise ValueError(
-                f"image_shape={given}, but X holds images of {_size(stacked_shape)} pixels; leave "
-                "image_shape=None for arrays of images"
+                f"image_shape={given}, but X holds images of {_size(stacked_shape)} pixels; "
+                "expected None for arrays of images. Pass image_shape=None."
             )
         return stacked_shape
     if given is not None:
         if given[0] * given[1] != width:
             raise ValueError(
                 f"image_shape={given} makes {given[0] * given[1]} pixels, but the rows of X have "
-                f"{width}; pass the height and width of these images"
+                f"{width}; expected the same number. Pass the height and width of these images."
             )
         return given
     side = round(width**0.5)
@@ -216,8 +217,8 @@ def _as_pixels(rows: np.ndarray) -> tuple[np.ndarray, bool]:
         kind_of = "Hounsfield units" if low < -127 else "raw pixel values"
         raise ValueError(
             f"X holds {rows.dtype} values from {low:g} to {high:g}, which look like {kind_of}; "
-            "expected floats in [0, 1], standardised floats or unsigned integers: scale X, or "
-            "pass the pixels as np.uint8 or np.uint16"
+            "expected floats in [0, 1], standardised floats or unsigned integers. Scale X to [0, "
+            "1], or pass the pixels as np.uint8 or np.uint16."
         )
     # resampling and noise take an image a little beyond its range
     return rows.astype(np.float32), low >= -_ROUNDING and high <= 1 + _ROUNDING

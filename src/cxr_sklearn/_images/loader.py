@@ -174,8 +174,8 @@ class XRayLoader(DocLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstim
         if failures:
             warnings.warn(
                 f"{len(failures)} of {len(paths)} image files could not be read, and their rows "
-                "are black; leave them out of X, y and groups: X[loader.readable_] (failures_ has "
-                "the reasons)",
+                "are black. Leave them out of X, y and groups by X[loader.readable_]. The "
+                "attribute failures_ contains the reasons.",
                 UnreadableImageWarning,
                 stacklevel=3,  # over scikit-learn's set_output
             )
@@ -210,8 +210,9 @@ class XRayLoader(DocLinkMixin, CallbackSupportMixin, TransformerMixin, BaseEstim
         paths = as_paths(X)
         if paths is None:
             raise ValueError(
-                f"X is {type(X).__name__} of shape {np.shape(X)} and no column of paths; expected "
-                "(n_samples, 1) str or PathLike: pixel rows go to the classifier directly"
+                f"X is {type(X).__name__} of shape {np.shape(X)} and is not a column of paths; "
+                "expected str or PathLike of shape (n_samples, 1). Pass rows of pixels directly to "
+                "the classifier."
             )
         return paths
 

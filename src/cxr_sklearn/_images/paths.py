@@ -32,7 +32,7 @@ def as_paths(X: Any) -> np.ndarray | None:
     refuse_mapping(X)
     if isinstance(X, (str, os.PathLike)):
         raise TypeError(
-            f"X is a single path ({os.fspath(X)!r}); expected one row per image: pass [path]"
+            f"X is a single path ({os.fspath(X)!r}); expected one row per image. Pass [path]."
         )
     column = _object_column(X)
     if column is None:
@@ -43,8 +43,8 @@ def as_paths(X: Any) -> np.ndarray | None:
     if not is_path.all():
         row = int(np.flatnonzero(~is_path)[0])
         raise TypeError(
-            f"X[{row}] is {column[row]!r} among file paths; expected str or PathLike in every row: "
-            "drop the rows without a file"
+            f"X[{row}] is {column[row]!r} among file paths; expected str or PathLike in every row. "
+            "Drop the rows without a file."
         )
     return np.array([os.fspath(value) for value in column], dtype=object)
 

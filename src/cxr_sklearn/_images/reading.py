@@ -128,6 +128,6 @@ def all_unreadable(failures: list[Failure], n_files: int) -> OSError:
     # All files are listed, however many there are, so that the user can remove them in one step.
     named = ", ".join(f"{one_line(f.path)} ({f.reason})" for f in failures)
     return OSError(
-        f"{len(failures)} of {n_files} image files could not be read: {named}; "
-        "expected PNG, JPEG, TIFF, BMP, WebP or DICOM files: remove or replace these"
+        f"{len(failures)} of {n_files} image files could not be read: {named}; expected PNG, JPEG, "
+        "TIFF, BMP, WebP or DICOM files. Remove or replace these files."
     )

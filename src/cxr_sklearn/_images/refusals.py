@@ -31,10 +31,10 @@ def refuse_mapping(X: Any) -> None:
     if not isinstance(X, Mapping) or issparse(X):
         return
     kind = type(X).__name__
-    remedy = "pass the value that has the images"
+    remedy = "Pass the value that contains the images."
     if "data" in X:
-        remedy = "pass bunch.data as X and bunch.target as y"
-    raise TypeError(f"X is a {kind}; expected images or a column of paths: {remedy}")
+        remedy = "Pass bunch.data as X and bunch.target as y."
+    raise TypeError(f"X is a {kind}; expected images or a column of paths. {remedy}")
 
 
 def refuse_text_columns(X: Any, table: np.ndarray) -> None:
@@ -68,13 +68,13 @@ def refuse_text_columns(X: Any, table: np.ndarray) -> None:
     listed = some(repr(names[j]) for j in text_columns)
     # The remedy is an expression that the user can copy.
     if path_columns and is_frame:
-        expected = f"one column of paths: pass X[[{names[path_columns[0]]!r}]]"
+        expected = f"one column of paths. Pass X[[{names[path_columns[0]]!r}]]."
     elif path_columns:
-        expected = f"one column of paths: pass X[:, [{path_columns[0]}]]"
+        expected = f"one column of paths. Pass X[:, [{path_columns[0]}]]."
     elif is_frame:
-        expected = f"pixels only, or one column of paths: pass X.drop(columns=[{listed}])"
+        expected = f"pixels only, or one column of paths. Pass X.drop(columns=[{listed}])."
     else:
-        expected = "pixels only, or one column of paths: leave these columns out"
+        expected = "pixels only, or one column of paths. Leave these columns out."
     raise ValueError(
         f"X has {table.shape[1]} columns and contains text in {listed}; expected {expected}"
     )
@@ -103,7 +103,7 @@ def refuse_label_column(X: Any) -> None:
     if labels and len(names) > 1:
         raise ValueError(
             f"X has the column {labels[0]!r} next to {len(names) - 1} others; expected pixels "
-            "only: leave the column out of X, and pass it as y"
+            "only. Leave the column out of X, and pass it as y."
         )
 
 
@@ -133,7 +133,7 @@ def refuse_single_image(X: Any, name: str, width: int, image_shape: tuple[int, i
         # Users search for the first sentence, because scikit-learn's estimators raise it too.
         raise ValueError(
             f"X has {shape[1]} features, but {name} is expecting {width} features as input: X is "
-            f"one image of shape {shape}; expected a batch of images: pass [X]"
+            f"one image of shape {shape}; expected a batch of images. Pass [X]."
         )
 
 
@@ -150,5 +150,5 @@ def refuse_flat(X: Any) -> None:
         # The common checks of scikit-learn expect the words "Reshape your data".
         raise ValueError(
             f"X has shape ({len(X)},); expected (n, h * w), (n, h, w), (n, h, w, 3) or a column of "
-            "paths. Reshape your data: one image is a batch as np.reshape(X, (1, -1))"
+            "paths. Reshape your data with np.reshape(X, (1, -1)), if X is one image."
         )

@@ -125,6 +125,6 @@ class RowFile:
         except OSError as error:
             reason = getattr(error, "strerror", None) or error
             raise OSError(
-                f"memmap={str(self.folder)!r} cannot hold the rows ({reason}); expected a folder "
-                "that can be written to"
+                f"memmap={str(self.folder)!r} cannot hold the rows ({reason}); expected a writable "
+                "folder with enough free disk space. Pass another folder."
             ) from error

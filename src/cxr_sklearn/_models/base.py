@@ -262,8 +262,8 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         if never:
             warnings.warn(
                 f"{type(self).__name__} never predicts {', '.join(map(repr, never))} on its "
-                f"{self._judged_on()}; expected every class: train longer, raise lr, unfreeze more "
-                "(trainable), or weight classes (class_weight='balanced')",
+                f"{self._judged_on()}; expected every class. Train longer, increase lr, train more "
+                "stages (trainable), or pass class_weight='balanced'.",
                 NeverPredictedWarning,
                 stacklevel=4,
             )

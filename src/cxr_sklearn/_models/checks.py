@@ -18,7 +18,8 @@ def check_layer_sizes(name: str, sizes: Any) -> None:
     integers = (int, np.integer)
     if not all(isinstance(n, integers) and not isinstance(n, bool) and n >= 1 for n in sizes):
         raise ValueError(
-            f"{name}={sizes!r}; expected integers of 1 or more, one per dense layer: () has none"
+            f"{name}={sizes!r}; expected integers of 1 or more, one per hidden layer. Pass () for "
+            "no hidden layers."
         )
 
 
@@ -38,12 +39,12 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> None:
         if not issubclass(kind, Callback):
             raise ValueError(
                 f"callbacks[{i}] is {item!r}; expected a skorch callback, its class, or a pair "
-                "(name, callback): derive your own from skorch.callbacks.Callback"
+                "(name, callback). Derive your own callbacks from skorch.callbacks.Callback."
             )
         if named and item[0] in _OWN_CALLBACKS:
             raise ValueError(
-                f"callbacks[{i}] is named {item[0]!r}, as one that every network has; expected "
-                "another name: rename it"
+                f"callbacks[{i}] has the name {item[0]!r} of a built-in callback; expected another "
+                "name. Rename the callback."
             )
         try:
             copy.deepcopy(callback)
@@ -51,9 +52,9 @@ def check_callbacks(callbacks: Sequence[Any] | None) -> None:
         except Exception as error:
             reason = one_line(str(error))
             raise ValueError(
-                f"callbacks[{i}] is a {kind.__name__} that cannot be copied ({reason}); "
-                "expected one that can, because each network trains with a copy of its own: open "
-                "files and connections in on_train_begin, and close them in on_train_end"
+                f"callbacks[{i}] is a {kind.__name__} that cannot be copied ({reason}); expected "
+                "one that can, because each network trains with a copy of its own. Open files and "
+                "connections in on_train_begin, and close them in on_train_end."
             ) from error
 
 
@@ -69,11 +70,11 @@ def check_targets_are_labels(y: Any) -> None:
     )
     if is_one_hot:
         labels = "y.idxmax(axis=1)" if hasattr(y, "idxmax") else "np.argmax(y, axis=1)"
-        remedy = f"y is one-hot encoded: pass {labels}, or the labels that it was made from"
+        remedy = f"Convert the one-hot codes with {labels}, or pass the original labels."
     else:
-        remedy = "for several labels per image fit one model per column"
+        remedy = "Fit one model per column, if the images have several labels."
     raise ValueError(
-        f"y has shape {shape}; expected one label per image, of shape ({shape[0]},): {remedy}"
+        f"y has shape {shape}; expected one label per image, of shape ({shape[0]},). {remedy}"
     )
 
 
@@ -96,20 +97,20 @@ def class_weights(given: dict[str, Any], classes: np.ndarray) -> np.ndarray:
         if label not in labels:
             raise ValueError(
                 f"class_weight has a weight for {label!r}, which is not a label of y "
-                f"({_shown(labels)}); expected a weight per label: correct or drop it"
+                f"({_shown(labels)}); expected a weight per label. Correct or remove this key."
             )
     for label in labels:
         if label not in given:
             raise ValueError(
                 f"class_weight has no weight for {label!r}, which is a label of y; expected a "
-                "weight per label: give it one, such as 1"
+                "weight per label. Add a weight, such as 1."
             )
         weight = given[label]
         numbers = (int, float, np.integer, np.floating)
         if not isinstance(weight, numbers) or not 0 < weight < np.inf:
             raise ValueError(
-                f"class_weight gives {label!r} the weight {weight!r}; expected positive weights: "
-                "to leave a class out, drop its images"
+                f"class_weight gives {label!r} the weight {weight!r}; expected positive weights. "
+                "Drop the images of a class to leave it out."
             )
     return np.array([given[label] for label in labels], dtype=np.float64)
 

@@ -44,14 +44,14 @@ def patient_groups(
         except TypeError:
             kinds = ", ".join(sorted({type(group).__name__ for group in groups}))
             raise ValueError(
-                f"groups holds values of the types {kinds}; expected one type: write them all as "
-                "str, for example"
+                f"groups holds values of the types {kinds}; expected one type. Convert all values "
+                "to strings."
             ) from None
     elif group_by is not None:
         if images.paths is None:
             raise ValueError(
-                "group_by takes the path of an image, but X holds pixels; pass paths as X, or "
-                "groups to fit"
+                "group_by takes the path of an image, but X holds pixels; expected a column of "
+                "paths. Pass paths as X, or pass groups to fit."
             )
         _, codes = np.unique(_patients_by(group_by, images.paths), return_inverse=True)
     _, contents = np.unique(np.array(images.digests(), dtype="S16"), return_inverse=True)
@@ -75,14 +75,14 @@ def _patients_by(group_by: Callable[[str], Any], paths: np.ndarray) -> list[str]
         value = group_by(path)
         if is_missing(value) or is_blank(value):
             raise ValueError(
-                f"group_by returns {value!r} for {path!r}; expected a patient for every image: "
-                "return the path itself where the patient is unknown"
+                f"group_by returns {value!r} for {path!r}; expected a patient for every image. "
+                "Return the path itself if the patient is unknown."
             )
         hash_function: Any = type(value).__hash__
         if hash_function is None or hash_function is object.__hash__:
             raise ValueError(
                 f"group_by returns a value of type {type(value).__name__} for {path!r}; expected a "
-                "string or an integer: return, for example, match.group(1) instead of match"
+                "string or an integer. Return, for example, match.group(1) instead of match."
             )
         patients.append(str(value))
     return patients
@@ -149,7 +149,8 @@ def validation_mask(
     if best is None:
         raise ValueError(
             f"validation_fraction={fraction}: no split by group leaves every class in training; "
-            "expected a smaller fraction, more patients, or early_stopping=False"
+            "expected a training part with every class. Reduce the fraction, add patients, or pass "
+            "early_stopping=False."
         )
     return best
 
@@ -199,7 +200,7 @@ def stacking_folds(
                 return splits
     raise ValueError(
         f"cv={cv}: no division into folds by group leaves every class in every training part; "
-        "expected more patients of the scarcest class"
+        "expected more patients of the scarcest class. Add patients, or reduce cv."
     )
 
 
@@ -223,14 +224,14 @@ def _listed_folds(cv: Any, n_rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
         if highest >= n_rows:
             raise ValueError(
                 f"cv names row {highest}, but {n_rows} rows are trained on, numbered from 0 (rows "
-                "of sample_weight 0 are left out); expected these numbers: pass a number of folds "
-                "or a splitter, or drop rows before fit"
+                "of sample_weight 0 are left out); expected these numbers. Pass a number of folds "
+                "or a splitter, or drop rows before fit."
             )
         folds.append((parts[0], parts[1]))
     if not folds:
         raise ValueError(
-            "cv holds no fold; expected a number, a splitter or a list of (train, test): an "
-            "iterator is used up by the first fit that takes it"
+            "cv contains no fold; expected a number, a splitter or a list of (train, test). "
+            "Convert an iterator to a list, because the first fit uses it up."
         )
     return folds
 
@@ -245,19 +246,19 @@ def _check_partition(
     tested = np.sort(np.concatenate([test for _, test in splits]))
     if not np.array_equal(tested, np.arange(len(codes))):
         raise ValueError(
-            "cv: its test parts do not hold every row once; expected a partition, such as "
-            "StratifiedGroupKFold gives"
+            "cv: its test parts do not contain every row once; expected a partition. Pass, for "
+            "example, StratifiedGroupKFold."
         )
     for train, test in splits:
         if shared := np.intersect1d(groups[train], groups[test]).size:
             raise ValueError(
                 f"cv: a fold has {shared} patients (or equal images) in training and in test; "
-                "expected none: pass an integer, or StratifiedGroupKFold"
+                "expected none. Pass an integer, or StratifiedGroupKFold."
             )
         if missing := _missing(train, codes, is_validation):
             raise ValueError(
                 f"cv: a fold has no training row of class {names[min(missing)]!r}; expected every "
-                "class in every training part: pass an integer, which stratifies"
+                "class in every training part. Pass an integer, so that the folds are stratified."
             )
 
 

@@ -88,25 +88,26 @@ def _check_labels(y: Any, images: Images, estimator_name: str) -> np.ndarray:
     labels = column_or_1d(y, warn=True)
     if len(labels) == 1 < len(images):
         raise ValueError(
-            f"X has {len(images)} rows and y has one label; expected a label per image: if X is "
-            "one image, pass [X], and add images of other classes"
+            f"X has {len(images)} rows and y has one label; expected a label per image. If X is "
+            "one image, pass [X], and add images of other classes."
         )
     check_consistent_length(images, labels)
     if labels.dtype.kind == "f":
         assert_all_finite(labels, input_name="y")
-    check_none_missing("y", y, "drop the images without a label")
+    check_none_missing("y", y, "Drop the images without a label.")
     check_classification_targets(labels)
     return labels
 
 
 def _check_groups(groups: Any, n_images: int) -> np.ndarray:
     column = check_one_column("groups", groups)
-    remedy = "give each image of an unknown patient a value of its own"
+    remedy = "Give each image of an unknown patient a value of its own."
     check_none_missing("groups", groups, remedy)
     check_none_blank("groups", groups, remedy)
     if len(column) != n_images:
         raise ValueError(
-            f"groups has {len(column)} values for {n_images} images; expected one per image: if a "
-            "sampler before this step changes the rows, use the model's own sampler, or group_by"
+            f"groups has {len(column)} values for {n_images} images; expected one per image. If a "
+            "sampler before this step changes the rows, use the parameter sampler or group_by of "
+            "the model."
         )
     return column

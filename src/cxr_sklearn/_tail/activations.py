@@ -86,8 +86,8 @@ class ImageActivations:
         if not runner.is_empty and isinstance(context.cache, ActivationCache):
             warnings.warn(
                 f"the activations of {len(images)} images at trainable={runner.trainable!r} exceed "
-                f"{IN_PROCESS_BYTES / 2**30:.3g} GiB, so the trunk runs again for every batch: "
-                "memory=<folder> keeps them on disk",
+                f"{IN_PROCESS_BYTES / 2**30:.3g} GiB, so the trunk runs again for every batch. "
+                "Pass memory=<folder> to keep them on disk.",
                 TrunkPassWarning,
                 stacklevel=5,
             )

@@ -221,7 +221,7 @@ def _own_folder(folder: str, problem: str, folders: dict[str, str]) -> str:
             reason = error.strerror or error
             raise OSError(
                 f"callbacks: no folder for their files can be made in {folder or os.getcwd()!r} "
-                f"({reason}); expected a folder that can be written to as dirname"
+                f"({reason}); expected a writable folder. Pass another dirname."
             ) from error
         folders[folder] = str(own)
     return folders[folder]

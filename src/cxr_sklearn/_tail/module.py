@@ -127,13 +127,13 @@ class TailModule(nn.Module):
             raise ValueError(
                 f"backbone: its stages above the cut fail in {mode} mode on rows of shape "
                 f"{tuple(x.shape[1:])} ({type(error).__name__}: {reason}); expected stages that "
-                "take them: switch off auxiliary outputs, cut higher (trainable), or use larger "
-                "images"
+                "take them. Switch off auxiliary outputs, choose a later stage as trainable, or "
+                "use larger images."
             ) from error
         if not isinstance(values, torch.Tensor):
             raise ValueError(
                 f"backbone: in {mode} mode its forward() returns {type(values).__name__}; expected "
-                "one tensor: switch off auxiliary outputs, or wrap the network"
+                "one tensor. Switch off auxiliary outputs, or wrap the network."
             )
         return values.flatten(1)
 

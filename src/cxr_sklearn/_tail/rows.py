@@ -146,13 +146,16 @@ class TrainingRows:
     def blueprint(self) -> Blueprint:
         """The untrained tail."""
         if self._blueprint is None:
-            raise RuntimeError("a tail cannot be fitted again: fit the model it belongs to")
+            raise RuntimeError("a tail cannot be fitted again. Fit the model to which it belongs.")
         return self._blueprint
 
     def take(self, ids: np.ndarray) -> np.ndarray:
         """Return the activations of some rows."""
         if self._activations is None:
-            raise RuntimeError("row ids mean nothing after fit: pass trunk_.transform(X)")
+            raise RuntimeError(
+                "row ids have no meaning after fit; expected activations. Pass "
+                "trunk_.transform(X)."
+            )
         return self._activations.take(ids)
 
     def replaced_by(self, values: np.ndarray) -> TrainingRows:

@@ -61,19 +61,21 @@ def resample(
         return ids[index], y_new, None
     if len(rows.shape) > 1:
         raise ValueError(
-            f"sampler={name} makes new rows, which only pooled features can be mixed to; expected "
-            "trainable='head' with it, or a sampler that picks rows (RandomOverSampler)"
+            f"sampler={name} makes new rows, which is possible for pooled features only; expected "
+            "trainable='head', or a sampler that selects existing rows. Pass, for example, "
+            "RandomOverSampler()."
         )
     if np.ptp(rows.sample_weight[ids]) > 0:
         raise ValueError(
             f"sampler={name} makes new rows, which have no sample_weight (nor the weight of a "
-            "class_weight dict); expected class_weight='balanced' or None and no sample_weight "
-            "with it, or a sampler that picks rows (RandomOverSampler)"
+            "class_weight dict); expected no sample_weight and class_weight='balanced' or None, or "
+            "a sampler that selects existing rows. Pass, for example, RandomOverSampler()."
         )
     if rows.n_views:
         raise ValueError(
-            f"sampler={name} makes new rows, which have no augmented views; expected augment=False "
-            "with it, or a sampler that picks rows (RandomOverSampler)"
+            f"sampler={name} makes new rows, which have no augmented views; expected "
+            "augment=False, or a sampler that selects existing rows. Pass, for example, "
+            "RandomOverSampler()."
         )
     values = np.asarray(X_new, dtype=np.float32).reshape(-1, *rows.shape)
     return np.arange(len(values)), y_new, values
@@ -129,14 +131,14 @@ def _resampled(
         reason = one_line(str(error))
         raise ValueError(
             f"sampler={name} fails in the problem {problem!r} ({reason}); expected a sampler that "
-            "suits the images of its classes: change its parameters, or add images"
+            "suits the images of its classes. Change its parameters, or add images."
         ) from error
     emptied = np.setdiff1d(y, y_new)
     if len(emptied):
         raise ValueError(
             f"sampler={name} removes all {int((y == emptied[0]).sum())} training rows of one class "
-            f"of the problem {problem!r}; expected 1 or more to stay: choose a sampler that keeps "
-            "rare classes, or raise its n_neighbors or sampling_strategy"
+            f"of the problem {problem!r}; expected 1 or more to remain. Choose a sampler that "
+            "keeps rare classes, or increase its n_neighbors or sampling_strategy."
         )
     return X_new, y_new
 
@@ -149,7 +151,7 @@ def _prepared(sampler: Any, seed: int) -> Any:
             raise ValueError(
                 f"sampler: its step {step!r} ({type(transformer).__name__}) transforms the rows, "
                 "but predictions are made from rows that it has not transformed; expected samplers "
-                "only: the model standardises its activations itself"
+                "only. Remove this step, because the model standardises its activations itself."
             )
     for name, value in sorted(sampler.get_params().items()):
         owner, _, parameter = name.rpartition("__")
@@ -160,8 +162,8 @@ def _prepared(sampler: Any, seed: int) -> Any:
         if isinstance(value, (Mapping, list, tuple)) or callable(value):
             raise ValueError(
                 f"sampler: {name}={value!r} names classes, but class labels differ in each binary "
-                "problem; expected a string or a float ('auto', 'minority', 0.5), or the sampler "
-                "before the model in an imbalanced-learn pipeline"
+                "problem; expected a string or a float, such as 'auto', 'minority' or 0.5. Pass "
+                "one of these, or put the sampler before the model in an imbalanced-learn pipeline."
             )
         if isinstance(value, float) and 0 < value <= 1:  # others are left to its own check
             owned_by = sampler.get_params()[owner] if owner else sampler

@@ -120,7 +120,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         if len(np.unique(problem.train_codes)) < len(self.classes_):
             raise ValueError(
                 f"no training row of one class is left in the problem {problem.name!r}; expected 1 "
-                "or more: give it more images, or lower validation_fraction or cv"
+                "or more. Add images of this class, or reduce validation_fraction or cv."
             )
         sampler_seed, weight_seed, order_seed = (
             check_random_state(self.random_state).randint(2**31 - 1, size=3).tolist()
@@ -313,7 +313,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         if not np.isfinite(loss):
             raise ValueError(
                 f"training {problem!r} diverged (loss {loss} in epoch {len(net.history)}) at "
-                f"lr={self.settings.lr}; expected a finite loss: lower lr"
+                f"lr={self.settings.lr}; expected a finite loss. Reduce lr."
             )
 
     # -- prediction -------------------------------------------------------------------------------

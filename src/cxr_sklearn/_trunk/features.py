@@ -222,7 +222,7 @@ class ResNetFeatures(
             if getattr(self, name) != fitted:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} was set after fit, which had {fitted!r}; "
-                    "expected the value of fit: call fit again"
+                    "expected the value of fit. Call fit again."
                 )
         images = check_images(self, X, reset=False)
         context = run_context(self, fitted=True)

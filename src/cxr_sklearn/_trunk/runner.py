@@ -343,16 +343,16 @@ def _explained(image_size: int) -> Iterator[None]:
         reason = str(error).split("\n")[0]
         raise ValueError(
             f"backbone: its forward pass fails at image_size={image_size} ({reason}); expected a "
-            "network that takes float32 images of this size: it may need larger images "
-            "(image_size)"
+            "network that takes float32 images of this size. Increase image_size if the network "
+            "needs larger images."
         ) from error
 
 
 def _warn_worker() -> None:
     # Python's own filter shows it once per worker process.
     warnings.warn(
-        "every joblib worker runs the trunk over its images again: memory=<folder> shares the "
-        "activations between them",
+        "every joblib worker runs the trunk over its images again. Pass memory=<folder> to share "
+        "the activations between the workers.",
         TrunkPassWarning,
         stacklevel=3,
     )

@@ -65,15 +65,15 @@ def resolve_device(device: str, *, fitted: bool = False) -> torch.device:
         return resolved
     if fitted:
         warnings.warn(
-            f"device={device!r} is not available here; the fitted model runs on the CPU: "
-            "set_params(device='auto') says so without this warning",
+            f"device={device!r} is not available here; the fitted model runs on the CPU. Call "
+            "set_params(device='auto') to choose this without a warning.",
             DeviceWarning,
             stacklevel=2,
         )
         return torch.device("cpu")
     raise ValueError(
         f"device={device!r} is not available here ({torch.cuda.device_count()} CUDA devices); "
-        "pass device='auto' or 'cpu'"
+        "expected an available device. Pass device='auto' or 'cpu'."
     )
 
 
@@ -213,8 +213,8 @@ def warn_shared_gpu(n_jobs: int | None, device: torch.device) -> None:
     """Warn if several processes would wait for one CUDA device."""
     if n_jobs not in (None, 1) and device.type == "cuda" and torch.cuda.device_count() == 1:
         warnings.warn(
-            f"n_jobs={n_jobs} with one CUDA device: the binary problems would queue for it, with "
-            "a copy of PyTorch each; n_jobs=None is as fast and takes less memory",
+            f"n_jobs={n_jobs} with one CUDA device is not faster: the processes wait for this "
+            "device, each with its own copy of PyTorch. Pass n_jobs=None, which needs less memory.",
             DeviceWarning,
             stacklevel=3,
         )

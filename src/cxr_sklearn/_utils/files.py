@@ -31,12 +31,12 @@ def user_path(parameter: str, value: str | os.PathLike[str], kind: str) -> Path:
     text = os.fsdecode(value)
     if text and "\0" not in text:
         return Path(os.path.expanduser(text))
-    reason, remedy = "it contains a null character", "Correct it"
+    reason, remedy = "it contains a null character", "Correct it."
     if not text:
         reason = "it is empty"
         # An empty path often means the working directory, which is not a file.
         if kind != "file":
-            remedy = "Pass '.' for the working directory"
+            remedy = "Pass '.' for the working directory."
     raise ValueError(
         f"{parameter}={text!r} is invalid: {reason}; expected the path of a {kind}. {remedy}"
     )
@@ -62,8 +62,8 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         raise OSError(
-            f"{str(path)!r} is not a regular file; expected a regular file, or a new name: give "
-            "another name"
+            f"{str(path)!r} is not a regular file; expected a regular file, or a new name. Pass "
+            "another name."
         )
     # The temporary file is in the same folder, because a file can only be replaced by a file of the
     # same file system in one step. Its name begins with a dot, so that loaders ignore it.

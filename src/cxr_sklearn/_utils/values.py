@@ -14,8 +14,8 @@ def check_one_column(name: str, values: Any) -> np.ndarray:
     shape = np.asarray(values).shape
     if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
         raise ValueError(
-            f"{name} has shape {shape}; expected one value per image, of shape ({shape[0]},): pass "
-            "one column"
+            f"{name} has shape {shape}; expected one value per image, of shape ({shape[0]},). Pass "
+            "one column."
         )
     return column_or_1d(values)
 
@@ -32,7 +32,7 @@ def check_none_missing(name: str, values: Any, remedy: str) -> None:
         return
     for i, value in enumerate(elements):
         if is_missing(value):
-            raise ValueError(f"{name}[{i}] is {value}; expected a value per image: {remedy}")
+            raise ValueError(f"{name}[{i}] is {value}; expected a value per image. {remedy}")
 
 
 def elements_of(values: Any) -> np.ndarray:
@@ -61,4 +61,4 @@ def check_none_blank(name: str, values: Any, remedy: str) -> None:
     for i, value in enumerate(elements):
         if is_blank(value):
             found = f"the blank string {value!r}" if value else "an empty string"
-            raise ValueError(f"{name}[{i}] is {found}; expected a value per image: {remedy}")
+            raise ValueError(f"{name}[{i}] is {found}; expected a value per image. {remedy}")

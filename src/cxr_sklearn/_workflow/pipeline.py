@@ -67,9 +67,9 @@ def split_patients(bunch: Bunch, fraction: float, seed: int) -> tuple[np.ndarray
     patients = pd.Series(bunch.groups).groupby(np.asarray(bunch.target)).nunique()
     counts = ", ".join(f"{label} {count}" for label, count in patients.items())
     raise ValueError(
-        f"--test-fraction {fraction:g}: no part of the patients has every class and leaves some of "
-        f"each to learn from (patients per class: {counts}); expected 2 or more patients of each: "
-        "add some, give another fraction, or 0 for no test"
+        f"--test-fraction {fraction:g}: no division of the patients puts every class into the "
+        f"training set and the test set (patients per class: {counts}); expected 2 or more "
+        "patients of each class. Add patients, pass another fraction, or pass 0 for no test set."
     )
 
 
@@ -187,7 +187,7 @@ def load_pipeline(path: str) -> Pipeline:
     except Exception as error:
         raise ValueError(
             f"MODEL={path!r} could not be loaded ({type(error).__name__}); expected a file that "
-            "cxr-sklearn train wrote: train a model of another version again"
+            "cxr-sklearn train wrote. Train the model again, if another version wrote the file."
         ) from error
     # the steps that every version has
     is_ours = isinstance(pipeline, Pipeline) and {"loader", "model"} <= set(pipeline.named_steps)
@@ -200,7 +200,7 @@ def load_pipeline(path: str) -> Pipeline:
         version = getattr(pipeline, "cxr_sklearn_version_", "unknown")
         raise ValueError(
             f"MODEL={path!r} was trained by another version of cxr-sklearn ({version}); expected a "
-            f"model of a version with the same format as {__version__}: train it again"
+            f"model of a version with the same format as {__version__}. Train it again."
         )
     return pipeline
 

@@ -364,7 +364,7 @@ def _check_patients(groups: Any, n_images: int) -> np.ndarray:
     """Return the patient of each image."""
     patients = np.arange(n_images)
     if groups is not None:
-        check_none_missing("groups", groups, "give each unknown patient a value of its own")
+        check_none_missing("groups", groups, "Give each unknown patient a value of its own.")
         patients = check_one_column("groups", groups)
         if len(patients) != n_images:
             raise ValueError(

@@ -112,8 +112,8 @@ def make_baselines(
             "rows of pixels or arrays of images, or baselines=None."
         )
     warnings.warn(
-        f"baselines are left out, because {reason}; expected images: a score without a baseline "
-        "does not show that a model looks at the lungs. Pass images, or baselines=None.",
+        f"baselines are left out, because {reason}; expected images, because a score without a "
+        "baseline does not show that a model looks at the lungs. Pass images, or baselines=None.",
         stacklevel=3,
     )
     return []

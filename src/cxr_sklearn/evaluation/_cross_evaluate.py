@@ -150,7 +150,7 @@ def cross_evaluate(
     """
     models = named_models(model)
     check_lengths(X, y)
-    check_none_missing("y", y, "drop the images without a label")
+    check_none_missing("y", y, "Drop the images without a label.")
     classes = np.unique(np.asarray(y))
     data = check_test_data(
         y, classes, groups=groups, sources=sources, subgroups=subgroups, caller="cross_evaluate"

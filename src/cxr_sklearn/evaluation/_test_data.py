@@ -89,7 +89,7 @@ def check_test_data(
     UserWarning
         If a class of the model has no image.
     """
-    check_none_missing("y", y, "drop the images without a label")
+    check_none_missing("y", y, "Drop the images without a label.")
     labels = check_one_column("y", y)
     codes = _codes_of(labels, np.asarray(classes))
     if groups is None:
@@ -150,7 +150,7 @@ def _codes_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def _patient_codes(groups: Any, n_images: int) -> np.ndarray:
     """Return the number of the patient of each image."""
-    remedy = "give each image of an unknown patient a value of its own"
+    remedy = "Give each image of an unknown patient a value of its own."
     check_none_missing("groups", groups, remedy)
     check_none_blank("groups", groups, remedy)
     column = check_one_column("groups", groups)

@@ -11,7 +11,7 @@ from .._utils.values import check_none_missing, check_one_column
 
 def check_binary(name: str, values: Any) -> np.ndarray:
     """Return booleans, or 0 and 1, as floats, or raise."""
-    check_none_missing(name, values, "drop the images without an outcome")
+    check_none_missing(name, values, "Drop the images without an outcome.")
     column = check_one_column(name, values)
     try:
         outcome = column.astype(np.float64)

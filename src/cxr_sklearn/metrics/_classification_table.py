@@ -81,7 +81,7 @@ def classification_table(y_true: Any, y_pred: Any) -> str:
 def _check_labels(name: str, values: Any) -> np.ndarray:
     """Return labels as an array of shape (n,), without converting the elements of a list."""
     check_one_column(name, values)
-    check_none_missing(name, values, "drop the images without a label")
+    check_none_missing(name, values, "Drop the images without a label.")
     return elements_of(values)
 
 

@@ -78,7 +78,7 @@ def patient_interval(
     """
     if method not in (BCA, PERCENTILE):
         raise ValueError(f"method={method!r} is invalid; expected {BCA!r} or {PERCENTILE!r}")
-    check_none_missing("groups", groups, "give each unknown patient a value of its own")
+    check_none_missing("groups", groups, "Give each unknown patient a value of its own.")
     patients = check_one_column("groups", groups)
     check_consistent_length(y_true, y_pred, patients)
     if len(np.unique(patients)) < 2:

@@ -81,9 +81,9 @@ class LeaveOneSourceOut(BaseCrossValidator):
         if pairs:
             listed = some((f"{first!r} and {second!r}" for first, second in pairs), "; ", most=3)
             warnings.warn(
-                f"groups: sources with similar names count as different hospitals ({listed})"
-                "; a model would be tested on a hospital that it has seen: correct the spelling, "
-                "if these are the same",
+                f"groups: sources with similar names count as different hospitals ({listed}). If "
+                "they are the same hospital, a model is tested on a hospital that it has seen. "
+                "Correct the spelling in this case.",
                 stacklevel=2,
             )
         return LeaveOneGroupOut().split(X, y, groups)

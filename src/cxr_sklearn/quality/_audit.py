@@ -216,7 +216,8 @@ def _check_classes(labels: Any, found: str) -> None:
         return
     classes = f"one class only ({names[0]!r})" if names else "no class"
     raise ValueError(
-        f"{found} {classes}; expected 2 or more: an audit looks for what gives the class away"
+        f"{found} {classes}; expected 2 or more, because an audit compares classes. Add images of "
+        "other classes."
     )
 
 

@@ -324,9 +324,9 @@ def _warn_uneven(manifest: pd.DataFrame, column: str, what: str) -> None:
     share = (table[True] / table.sum(axis=1)).sort_values(ascending=False)
     shares = ", ".join(f"{name} {value:.1%}" for name, value in share.items())
     warnings.warn(
-        f"the rules sort out one {what} more than others: {shares}; what they leave is another "
-        f"selection of each {what}: look at the contact sheet, and loosen or switch off (None) the "
-        "rules of CurationRules that do it",
+        f"the rules exclude images of one {what} more often than of others: {shares}. The kept "
+        f"images are then a different selection of each {what}. Look at the contact sheet, and "
+        "relax or switch off (None) the rules of CurationRules that exclude them.",
         CurationWarning,
         stacklevel=3,
     )

@@ -171,8 +171,8 @@ def label_suspects(proba: Any, y: Any, classes: Any) -> np.ndarray:
     proba, y, classes = np.asarray(proba, dtype=float), np.asarray(y), np.asarray(classes)
     if proba.shape != (len(y), len(classes)) or not np.isfinite(proba).all():
         raise ValueError(
-            f"proba has shape {proba.shape}; expected {(len(y), len(classes))}, finite, a column "
-            f"per class ({', '.join(map(str, classes))}): see cross_val_predict"
+            f"proba has shape {proba.shape}; expected {(len(y), len(classes))}, finite, with a "
+            f"column per class ({', '.join(map(str, classes))}). Compute it with cross_val_predict."
         )
     code = np.searchsorted(classes, y)
     labelled = np.eye(len(classes), dtype=bool)[code]

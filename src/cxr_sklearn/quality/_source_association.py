@@ -193,8 +193,8 @@ class SourceAssociation(
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise ValueError(
-                f"y, sources and groups differ in length ({found}); expected one value per image: "
-                "pass all of the same rows"
+                f"y, sources and groups differ in length ({found}); expected one value per image. "
+                "Pass the same rows of all three."
             )
         of = pd.Series(np.asarray(sources, dtype=object)).fillna("").to_numpy(dtype=str)
         labels = np.asarray(y).astype(str)

@@ -35,22 +35,22 @@ def check_sources(y: Any, sources: Any) -> None:
     unknown = sum(is_missing(value) or is_blank(value) for value in values)
     if unknown:
         raise ValueError(
-            f"groups: the source of {unknown} images is not known; expected one for every "
-            "image: leave these out, or they would count as a hospital of their own"
+            f"groups: the source of {unknown} images is not known; expected one for every image. "
+            "Leave these images out, because they would count as a hospital of their own."
         )
     found = pd.crosstab(np.asarray(y), values) > 0
     if found.shape[1] < 2:
         raise ValueError(
-            f"all images come from one source ({found.columns[0]}); expected 2 or more: no "
-            "split of these tells how a model does elsewhere"
+            f"all images come from one source ({found.columns[0]}); expected 2 or more, because no "
+            "split of one source shows how a model performs elsewhere. Add images of other sources."
         )
     single = found.index[found.sum(axis=1) == 1]
     if len(single):
         source = found.columns[found.loc[single[0]].to_numpy().argmax()]
         raise ValueError(
-            f"class {single[0]!r} comes from one source only ({source}), so no model that has "
-            "not seen that source knows it; expected each class from 2 or more: add images of "
-            "it from elsewhere, or leave the class out"
+            f"class {single[0]!r} comes from one source only ({source}), so a model that has not "
+            "seen this source cannot know the class; expected 2 or more sources of each class. Add "
+            "images of the class from other sources, or leave the class out."
         )
 
 
