@@ -90,7 +90,7 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
 
         Notes
         -----
-        If the fit fails or is interrupted, the model stays as it was.
+        If the fit fails or is interrupted, the model is not changed.
         """
         before = dict(vars(self))
         try:
@@ -112,7 +112,7 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
     ) -> np.ndarray:
         """Return log-probabilities (n, n_classes), float64, from activations.
 
-        During the fit also from a column of row numbers.
+        During the fit, `activations` may also be a column of row numbers.
         """
         raise NotImplementedError
 
@@ -141,7 +141,7 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         raise NotImplementedError
 
     def _uses_per_epoch(self, n_classes: int) -> float:
-        """Return how often an image is trained on while each network trains for one epoch."""
+        """Return the number of uses of an image while each network trains for one epoch."""
         raise NotImplementedError
 
     # -- the steps of fit -------------------------------------------------------------------------
@@ -321,8 +321,8 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         Returns
         -------
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,), dtype float32
-            Log-probabilities minus their mean over the classes. For two classes the logit of
-            ``classes_[1]``.
+            Log-probabilities minus their mean over the classes. For two classes, the score is the
+            logit of ``classes_[1]``.
         """
         scores = self._run(X, self._log_probabilities)
         if len(self.classes_) == 2:

@@ -46,18 +46,18 @@ def n_augmented_views(model: Hyperparameters) -> int:
 
 
 def training_cost(model: Any, n_images: int, n_classes: int) -> TrainingCost:
-    """Return what the training of a model costs.
+    """Compute the cost of the training of a model.
 
     Parameters
     ----------
     model : classifier
     n_images, n_classes : int
-        Of the training set.
+        Size of the training set.
 
     Returns
     -------
     TrainingCost
-        Without the validation part of early stopping, and as if no training stopped early.
+        All images are assumed to be in the training part, and no training to stop early.
     """
     n_views = n_augmented_views(model)
     n_passes = 0 if model.trainable == "all" else n_images * (1 + n_views)

@@ -37,7 +37,8 @@ def couple_probabilities(pairwise: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the shape is another, or values lie outside [0, 1] or do not sum to 1 by pairs.
+        If the shape is invalid, values are outside [0, 1], or the two values of a pair do not sum
+        to 1.
 
     References
     ----------

@@ -12,16 +12,16 @@ backbone : str or callable, default="resnet50"
     weights : "imagenet", str, path or None, default="imagenet"
         Initial weights: torchvision's best ImageNet weights, which ``fit`` downloads once; the
         path of a state dict in a ``.pth`` file (read with ``weights_only=True``) or a
-        ``.safetensors`` file; or None for the weights that the constructor makes.
+        ``.safetensors`` file; or None for the weights with which the network is constructed.
     trainable : str, default="head"
         The first stage that is trained: ``"head"``, ``"layer4"``, ``"layer3"``, ``"layer2"``,
         ``"layer1"`` or ``"all"``. The stages before it are the frozen trunk.
     image_size : int, default=224
-        Side of the square image that the network gets, in pixels. Images are resized to it.
+        Side of the square images that the network takes, in pixels. Other images are resized.
     image_shape : (int, int), default=None
         Height and width of rows of pixels that are not square.
     hidden_layer_sizes : tuple of int, default=()
-        Widths of the hidden layers of the head. Empty: a linear head.
+        Widths of the hidden layers of the head. With ``()``, the head is linear.
     dropout : float, default=0.0
         Probability with which an input of a layer of the head is set to 0 in training, in [0, 1).
     lr : float, default=1e-3
@@ -104,15 +104,16 @@ classes_ : ndarray of shape (n_classes,)
     trunk_ : ResNetFeatures
         The frozen part, fitted.
     cache_info_ : (hits, misses, passes_saved)
-        A named tuple: the number of images with activations in the cache, the number of images that
-        passed the trunk, and the number of additional forward passes that networks without a shared
-        trunk would have made, in all epochs and for predictions. Work in other processes is not
-        counted.
+        A named tuple. ``hits`` is the number of images with activations in the cache. ``misses`` is
+        the number of images that passed the trunk. ``passes_saved`` is the number of additional
+        forward passes that networks without a shared trunk would have made, in all epochs and for
+        predictions. Work in other processes is not counted.
     class_prior_ : ndarray of shape (n_classes,)
         Shares of the classes for which ``predict_proba`` holds: equal with
         ``class_weight="balanced"``, and otherwise those of the weighted and resampled training
-        set. ``ResNetOvR`` with three classes or more has a prior per network instead, in
-        ``binary_prior_``; here it has the shares of its weighted training set.
+        set. With three classes or more, the probabilities of ``ResNetOvR`` hold for the priors of
+        its networks, in ``binary_prior_``. Its ``class_prior_`` contains the class shares of the
+        weighted training set.
     n_features_in_ : int
         Number of pixels per image, or 1 for a column of paths.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -132,7 +133,8 @@ def documented(cls: _T) -> _T:
 
 _COMBINED_ATTRIBUTES = """\
 n_iter_ : list of int
-        Number of epochs of each estimator. The next four attributes also have one item each.
+        Number of epochs of each estimator. The next four attributes also have one item per
+        estimator.
     loss_curve_ : list of list of float
         Training loss by epoch.
     validation_scores_ : list of list of float, or None

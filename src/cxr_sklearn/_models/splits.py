@@ -22,7 +22,7 @@ _TRIES = 10
 def patient_groups(
     images: Images, groups: Any, group_by: Callable[[str], Any] | None
 ) -> np.ndarray:
-    """Return a group per image, in which no patient and no content is divided.
+    """Return a group for each image. Images of one patient or of equal content are in one group.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def patient_groups(
     groups : ndarray of shape (n,) or None
         Patients that were passed to ``fit``. They take precedence over `group_by`.
     group_by : callable or None
-        From a path to its patient.
+        Function from a path to its patient.
 
     Returns
     -------
@@ -65,10 +65,10 @@ def patient_groups(
 
 
 def _patients_by(group_by: Callable[[str], Any], paths: np.ndarray) -> list[str]:
-    """Return the patient of each path, or raise where `group_by` names none.
+    """Return the patient of each path, or raise if `group_by` returns no valid patient.
 
-    A value that is equal only to itself, such as a match of a regular expression, would make a
-    patient of every image.
+    A value that is equal only to itself, such as a match of a regular expression, is not valid:
+    each image would count as a patient of its own.
     """
     patients = []
     for path in paths:

@@ -42,12 +42,14 @@ class ResNetStacking(BaseCombined):
     {parameters}
     final_hidden_layer_sizes : tuple of int, default=(16,)
         Widths of the hidden layers between the networks' outputs and the classes, with tanh
-        between the layers. Empty: a linear layer. The head begins with a simple rule, the class
-        with the greatest standardised logit, and improves it. Because it is small and has few
-        inputs, it is trained with 3 times `lr` for 5 times `max_epochs`.
+        between the layers. With ``()``, the head is a linear layer. Before the training, the head
+        predicts the class with the greatest standardised logit. The training improves this rule.
+        Because the head is small and has few inputs, it is trained with 3 times `lr` for 5 times
+        `max_epochs`.
     cv : int, splitter or iterable, default=5
-        Folds for the out-of-fold outputs. A number makes stratified folds that do not divide
-        patients. It is reduced to the number of patients of the scarcest class.
+        Folds for the out-of-fold outputs. A number means stratified folds that do not divide
+        patients. If the scarcest class has fewer patients, the number of folds is reduced to
+        theirs.
 
     Attributes
     ----------
@@ -115,7 +117,7 @@ class ResNetStacking(BaseCombined):
             n_jobs=self.n_jobs,
         )
         self._fit_combiner(combiner, rows)
-        # A tail that was fitted in another process came back with rows of its own.
+        # A tail that was fitted in another process has a copy of the rows.
         self.combiner_.estimators_[0].estimator = tail
         self._adopt(list(self.combiner_.estimators_[0].estimators_), rows)
         # The splits are row numbers of a training set that no longer exists.

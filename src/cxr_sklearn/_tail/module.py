@@ -64,7 +64,7 @@ class TailModule(nn.Module):
     mixup : float
         Parameter of the beta distribution of shares; 0 mixes nothing.
     skip : ndarray of shape (n_classes, width), default=None
-        Weights from the input values to the logits that hold before training.
+        Fixed weights from the input values to the logits.
 
     Attributes
     ----------

@@ -69,9 +69,9 @@ class _Problem:
 class Tail(ClassifierMixin, BaseEstimator):
     """The trained part of a network for one classification problem.
 
-    This is what scikit-learn's meta-estimators clone and fit. It is fitted on row numbers of
-    `rows`, and predicts from row numbers until the fit of the model ends. Afterwards it takes what
-    ``trunk_.transform(X)`` returns.
+    scikit-learn's meta-estimators clone and fit this estimator. It is fitted on row numbers of
+    `rows`, and predicts from row numbers until the fit of the model ends. Afterwards it predicts
+    from the activations that ``trunk_.transform(X)`` returns.
 
     Parameters
     ----------
@@ -86,10 +86,10 @@ class Tail(ClassifierMixin, BaseEstimator):
     n_features_in_ : int
         Number of values per row of activations.
     class_prior_ : ndarray of shape (n_classes,)
-        Shares of the classes that the training aims at, after sampler and weights.
+        Shares of the classes in the training, after resampling and weighting.
     """
 
-    # whether the sampler chooses or makes the rows that training sees
+    # Whether the sampler is applied to the training rows.
     _resamples: ClassVar[bool] = True
 
     def __init__(self, rows: TrainingRows, settings: TailSettings, random_state: int = 0) -> None:
@@ -100,7 +100,7 @@ class Tail(ClassifierMixin, BaseEstimator):
     # -- training ---------------------------------------------------------------------------------
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> Tail:
-        """Train on the rows that a column of row numbers names."""
+        """Train on the rows whose numbers are given as a column."""
         return self._fit(self.rows, np.asarray(X)[:, 0], y)
 
     def _fit(self, rows: TrainingRows, ids: np.ndarray, y: np.ndarray) -> Tail:
@@ -138,7 +138,7 @@ class Tail(ClassifierMixin, BaseEstimator):
     ) -> tuple[RowDataset, RowDataset | None, np.ndarray]:
         """Return the rows to train on, the validation rows, and the share of each class.
 
-        The sampler has been applied, and shares are those of the weights.
+        The rows to train on are resampled. The shares are computed from the weights of the rows.
         """
         rows, train, codes = problem.rows, problem.train, problem.train_codes
         mass = np.bincount(codes, rows.sample_weight[train])
@@ -152,7 +152,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         weights = self._weights(source.sample_weight[train], codes)
         device = resolve_device(self.settings.device)
         dataset = RowDataset(source, train, codes, weights, device, n_views=source.n_views)
-        # how much heavier the sampler and the class weights made each class
+        # Factor by which the sampler and the class weights increase the weight of each class.
         factors = np.bincount(codes, weights) / mass
         priors = np.bincount(codes, weights) / weights.sum()
         return dataset, self._validation(problem, factors, device), priors
@@ -169,10 +169,10 @@ class Tail(ClassifierMixin, BaseEstimator):
     def _validation(
         self, problem: _Problem, factors: np.ndarray, device: torch.device
     ) -> RowDataset | None:
-        """Return the validation rows, with the classes in the shares that training gives them.
+        """Return the validation rows, weighted so that the class shares are those of the training.
 
-        The rows themselves are not resampled. A loss over their raw shares would choose the epoch
-        that is best for other shares than those that training aims at.
+        The rows are not resampled. Without these weights, early stopping would choose the epoch
+        that is best for other class shares than those of the training.
         """
         if not self.settings.early_stopping or not len(problem.held):
             return None
@@ -191,7 +191,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         rows, batch_size = problem.rows, self.settings.batch_size
         n_parameters = sum(parameter.numel() for parameter in module.parameters())
         with threads_for(max(n_parameters, batch_size * rows.width)):
-            # by the images themselves: what a sampler returns has other moments
+            # From the images, because rows of a sampler have another mean and variance.
             fit_moments(module, rows, problem.train)
             place(module, dataset.device)
             settings, is_shown = self.settings, self.settings.verbose == 1
@@ -234,7 +234,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         )
 
     def _skip(self, width: int) -> np.ndarray | None:
-        """Return what the logits have of each value before anything is learned."""
+        """Return fixed weights from the inputs to the logits, or None."""
         return None
 
     def _net(
@@ -326,7 +326,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         X : ndarray of shape (n, n_values) or (n, *shape)
             Activations. Until the fit of the model ends, also a column of row numbers.
         context : RunContext, default=None
-            Where the network runs; by default where it was trained.
+            Device, precision and batch size. By default those of the settings.
 
         Returns
         -------
@@ -344,8 +344,8 @@ class Tail(ClassifierMixin, BaseEstimator):
         module = self.net_.module_
         if place(module, device).training:  # eval() visits every layer, which is slow for one image
             module.eval()
-        # One array for all: small arrays that are kept between large ones that are freed hold the
-        # heap open.
+        # All batches are written to one array. Small arrays that are kept between large ones that
+        # are freed would prevent the release of memory.
         outputs = np.empty((len(X), len(self.classes_)), np.float32)
         with torch.inference_mode(), autocast(device, context.dtype):
             for start in range(0, len(X), size):
@@ -386,7 +386,7 @@ class Tail(ClassifierMixin, BaseEstimator):
         state = dict(super().__getstate__())
         if "net_" in state:
             net = net_on_cpu(state["net_"])
-            if not self.rows.is_live:  # the fit is over: this is not the way back from a worker
+            if not self.rows.is_live:  # the fit has ended: no worker process returns this tail
                 net.history_ = without_batches(net.history_)
             state["net_"] = net
             state["rows"] = state["rows"].for_fitted()

@@ -45,14 +45,14 @@ from ._source_checks import (
 
 @dataclass(frozen=True)
 class Audit(AuditResult):
-    """Result of an audit: what :func:`audit` found, as tables and as findings.
+    """Result of :func:`audit`: tables, and the findings that follow from them.
 
     Attributes
     ----------
     n_images, n_patients : int
-        Readable images, and patients among them.
+        Number of readable images, and of their patients.
     classes : DataFrame
-        Per class ``images``, ``patients``, ``share``.
+        For each class the number of ``images`` and ``patients``, and the ``share`` of the images.
     unreadable : DataFrame
         ``path`` and ``reason``.
     images : DataFrame
@@ -77,12 +77,14 @@ class Audit(AuditResult):
         Pairs: ``first``, ``second`` (paths), ``kind`` ("exact", "near", "mirrored" or
         "reframed"), ``distance``, ``correlation``, ``same_class``, ``same_patient``.
     patients_in_several_classes : list of str
+        Patients with images in two classes or more.
     turned : list of str
         Paths of images that seem to be upside down or inverted.
     ages : DataFrame or None
-        Per class ``known``, ``median`` (years) and ``children`` (share under 18).
+        For each class the number of ``known`` ages, their ``median`` in years, and the share of
+        ``children`` (under 18). None if the bunch has no ages.
     findings : list of Finding
-        Worst first.
+        The most serious ones are first.
     """
 
     def __str__(self) -> str:
@@ -94,8 +96,8 @@ class Audit(AuditResult):
     def to_html(self, path: Any, *, thumbnails: bool = True) -> Path:
         """Write a page that needs no other file, with the figure inside.
 
-        The page contains names of files and patients: those that are unreadable, upside down,
-        duplicates, or in several classes.
+        The page contains the names of files that are unreadable, upside down or duplicates, and of
+        patients in several classes.
 
         Parameters
         ----------
@@ -103,8 +105,8 @@ class Audit(AuditResult):
             File of the page. An existing file is replaced as a whole, but never if it is an image,
             one of the files that were audited, or a ``metadata.csv``.
         thumbnails : bool, default=True
-            Whether the page shows small copies of these images, up to 200. The files are read
-            again.
+            Whether the page shows small copies of the listed images, at most 200. Their files are
+            read again.
 
         Returns
         -------
@@ -113,7 +115,7 @@ class Audit(AuditResult):
         Raises
         ------
         OSError
-            If the page cannot be written, or would replace one of these files.
+            If the page cannot be written, or would replace a file that must not be replaced.
         """
         return write_page(self, path, thumbnails)
 
@@ -144,9 +146,9 @@ def audit(
     Parameters
     ----------
     bunch : sklearn.utils.Bunch
-        As a loader returns it, for instance :func:`~cxr_sklearn.datasets.load_xray_folder`.
+        Images, as a loader such as :func:`~cxr_sklearn.datasets.load_xray_folder` returns them.
     measurements : ImageMeasurements, default=None
-        Result of :func:`measure_images` for this bunch. No file is then decoded.
+        Result of :func:`measure_images` for this bunch. If it is passed, no file is decoded.
     n_jobs : int, default=None
         Number of threads that decode, and of processes that fit the baselines.
     progress : callable, default=None
@@ -159,15 +161,15 @@ def audit(
     Raises
     ------
     ValueError
-        If there are fewer than two classes, before any file is read, or fewer than two classes
-        with readable images; if `measurements` belongs to other images.
+        If there are fewer than two classes, or fewer than two classes with readable images. If
+        `measurements` belongs to other images.
     TypeError
         If `measurements` is not an ImageMeasurements.
 
     Notes
     -----
-    The baselines are cross-validated by patient, which takes two patients of each class. They leave
-    out classes of one patient, and a finding names these.
+    The baselines are cross-validated by patient, which requires two patients of each class. They
+    leave out classes of one patient, and a finding names these classes.
 
     Each statistical test uses a significance level of 1 %. The user guide states how often each
     check reports something in data without a flaw. The thumbnail and the grey histogram contain a

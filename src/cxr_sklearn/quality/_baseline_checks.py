@@ -1,4 +1,4 @@
-"""Check of an audit: what predicts the class without the lungs."""
+"""Check of an audit: baselines that predict the class without the lungs."""
 
 from __future__ import annotations
 

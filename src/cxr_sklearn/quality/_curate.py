@@ -1,4 +1,4 @@
-"""Which images to learn from: reject, review, keep."""
+"""Sort the images of a data set into those to reject, to review and to keep."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Curation:
     manifest : DataFrame
         A row per file in the order of the bunch: ``path``, ``label``, ``patient``, ``source``,
         ``tier`` ("reject", "review" or "keep"), ``reasons`` (separated by "; "),
-        ``duplicate_of`` (path) and ``output`` (where it was put, relative to `out`; "" if
-        nowhere).
+        ``duplicate_of`` (path) and ``output`` (path of the copy or link, relative to `out`; "" if
+        there is none).
     kept : sklearn.utils.Bunch or None
-        The bunch's rows of tier "keep"; None if there are none.
+        The images of the tier "keep". None if there are no such images.
     out : Path or None
         Folder that was written; None for a dry run.
     """
@@ -126,17 +126,17 @@ def curate(
     Parameters
     ----------
     bunch : sklearn.utils.Bunch
-        As a loader returns it. Its files are read, never changed.
+        Images, as a loader returns them. The files are read, but never changed.
     out : str or path, default=None
-        Folder for the result, created if it is missing. It gets ``kept/<class>/`` with
-        ``kept/metadata.csv``, which :func:`~cxr_sklearn.datasets.load_xray_folder` reads, the same
-        in ``review/``, ``manifest.csv``, and contact sheets of the other images,
-        ``rejected.png`` and ``review.png``. If a run was stopped, the same call completes it; a
-        folder with other contents raises an error.
+        Folder for the result, created if it is missing. It contains ``kept/<class>/`` and
+        ``kept/metadata.csv``, which :func:`~cxr_sklearn.datasets.load_xray_folder` reads. It also
+        contains the same for the images to review in ``review/``, the table ``manifest.csv``, and
+        contact sheets of the other images, ``rejected.png`` and ``review.png``. If a run was
+        stopped, the same call completes it. A folder with other contents raises an error.
     rules : CurationRules, default=None
-        Limits; by default those of :class:`CurationRules`.
+        Limits for the decisions. By default those of :class:`CurationRules`.
     mode : {"copy", "link"}, default="copy"
-        Copies, or symbolic links.
+        Whether to copy the files, or to make symbolic links to them.
     proba : array-like of shape (n_samples, n_classes), default=None
         Out-of-fold probabilities, columns in the order of ``bunch.target_names``. Images whose
         label they contradict are sent to review. Such an image has its highest probability for
@@ -144,9 +144,10 @@ def curate(
         and the probability of its own label is below the mean for images with this label (confident
         learning).
     dry_run : bool, default=False
-        Decide, and write nothing. The same as ``out=None``.
+        Whether to write no files, as with ``out=None``.
     measurements : ImageMeasurements, default=None
-        Result of :func:`measure_images` for this bunch. No file is then decoded for the decision.
+        Result of :func:`measure_images` for this bunch. If it is passed, no file is decoded for the
+        decisions.
     n_jobs : int, default=None
         Number of threads that decode and compare images.
     progress : callable, default=None
@@ -166,19 +167,21 @@ def curate(
     Warns
     -----
     CurationWarning
-        If the rules sort out (reject, or send to review) one class or source more than others.
+        If the rules reject, or send to review, images of one class or source more often than of
+        others.
 
     Notes
     -----
-    Of several duplicates (exact, near, mirrored or reframed) in one class, the image with most
-    pixels is kept, then the one with the larger file, then the first by path. Duplicates in several
-    classes are all rejected, since one of their labels is wrong.
+    Of several duplicates (exact, near, mirrored or reframed) in one class, the image with the most
+    pixels is kept. Of images of equal size, the one with the largest file is kept, and then the
+    first by path. Duplicates in several classes are all rejected, since one of their labels is
+    wrong.
     :func:`~cxr_sklearn.model_selection.check_split` explains these kinds of duplicates, and
     compares patients, which curation does not.
 
     Files are copied unchanged. DICOM headers therefore still contain the data of the patient. If
-    the name of a class is not a valid folder name, its folder has another name, and in the column
-    ``original_label`` of ``metadata.csv``.
+    the name of a class is not a valid folder name, its folder has another name. The column
+    ``original_label`` of ``metadata.csv`` then contains the name of the class.
 
     References
     ----------
@@ -313,7 +316,7 @@ def _duplicates(
 
 
 def _warn_uneven(manifest: pd.DataFrame, column: str, what: str) -> None:
-    """Warn where the rules fall on one class more than on the others, as patients go."""
+    """Warn if the rules exclude patients of one class or source more often than of others."""
     known = manifest[manifest[column] != ""]
     table = pd.crosstab(known[column], known["tier"] != "keep")
     if table.shape != (len(table), 2) or len(table) < 2:

@@ -1,4 +1,4 @@
-"""What curation writes: folders by class, a manifest, contact sheets."""
+"""Write the output of curation: folders by class, a manifest and contact sheets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .._utils.files import replace_file
 from ..datasets._file_search import CURATION_MARKER
 from ..datasets._output_files import check_target
 
-# held while a process writes; the empty file may stay behind
+# Locked while a process writes. The empty file may remain afterwards.
 _LOCK = ".cxr-curation.lock"
 FOLDERS = {"keep": "kept", "review": "review"}
 _LONGEST = 120  # characters of a name; with what is added, file systems allow 255 bytes

@@ -1,4 +1,4 @@
-"""Rules of curation, and which images each of them concerns."""
+"""Rules of curation, and the images to which each rule applies."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ class CurationRules:
         Reject images whose contrast, the 99th minus the 1st percentile of the grey levels, is below
         this.
     max_black_white : float or None, default=0.5
-        Reject: share of pixels that are black (to 5) or white (from 250) above this.
+        Reject images whose share of black pixels (grey levels up to 5) and white pixels (from 250)
+        is above this.
     min_aspect, max_aspect : float or None, default=0.5 and 2
-        Reject: width / height below or above.
+        Reject images whose width divided by height is below or above these limits.
     min_side : int or None, default=200
-        Reject: the shorter side below this many pixels.
+        Reject images whose shorter side has fewer pixels than this.
     max_saturated : float or None, default=0.002
         Reject images whose share of pixels of saturated colour is above this. A pixel is saturated
         if its largest and smallest channels differ by 64 or more.
@@ -37,20 +38,22 @@ class CurationRules:
         Reject images whose mean difference between the greatest and the smallest colour channel is
         above this.
     min_likeness : float or None, default=0.0
-        Reject: correlation with the mean radiograph of the set below this, as in radiographs that
-        are upside down or inverted.
+        Reject images whose correlation with the mean radiograph of the set is below this. They are
+        usually upside down or inverted.
     review_likeness : float or None, default=0.3
-        Review: that correlation below this.
+        Review images whose correlation with the mean radiograph of the set is below this.
     review_unexplained : float or None, default=2.5
-        Review: the share of the image that 15 principal components of the others leave
-        unexplained is above this, in robust standard deviations above the median of the set, on a
-        logarithmic scale. This finds CT slices. Only if 100 images or more have a
-        correlation of 0.3 or more with the mean radiograph.
+        Review images that the other images explain badly: 15 principal components of the other
+        images leave a larger share of them unexplained than this limit. The limit is in robust
+        standard deviations above the median of the set, on a logarithmic scale. This rule finds CT
+        slices. It is used only if 100 images or more have a correlation of 0.3 or more with the
+        mean radiograph.
     review_sharpness : float or None, default=4
-        Review: log sharpness this many robust standard deviations below the median of the set.
+        Review images whose sharpness is more than this many robust standard deviations below the
+        median of the set, on a logarithmic scale.
     duplicates : bool, default=True
-        Reject: all but one of exact, near and reframed duplicates, and all of those that occur in
-        two classes.
+        Whether to reject duplicates (exact, near, mirrored or reframed): all but one of those in
+        one class, and all of those that occur in several classes.
 
     Examples
     --------
@@ -118,7 +121,7 @@ def by_measure(
 def _rows_beyond(
     limits: tuple[tuple[str, np.ndarray, float | None, np.ufunc], ...], readable: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return by the name of each limit the mask of the readable rows that are beyond it."""
+    """Return the mask of the readable rows beyond each limit, by the name of the limit."""
     rows = {}
     for name, values, limit, is_beyond in limits:
         if limit is None:
@@ -162,7 +165,7 @@ def label_suspects(proba: Any, y: Any, classes: Any) -> np.ndarray:
         Out-of-fold probabilities.
     y : array-like of shape (n_samples,)
     classes : sequence of n_classes labels
-        Of the columns.
+        Label of each column.
 
     Returns
     -------
@@ -176,7 +179,7 @@ def label_suspects(proba: Any, y: Any, classes: Any) -> np.ndarray:
         )
     code = np.searchsorted(classes, y)
     labelled = np.eye(len(classes), dtype=bool)[code]
-    with np.errstate(invalid="ignore"):  # of a class without images nothing is usual
+    with np.errstate(invalid="ignore"):  # a class without images has no mean
         usual = (proba * labelled).sum(axis=0) / labelled.sum(axis=0)
     best = proba.argmax(axis=1)
     rows = np.arange(len(y))

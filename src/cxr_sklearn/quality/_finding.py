@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 SEVERITIES = ("serious", "warning", "note")
 
-# what a test without a flaw behind it says by chance, per check
+# Significance level of each check: its rate of findings in data without a flaw.
 ALPHA = 0.01
 
 

@@ -55,8 +55,8 @@ def measure_images(
     """Measure the images of a data set once, for all functions that need the measurements.
 
     :func:`audit`, :func:`curate` and :func:`~cxr_sklearn.model_selection.check_split` decode every
-    file, which takes most of their time for large images. Pass the result of this function as
-    their argument `measurements`, and no file is decoded again.
+    file, which takes most of their time for large images. If you pass the result of this function
+    as their argument `measurements`, no file is decoded again.
 
     Parameters
     ----------
@@ -75,7 +75,8 @@ def measure_images(
 
     Notes
     -----
-    Measurements do not notice that a file changes later: measure again after changing files.
+    Measurements are not updated if a file changes later. Measure the images again after you have
+    changed files.
 
     See Also
     --------
@@ -174,8 +175,8 @@ def _scalar_values(image: DecodedImage) -> dict[str, Any]:
 
 def _fill_arrays(measurements: ImageMeasurements, row: int, grey: Image.Image) -> None:
     """Fill one row of each array."""
-    # The image is stretched to a square, so that no array reveals the aspect ratio: a baseline
-    # must not succeed by what another one measures.
+    # The image is stretched to a square, so that no array reveals the aspect ratio. Otherwise a
+    # baseline could succeed by a property that another baseline measures.
     square = grey.resize((BORDER_SIDE, BORDER_SIDE), Image.Resampling.BILINEAR)
     measurements.thumbnails[row] = _shrink(square, THUMBNAIL_SIDE)
     measurements.large_thumbnails[row] = _shrink(square, _LARGE_SIDE)

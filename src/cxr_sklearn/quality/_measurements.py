@@ -34,9 +34,9 @@ class ImageMeasurements:
     thumbnails : ndarray of shape (n, 32, 32), dtype uint8
         Small copies of the images.
     large_thumbnails : ndarray of shape (n, 64, 64), dtype uint8
-        Larger copies.
+        Copies with more detail.
     small_thumbnails : ndarray of shape (n, 8, 8), dtype uint8
-        Smaller copies.
+        Copies with less detail.
     histograms : ndarray of shape (n, 32), dtype float32
         Shares of 32 ranges of grey levels.
     border_statistics : dict of int to ndarray of shape (n, n_statistics), dtype float32

@@ -47,17 +47,18 @@ class SourceAssociation(
         Cramér's V of source and class over the images whose source is known, 0 to 1. NaN if fewer
         than two sources are known.
     p_value_ : float
-        Its p-value, 0 to 1, from a permutation test in which patients are permuted. 1 if
-        `cramers_v_` is NaN.
+        P-value of `cramers_v_`, 0 to 1, from a permutation test in which patients are permuted. 1
+        if `cramers_v_` is NaN.
     single_source_classes_ : dict of str to str
         The classes with images of one source only, and this source, if the data have several
         sources. Classes of fewer than 10 patients are included only if `p_value_` is at most 0.01,
         because few patients may come from one source by chance.
     unknown_cramers_v_ : float
-        Cramér's V of the class with the fact that the source is known, 0 to 1. NaN if the source is
-        known for all images or for none.
+        Cramér's V of two properties of an image, 0 to 1: its class, and whether its source is
+        known. NaN if the source is known for all images or for none.
     unknown_p_value_ : float
-        Its permutation p-value, 0 to 1. 1 if `unknown_cramers_v_` is NaN.
+        P-value of `unknown_cramers_v_`, 0 to 1, from the same test. 1 if `unknown_cramers_v_` is
+        NaN.
     message_ : str
         Text of the warning; empty if `p_value_` and `unknown_p_value_` are above 0.01, and
         `single_source_classes_` is empty.
@@ -136,7 +137,7 @@ class SourceAssociation(
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
-            Returned as it is.
+            Returned unchanged.
         y, sources, groups : array-like of shape (n_samples,), default=None
             As in ``fit``.
 
