@@ -36,7 +36,7 @@ def test_associated_sources_warn_in_fit_and_in_transform():
     """One line states Cramér's V, the classes of one source, and a remedy."""
     expected = (
         r"source and class are associated in the training set \(Cramér's V 1.00, p 0.001; classes "
-        r"of one source: COVID-19 from a, Normal from b\), so the model may .*: add images of these"
+        r"of one source: COVID-19 from a, Normal from b\), so the model may .*\. Add images of these"
     )
     step = SourceAssociation()
     with pytest.warns(ConfoundingWarning, match=expected) as caught:
@@ -54,7 +54,7 @@ def test_sources_that_differ_in_share_warn_too():
     """No class has a single source; testing on one source at a time is then possible."""
     sources = APART.copy()
     sources[:5], sources[30:35] = "b", "a"
-    with pytest.warns(ConfoundingWarning, match=r"p 0.001\), so .*: test with LeaveOneSourceOut"):
+    with pytest.warns(ConfoundingWarning, match=r"p 0.001\), so .*\. Test with LeaveOneSourceOut"):
         step = SourceAssociation().fit(X, Y, sources=sources)
     assert step.cramers_v_ == pytest.approx(2 / 3, abs=0.01)
     assert step.single_source_classes_ == {}
@@ -92,7 +92,7 @@ def test_unknown_sources_of_one_class_warn(source):
     assert (step.unknown_p_value_ < 0.01) is is_unknown
     if is_unknown:
         assert "unknown: COVID-19 80%, Normal 0%" in text
-        assert text.endswith("give the source of every image")
+        assert text.endswith("Give the source of every image.")
 
 
 @pytest.mark.parametrize("n_patients", [9, 10])
@@ -119,7 +119,7 @@ def test_leave_one_source_out_is_advised_only_where_it_does_not_raise():
     sources[:5], sources[30:35], sources[5:8], sources[35:38] = "b", "a", "", ""
     with pytest.warns(ConfoundingWarning):
         step = SourceAssociation().fit(X, Y, sources=sources)
-    expected = "test with LeaveOneSourceOut on the images whose source is known, or balance"
+    expected = "Test with LeaveOneSourceOut on the images whose source is known, or balance"
     assert expected in step.message_
     with pytest.raises(ValueError, match="is not known"):
         LeaveOneSourceOut().split(X, Y, sources)

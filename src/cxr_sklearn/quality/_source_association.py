@@ -207,32 +207,34 @@ class SourceAssociation(
             self.single_source_classes_ = single_source_classes(
                 labels[known], of[known], patients[known], self.p_value_
             )
-        self.message_ = "; ".join(self._texts(labels, of))
+        texts = self._texts(labels, of)
+        # A warning begins with a small letter, and each further sentence with a capital letter.
+        self.message_ = " ".join([*texts[:1], *(text[0].upper() + text[1:] for text in texts[1:])])
 
     def _texts(self, labels: np.ndarray, sources: np.ndarray) -> list[str]:
-        """Return a clause for each thing to warn of."""
+        """Return a warning with its remedy for each association."""
         single = list(self.single_source_classes_.items())
         named = some([f"{label} from {source}" for label, source in single])
-        more_images = "add images of these classes from other sources"
+        more_images = "Add images of these classes from other sources."
         texts = []
         if self.p_value_ <= _ALPHA:
             figures = _figures(self.cramers_v_, self.p_value_)
             figures += f"; classes of one source: {named}" if single else ""
             remedy = more_images if single else remedy_for_sources(labels, sources)
             texts.append(
-                f"source and class are associated in the training set ({figures}), {_CONSEQUENCE}: "
+                f"source and class are associated in the training set ({figures}), {_CONSEQUENCE}. "
                 f"{remedy}"
             )
         elif single:
             texts.append(
-                f"classes of one source in the training set: {named}, {_CONSEQUENCE}: {more_images}"
+                f"classes of one source in the training set: {named}, {_CONSEQUENCE}. {more_images}"
             )
         if self.unknown_p_value_ <= _ALPHA:
             figures = _figures(self.unknown_cramers_v_, self.unknown_p_value_)
             texts.append(
                 f"source known or unknown and class are associated in the training set ({figures}; "
-                f"unknown: {unknown_shares(labels, sources)}), {_CONSEQUENCE}: give the source of "
-                "every image"
+                f"unknown: {unknown_shares(labels, sources)}), {_CONSEQUENCE}. Give the source of "
+                "every image."
             )
         return texts
 

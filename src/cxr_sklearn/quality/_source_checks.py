@@ -67,9 +67,11 @@ def _severity(v: float) -> str:
 
 def _remedy(data: AuditData) -> str:
     if data.sources_are_inferred:
-        return "Give the source of every image (a column source); balance them in each class."
-    remedy = remedy_for_sources(data.y, data.sources)
-    return f"{remedy[0].upper()}{remedy[1:]}."
+        return (
+            "Give the source of every image in a column source. Then balance the sources within "
+            "each class."
+        )
+    return remedy_for_sources(data.y, data.sources)
 
 
 def check_unknown_sources(data: AuditData) -> list[Finding]:

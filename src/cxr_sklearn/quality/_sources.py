@@ -65,17 +65,17 @@ def remedy_for_sources(y: np.ndarray, sources: np.ndarray) -> str:
     Returns
     -------
     str
-        An imperative, without a capital letter and a full stop.
+        A sentence.
     """
     known = sources != ""
     if set(y[known]) != set(y):
-        return "give the source of images of every class"
+        return "Give the source of images of every class."
     try:
         check_sources(y[known], sources[known])
     except ValueError:
-        return "add images, so that each class has images of the same sources"
+        return "Add images, so that each class has images of the same sources."
     which = "" if known.all() else " on the images whose source is known"
-    return f"test with LeaveOneSourceOut{which}, or balance the sources within each class"
+    return f"Test with LeaveOneSourceOut{which}, or balance the sources within each class."
 
 
 def similar_sources(names: Iterable[Any]) -> list[tuple[str, str]]:
