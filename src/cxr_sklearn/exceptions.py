@@ -8,8 +8,10 @@ __all__ = [
     "ConfoundingWarning",
     "CurationWarning",
     "DeviceWarning",
+    "ExchangeabilityWarning",
     "ImageLevelWarning",
     "NeverPredictedWarning",
+    "NotCertifiableWarning",
     "OutOfDistributionWarning",
     "TrunkPassWarning",
     "UnreadableImageWarning",
@@ -60,3 +62,11 @@ class CurationWarning(UserWarning):
 
 class ImageLevelWarning(UserWarning):
     """Patients are unknown, so that intervals count every image as a patient."""
+
+
+class NotCertifiableWarning(UserWarning):
+    """The calibration patients cannot certify the risk, so that all images are referred."""
+
+
+class ExchangeabilityWarning(UserWarning):
+    """Images are unlike the calibration images, so that a guarantee does not hold for them."""

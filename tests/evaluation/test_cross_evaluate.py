@@ -232,25 +232,27 @@ def test_signal_in_the_lungs_leaves_no_note():
 
 
 def test_blanked_images_keep_their_margin_only():
-    from cxr_sklearn.evaluation._blanking import pixel_input
+    from cxr_sklearn.evaluation._blanking import blanked
+    from cxr_sklearn.preprocessing._pixel_input import pixel_input
 
     images = np.random.default_rng(0).integers(0, 256, size=(4, 20, 20), dtype=np.uint8)
-    blanked = pixel_input(toy_model(), images).blanked()
-    inside = blanked[:, 3:17, 3:17]
+    without_lungs = blanked(pixel_input(toy_model(), images))
+    inside = without_lungs[:, 3:17, 3:17]
     assert (inside == inside[:, :1, :1]).all()
     margin = np.ones((20, 20), dtype=bool)
     margin[3:17, 3:17] = False
-    np.testing.assert_array_equal(blanked[:, margin], images[:, margin])
+    np.testing.assert_array_equal(without_lungs[:, margin], images[:, margin])
     assert inside[0, 0, 0] == round(images[0][margin].mean())
     # Pixels in the centre change nothing.
     other = images.copy()
     other[:, 3:17, 3:17] = 0
-    np.testing.assert_array_equal(pixel_input(toy_model(), other).blanked(), blanked)
+    np.testing.assert_array_equal(blanked(pixel_input(toy_model(), other)), without_lungs)
 
 
 @pytest.mark.parametrize("form", ["rows", "stack", "colour", "floats"])
 def test_all_forms_of_pixels_can_be_blanked(form):
-    from cxr_sklearn.evaluation._blanking import pixel_input
+    from cxr_sklearn.evaluation._blanking import blanked
+    from cxr_sklearn.preprocessing._pixel_input import pixel_input
 
     stack = np.random.default_rng(0).integers(0, 256, size=(4, 16, 16), dtype=np.uint8)
     X = {
@@ -259,10 +261,10 @@ def test_all_forms_of_pixels_can_be_blanked(form):
         "colour": np.stack([stack] * 3, axis=-1),
         "floats": stack.astype(np.float32) / 255,
     }[form]
-    blanked = pixel_input(toy_model(), X).blanked()
-    assert blanked.shape == X.shape
-    assert blanked.dtype == X.dtype
-    assert not np.array_equal(blanked, X)
+    without_lungs = blanked(pixel_input(toy_model(), X))
+    assert without_lungs.shape == X.shape
+    assert without_lungs.dtype == X.dtype
+    assert not np.array_equal(without_lungs, X)
 
 
 def test_data_that_are_not_images_warn_and_have_no_baselines():

@@ -77,8 +77,11 @@ def evaluate(model: str, out: str | None, worst: int, **options: Any) -> None:
     loader = pipeline.named_steps["loader"].set_params(n_jobs=options["jobs"])
     with progress(len(bunch.data), "reading") as step:
         X = read_rows(loader, bunch.data, step)
+    model_step = pipeline.named_steps["model"]
+    # the model inside a referral rule, whose predictions are the same
+    name = type(getattr(model_step, "estimator_", model_step)).__name__
     found = evaluation.evaluate(
-        {type(pipeline.named_steps["model"]).__name__: pipeline[1:]},
+        {name: pipeline[1:]},
         X,
         bunch.target,
         groups=bunch.groups,

@@ -57,6 +57,25 @@ def source_figures(sources: Any) -> dict[str, Any]:
     }
 
 
+def referral_figures(model: Any) -> dict[str, Any]:
+    """Return the guarantee of a ReferralClassifier for JSON; nothing for another model."""
+    if not hasattr(model, "certificate_"):
+        return {}
+    certificate, rate = model.certificate_, model.referral_rate_
+    return {
+        "referral": {
+            "certified": certificate.is_certified,
+            "threshold": certificate.threshold if certificate.is_certified else None,
+            "delta": certificate.delta,
+            "patients": certificate.n_patients,
+            "images": certificate.n_images,
+            "patients_needed": certificate.patients_needed,
+            "risks": certificate.risks,
+            "referral_rate": {"value": rate.value, "low": rate.low, "high": rate.high},
+        }
+    }
+
+
 def _plain(value: Any) -> Any:
     """Return a value of another type in a form that JSON has."""
     if isinstance(value, pd.DataFrame):

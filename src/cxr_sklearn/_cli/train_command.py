@@ -13,7 +13,7 @@ from .._workflow import estimates
 from ..datasets._output_files import check_not_read, check_target
 from .data_forms import load
 from .options import data_options, literal
-from .output import echo, print_json, progress, source_figures
+from .output import echo, print_json, progress, referral_figures, source_figures
 from .program import main
 
 MODELS = {
@@ -81,6 +81,18 @@ def _setting(
     show_default=True,
     help="Share of patients to judge the model by, to the nearest 1/2, 1/3, 1/4, …; 0 for none.",
 )
+@click.option(
+    "--refer-risk",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Refer images, so that at most this share of the others is wrong.  [default: no referral]",
+)
+@click.option(
+    "--refer-delta",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="Greatest probability that --refer-risk does not hold.",
+)
 @click.option("--memory", type=click.Path(file_okay=False), help="Folder that keeps activations.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--verbose", "-v", is_flag=True, help="Print the loss of every epoch.")
@@ -91,6 +103,9 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     (MeanRadiograph), the association of source and class (SourceAssociation), and the model. If
     source and class of the training images are associated, train warns, and predict repeats the
     warning.
+
+    With --refer-risk, the model is a ReferralClassifier: three tenths of the training patients are
+    kept apart to choose the confidence below which predict refers an image.
     """
     from .._workflow.pipeline import (
         fit_pipeline,
@@ -111,6 +126,8 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     sources = fit_sources(bunch, training)  # warns before the work
     loader = XRayLoader(image_size=options["image_size"], n_jobs=options["jobs"])
     echo(estimates.training(bunch, training, model, loader, out), err=True)
+    if options["refer_risk"] is not None:
+        model = _with_referral(model, options)
     with progress(len(bunch.data), "reading") as step:
         X = read_rows(loader, bunch.data, step)
     pipeline = fit_pipeline(loader, model, X, bunch, training)
@@ -125,12 +142,26 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
         )
     save_pipeline(pipeline, out)
     if options["as_json"]:
-        summary = _summary(out, len(training), evaluation)
+        summary = _summary(out, len(training), evaluation) | referral_figures(model)
         print_json(summary | source_figures(sources))
         return
     if evaluation is not None:
         echo(f"\nheld-out patients:\n\n{evaluation}")
+    if options["refer_risk"] is not None:
+        echo(f"\nreferral:\n\n{model.certificate_}\n\n{model.clinic_table().round(1)}")
     echo(f"\nsaved {out} ({Path(out).stat().st_size / 2**20:.0f} MiB)")
+
+
+def _with_referral(model: Any, options: dict[str, Any]) -> Any:
+    """Return a model that refers the images of which it is not sure."""
+    from ..referral import ReferralClassifier
+
+    return ReferralClassifier(
+        model,
+        max_risk=options["refer_risk"],
+        delta=options["refer_delta"],
+        random_state=options["seed"],
+    )
 
 
 def _summary(out: str, n_training: int, evaluation: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from .._utils.constraints import check_prediction_parameters
 from .._utils.device import warn_shared_gpu
 from .._utils.doc_link import DocLinkMixin
 from .._utils.fit_tasks import CallbackSupportMixin, FitRoot, FitTask, with_callbacks
+from .._utils.restore import restored_on_failure
 from ..exceptions import NeverPredictedWarning
 from .checks import class_weights
 from .cost import n_augmented_views
@@ -92,13 +93,8 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         -----
         If the fit fails or is interrupted, the model is not changed.
         """
-        before = dict(vars(self))
-        try:
+        with restored_on_failure(self):
             self._fit(X, y, groups, sample_weight)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         return self
 
     # -- what a subclass defines ------------------------------------------------------------------

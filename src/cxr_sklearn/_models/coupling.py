@@ -74,6 +74,37 @@ def couple_probabilities(pairwise: np.ndarray) -> np.ndarray:
     return np.concatenate([_solve(r[start : start + chunk]) for start in range(0, len(r), chunk)])
 
 
+def coupling_residual(pairwise: np.ndarray) -> np.ndarray:
+    """Return how much the probabilities of the pairs contradict each other.
+
+    Parameters
+    ----------
+    pairwise : ndarray of shape (n_samples, n_classes, n_classes)
+        As in :func:`couple_probabilities`.
+
+    Returns
+    -------
+    residual : ndarray of shape (n_samples,), dtype float64
+        The sum that :func:`couple_probabilities` minimises, at its minimum. 0 if there are class
+        probabilities that have the probabilities of all pairs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cxr_sklearn._models.coupling import coupling_residual
+    >>> p = np.array([0.5, 0.3, 0.2])
+    >>> r = p[:, None] / (p[:, None] + p)
+    >>> round(float(coupling_residual(r[None])[0]), 6)
+    0.0
+    """
+    p = couple_probabilities(pairwise)
+    of_class = np.swapaxes(pairwise, 1, 2) * p[:, :, None]
+    difference = of_class - np.swapaxes(of_class, 1, 2)
+    diagonal = np.arange(p.shape[1])
+    difference[:, diagonal, diagonal] = 0
+    return (difference**2).sum(axis=(1, 2))
+
+
 def _solve(r: np.ndarray) -> np.ndarray:
     n, k, _ = r.shape
     r = r.clip(_MARGIN, 1 - _MARGIN)

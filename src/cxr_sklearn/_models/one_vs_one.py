@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, log_expit, logit, softmax
@@ -80,15 +81,39 @@ class ResNetOvO(BaseCombined):
     def _probabilities(
         self, activations: np.ndarray, context: RunContext | None = None
     ) -> np.ndarray:
+        if len(self.classes_) == 2:
+            logits = self._logits(activations, context)
+            return expit(np.column_stack([-logits, logits]))
+        return couple_probabilities(self._pairwise(activations, context))
+
+    def _pairwise(self, activations: np.ndarray, context: RunContext | None = None) -> np.ndarray:
+        """Return the probability of each class in each pair, with 0 on the diagonal."""
         logits = self._logits(activations, context)
         n_classes = len(self.classes_)
-        if n_classes == 2:
-            return expit(np.column_stack([-logits, logits]))
         first, second = np.transpose(list(combinations(range(n_classes), 2)))
         pairwise = np.zeros((len(logits), n_classes, n_classes))
         pairwise[:, second, first] = expit(logits)
         pairwise[:, first, second] = expit(-logits)
-        return couple_probabilities(pairwise)
+        return pairwise
+
+    def predict_pairs(self, X: Any) -> np.ndarray:
+        """Return the probability of each class in each pair of classes.
+
+        Use it to see where the networks of the pairs contradict each other, and for the score
+        "pair_agreement" of :class:`~cxr_sklearn.referral.ReferralClassifier`.
+
+        Parameters
+        ----------
+        X : array-like
+            Images in the form given to ``fit``.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes, n_classes), dtype float64
+            ``probabilities[:, i, j]`` is the probability of class i if the image belongs to class
+            i or j. Indices are those of ``classes_``. The diagonal is 0.
+        """
+        return self._run(X, self._pairwise)
 
     def _log_probabilities(
         self, activations: np.ndarray, context: RunContext | None = None

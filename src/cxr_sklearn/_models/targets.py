@@ -63,7 +63,7 @@ def label_images(
     ValueError, TypeError
         If there is not one valid value per image.
     """
-    labels = _check_labels(y, images, estimator_name)
+    labels = check_labels(y, len(images), estimator_name)
     patients = None if groups is None else _check_groups(groups, len(images))
     weight = np.ones(len(images))
     if sample_weight is not None:
@@ -78,7 +78,27 @@ def label_images(
     return LabelledImages(images, labels, weight, patients, rows)
 
 
-def _check_labels(y: Any, images: Images, estimator_name: str) -> np.ndarray:
+def check_labels(y: Any, n_images: int, estimator_name: str) -> np.ndarray:
+    """Return the labels of images as an array.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_images,)
+        Labels.
+    n_images : int
+        Expected number.
+    estimator_name : str
+        For messages.
+
+    Returns
+    -------
+    ndarray of shape (n_images,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is not one valid label per image.
+    """
     if y is None:
         raise ValueError(
             f"{estimator_name} requires y to be passed, but the target y is None; expected a label "
@@ -86,12 +106,12 @@ def _check_labels(y: Any, images: Images, estimator_name: str) -> np.ndarray:
         )
     check_targets_are_labels(y)
     labels = column_or_1d(y, warn=True)
-    if len(labels) == 1 < len(images):
+    if len(labels) == 1 < n_images:
         raise ValueError(
-            f"X has {len(images)} rows and y has one label; expected a label per image. If X is "
+            f"X has {n_images} rows and y has one label; expected a label per image. If X is "
             "one image, pass [X], and add images of other classes."
         )
-    check_consistent_length(images, labels)
+    check_consistent_length(range(n_images), labels)
     if labels.dtype.kind == "f":
         assert_all_finite(labels, input_name="y")
     check_none_missing("y", y, "Drop the images without a label.")

@@ -106,6 +106,8 @@ class ResNetFeatures(
     module_ : torch.nn.Module
         The frozen network below the cut. Do not change it: models of this process with the same
         named backbone share it.
+    row_shape_ : tuple of int
+        Shape of the activations of one image, which ``transform`` flattens.
     n_features_in_ : int
         Number of pixels per image, or 1 for a column of paths.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -250,6 +252,13 @@ class ResNetFeatures(
         if not hasattr(self, "_runner"):
             raise AttributeError("module_ is available after fit")
         return self._runner.module
+
+    @property
+    def row_shape_(self) -> tuple[int, ...]:
+        """Shape of the activations of one image."""
+        if not hasattr(self, "_runner"):
+            raise AttributeError("row_shape_ is available after fit")
+        return self._runner.row_shape
 
     @property
     def _n_features_out(self) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import joblib
@@ -23,6 +24,8 @@ from .._utils.files import replace_file
 from ..exceptions import ConfoundingWarning, UnreadableImageWarning
 from ..preprocessing import MeanRadiograph
 from ..quality import SourceAssociation
+from ..referral import ReferralClassifier, set_names
+from ..referral._prediction_mixin import REFER
 
 STEPS = ("loader", "guard", "sources", "model")
 READ_AT_ONCE = 256
@@ -219,7 +222,9 @@ def predict_files(pipeline: Pipeline, paths: Sequence[str]) -> pd.DataFrame:
     table : DataFrame of n_files rows
         ``path``, a probability per class (``p_…``), ``prediction``, ``likeness`` (how like the
         training set the image is, see :meth:`MeanRadiograph.score_samples`) and ``error`` (the
-        reason why a file could not be read; its other cells are then empty).
+        reason why a file could not be read; its other cells are then empty). With a
+        ReferralClassifier also ``decision``, ``prediction_set`` and ``confidence``, before
+        ``likeness``.
     """
     loader, guard, classifier = (pipeline.named_steps[n] for n in ("loader", "guard", "model"))
     X = _masked(loader, [[path] for path in paths])
@@ -236,9 +241,45 @@ def predict_files(pipeline: Pipeline, paths: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(proba, columns=columns)
     table.insert(0, "path", list(paths))
     table["prediction"] = label
+    if isinstance(classifier, ReferralClassifier):
+        _add_decisions(table, classifier, X, readable)
     table["likeness"] = likeness
     table["error"] = [errors.get(row, "") for row in range(len(paths))]
     return table
+
+
+def _add_decisions(
+    table: pd.DataFrame, classifier: ReferralClassifier, X: np.ndarray, readable: np.ndarray
+) -> None:
+    """Add what a referral rule decides on the images that could be read."""
+    decision, plausible = (np.full(len(table), "", dtype=object) for _ in range(2))
+    confidence = np.full(len(table), np.nan)
+    if readable.any():
+        decision[readable] = classifier.decide(X[readable])
+        sets = classifier.predict_set(X[readable])
+        plausible[readable] = set_names(sets, classifier.classes_)
+        confidence[readable] = classifier.confidence_scores(X[readable])
+    table["decision"], table["prediction_set"] = decision, plausible
+    table["confidence"] = confidence
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """What :func:`write_predictions` has written.
+
+    Attributes
+    ----------
+    n_unreadable : int
+        Files without a prediction.
+    n_unlike : int
+        Images that the guard takes for outliers.
+    referred : DataFrame or None
+        Rows of the referred images; None if the model refers no images.
+    """
+
+    n_unreadable: int
+    n_unlike: int
+    referred: pd.DataFrame | None
 
 
 def write_predictions(
@@ -247,7 +288,7 @@ def write_predictions(
     out: str | os.PathLike[str],
     batch: int,
     progress: Callable[[], Any],
-) -> tuple[int, int]:
+) -> Written:
     """Write the predictions for files as a CSV file, whole or not at all.
 
     Parameters
@@ -264,11 +305,11 @@ def write_predictions(
 
     Returns
     -------
-    n_unreadable, n_unlike : int
-        Files without a prediction, and images that the guard takes for outliers.
+    Written
     """
     threshold = pipeline.named_steps["guard"].offset_
     failed = unlike = 0
+    referred = []
     with replace_file(out) as stream:
         for start in range(0, len(files), batch):
             part = files.iloc[start : start + batch].reset_index(drop=True)
@@ -276,11 +317,13 @@ def write_predictions(
             failed += int((table["error"] != "").sum())
             unlike += int((table["likeness"] < threshold).sum())
             table = pd.concat([part, table.drop(columns="path")], axis=1)
+            if "decision" in table:
+                referred.append(table[table["decision"] == REFER])
             text = table.to_csv(index=False, header=start == 0, float_format="%.6f")
             stream.write(text.encode("utf-8", "backslashreplace"))
             for _ in part["path"]:
                 progress()
-    return failed, unlike
+    return Written(failed, unlike, pd.concat(referred) if referred else None)
 
 
 def _masked(loader: XRayLoader, paths: Any) -> np.ndarray:

@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 
 from .._images.paths import as_paths
+from ..preprocessing._pixel_input import NotImagesError, PixelInput, pixel_input
 from ..quality._measure import measure_files
 from ..quality._measurements import ImageMeasurements
 from ..quality._pixel_statistics import BORDER_SIDE, BORDER_WIDTHS, border_statistics
 from ..quality._shortcuts import Shortcut, baseline_estimator, shortcuts
-from ._blanking import NotImagesError, PixelInput, model_for_pixels, pixel_input
+from ._blanking import blanked, model_for_pixels
 
 THUMBNAIL, HEADER, BORDER, BLANKED = "thumbnail", "header", "border", "lungs blanked"
 NAMES = (THUMBNAIL, HEADER, BORDER, BLANKED)
@@ -218,8 +219,9 @@ def _blanked_models(models: Mapping[str, Any], X: Any) -> list[Candidate]:
         pixels = pixel_input(model, X)
         estimator = model_for_pixels(model, pixels)
         title = f"{name}, {BLANKED}"
-        blanked = pixels.blanked()
-        candidates.append(Candidate(title, estimator, blanked, of_model=name, takes_groups=True))
+        without_lungs = blanked(pixels)
+        candidate = Candidate(title, estimator, without_lungs, of_model=name, takes_groups=True)
+        candidates.append(candidate)
     return candidates
 
 

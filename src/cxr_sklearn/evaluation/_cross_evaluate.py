@@ -15,12 +15,13 @@ from .._utils.values import check_none_missing
 from ..metrics._intervals import BCA
 from ..metrics._prevalence import target_prevalence
 from ..model_selection import LeaveOneSourceOut
+from ..model_selection._fit_arguments import fit_arguments
 from ..quality._measurements import ImageMeasurements
 from ._baselines import Candidate, gain_pairs, make_baselines
 from ._compare import paired_differences
 from ._evaluate import IMAGE_LEVEL_NOTE, evaluation_of, named_models
 from ._evaluation import Evaluation
-from ._fitting import fit_arguments, predict_fold
+from ._fitting import predict_fold
 from ._folds import Fold, make_repeats
 from ._interval_settings import Settings, check_settings
 from ._notes import gain_note, spread_note, transfer_note

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +12,8 @@ import pandas as pd
 from sklearn.utils.validation import _num_samples
 
 from .._utils.messages import some
-from .._utils.values import (
-    check_none_blank,
-    check_none_missing,
-    check_one_column,
-    is_blank,
-    is_missing,
-)
+from .._utils.patients import check_length, patient_codes
+from .._utils.values import check_none_missing, check_one_column, is_blank, is_missing
 from ..exceptions import ImageLevelWarning
 from ._subgroups import subgroup_labels
 
@@ -101,12 +96,12 @@ def check_test_data(
         )
         patient = np.arange(len(codes))
     else:
-        patient = _patient_codes(groups, len(codes))
+        patient = patient_codes(groups, len(codes))
     columns = {}
     if sources is not None:
         columns["source"] = _check_sources(sources, len(codes))
     for name, values in _named_columns(subgroups).items():
-        _check_length(f"subgroups[{name!r}]", values, len(codes))
+        check_length(f"subgroups[{name!r}]", values, len(codes))
         if name in columns:
             raise ValueError(
                 f"subgroups[{name!r}] has the name of the column of sources; expected another "
@@ -148,32 +143,9 @@ def _codes_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return codes
 
 
-def _patient_codes(groups: Any, n_images: int) -> np.ndarray:
-    """Return the number of the patient of each image."""
-    remedy = "Give each image of an unknown patient a value of its own."
-    check_none_missing("groups", groups, remedy)
-    check_none_blank("groups", groups, remedy)
-    column = check_one_column("groups", groups)
-    _check_length("groups", column, n_images)
-    try:
-        names, patient = np.unique(column, return_inverse=True)
-    except TypeError:
-        kinds = some(sorted({type(group).__name__ for group in column}))
-        raise ValueError(
-            f"groups contains values of the types {kinds}; expected one type. Convert all to "
-            "strings."
-        ) from None
-    if len(names) < 2:
-        raise ValueError(
-            f"groups contains one patient ({names[0]!r}); expected 2 or more, because intervals "
-            "describe how figures vary between patients. Pass the patient of each image."
-        )
-    return patient
-
-
 def _check_sources(sources: Any, n_images: int) -> np.ndarray:
     column = check_one_column("sources", sources)
-    _check_length("sources", column, n_images)
+    check_length("sources", column, n_images)
     for i, value in enumerate(column.tolist()):
         if is_missing(value) or is_blank(value):
             raise ValueError(
@@ -197,14 +169,6 @@ def _named_columns(subgroups: Any) -> dict[str, Any]:
         f"subgroups is {type(subgroups).__name__}; expected a DataFrame, or a dict from names to "
         "columns. Pass, for example, bunch.frame[['age', 'sex']]."
     )
-
-
-def _check_length(name: str, values: Sequence[Any] | np.ndarray, n_images: int) -> None:
-    if len(values) != n_images:
-        raise ValueError(
-            f"{name} has {len(values)} values for {n_images} images; expected one per image. "
-            "Select the same rows of all arrays."
-        )
 
 
 def check_lengths(X: Any, y: Any) -> None:

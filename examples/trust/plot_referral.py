@@ -1,0 +1,86 @@
+"""
+Refer to CT when unsure, with a guarantee
+=========================================
+
+A model answers for every radiograph, also where it guesses. ``ReferralClassifier`` refers the
+images of which it is not sure, so that at most one in ten of the other answers is wrong. The rule
+is chosen on patients that the model has not seen, and states from how many of them it knows this.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+
+from cxr_sklearn import ResNetOvO
+from cxr_sklearn.datasets import make_chest_phantoms
+from cxr_sklearn.referral import ReferralClassifier, RiskCoverageDisplay, set_names
+
+# %%
+# Fit a model, and calibrate the rule
+# -----------------------------------
+# Each patient has two images. The first 600 images train the model, and the next 1,200 calibrate
+# the rule. The model is frozen, so that it stays as it is.
+
+X, y = make_chest_phantoms(2400, image_size=32, random_state=0)
+patients = np.arange(2400) // 2
+train, calibration, test = np.split(np.arange(2400), [600, 1800])
+model = ResNetOvO(
+    backbone="resnet18",
+    weights=None,
+    image_size=32,
+    hidden_layer_sizes=(64,),
+    dropout=0.5,
+    random_state=0,
+)
+model.fit(X[train], y[train], groups=patients[train])
+
+rule = ReferralClassifier(FrozenEstimator(model), max_risk=0.1, random_state=0)
+rule.fit(X[calibration], y[calibration], groups=patients[calibration])
+print(rule.certificate_)
+
+# %%
+# What it means in a clinic
+# -------------------------
+# Of 100 patients with one image each:
+
+print(rule.clinic_table().round(1))
+
+# %%
+# What a lower or a higher threshold would cost
+# ---------------------------------------------
+# The band contains the whole curve with a probability of 95 %.
+
+RiskCoverageDisplay.from_estimator(rule)
+plt.show()
+
+# %%
+# Decide on new patients
+# ----------------------
+# The answers keep the promise, because these patients are like those of the calibration. Each
+# referred image has a set of plausible classes, which tells the radiologist what is open.
+
+decisions = rule.decide(X[test], groups=patients[test])
+is_decided = decisions != "refer"
+errors = (decisions != y[test])[is_decided].mean()
+print(f"{is_decided.mean():.0%} decided, of which {errors:.1%} are wrong")
+print(f"without referral, {(rule.predict(X[test]) != y[test]).mean():.1%} would be wrong")
+
+names, counts = np.unique(
+    set_names(rule.predict_set(X[test]), rule.classes_)[~is_decided], return_counts=True
+)
+print("plausible classes of referred images:")
+for name, count in zip(names, counts, strict=True):
+    print(f"  {name}: {count}")
+
+# %%
+# At another place, nothing is guaranteed
+# ---------------------------------------
+# Brighter radiographs, as from another device, are unlike those of the calibration. The comparison
+# finds this without any labels.
+
+brighter = (X[test].astype(int) + 60).clip(0, 255).astype(np.uint8)
+print("same place:", rule.check_exchangeability(X[test], patients[test]))
+print("another device:", rule.check_exchangeability(brighter, patients[test]))
+is_decided = ~rule.refers(brighter)
+errors = (rule.predict(brighter) != y[test])[is_decided].mean()
+print(f"{errors:.1%} of the answers on brighter images are wrong; promised were 10 %")

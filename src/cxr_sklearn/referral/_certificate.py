@@ -1,0 +1,230 @@
+"""Certificate: what is guaranteed about a threshold, and from which patients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binom
+
+from ._decisions import Decisions
+from ._risks import Risk
+from ._threshold_search import Search
+
+# Power at which the number of patients that would suffice is computed.
+_POWER = 0.8
+_MOST_PATIENTS = 10_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """Guarantee of a referral rule, with the numbers that it is based on.
+
+    Print it for a summary.
+
+    Attributes
+    ----------
+    is_certified : bool
+        Whether a threshold was certified. If not, all images are referred.
+    delta : float
+        Probability that the guarantee is wrong is at most this, over random calibration patients.
+    threshold : float
+        Confidence below which an image is referred. Infinite without a certificate.
+    n_patients : int
+        Number of patients that tested the threshold.
+    n_learning_patients : int
+        Number of other patients, who chose where the sequence of tests begins.
+    n_images : int
+        Number of images of the testing patients.
+    unit : {"patient", "image"}
+        What is assumed to be independent.
+    test : {"exact binomial", "betting"}
+        Test: exact binomial if each patient has one image, otherwise betting.
+    risks : DataFrame
+        A row per risk: ``risk``, ``bound`` (limit), ``errors`` and ``accepted`` (images among those
+        not referred), ``accepted_patients``, ``observed`` (share of errors, of a random image of a
+        random patient) and ``p_value``. Without a certificate, the row describes the first
+        threshold that was tested.
+    patients_needed : int or None
+        Number of calibration patients that would suffice with a probability of 80 %, if accuracy
+        and referral rate are as observed. None if the certificate exists, or if no number suffices.
+    """
+
+    is_certified: bool
+    delta: float
+    threshold: float
+    n_patients: int
+    n_learning_patients: int
+    n_images: int
+    unit: str
+    test: str
+    risks: pd.DataFrame
+    patients_needed: int | None
+
+    def __str__(self) -> str:
+        """Return the guarantee in words, and the table of risks."""
+        sure = f"{1 - self.delta:.0%}"
+        if self.is_certified:
+            text = (
+                f"Certified with {sure} confidence at threshold {self.threshold:.4g}: of the "
+                "images that are not referred, the expected shares of errors are at most these "
+                "bounds"
+            )
+        else:
+            text = f"Not certified with {sure} confidence: all images are referred"
+        origin = f"{self.n_patients} patients, {self.n_images} images, {self.test} test"
+        return f"{text} ({origin}).\n\n{self.risks.to_string(index=False)}"
+
+
+def make_certificate(
+    search: Search,
+    learning: Decisions,
+    testing: Decisions,
+    risks: tuple[Risk, ...],
+    delta: float,
+    unit: str,
+) -> Certificate:
+    """Describe the result of a search for a threshold."""
+    shown = search.threshold if search.is_certified else search.start
+    at = np.array([shown])
+    rows = []
+    for risk, p in zip(risks, search.p_values, strict=True):
+        n_errors, n_accepted = testing.counts(risk, at)
+        errors, accepted = testing.shares(risk, at)
+        rows.append(
+            {
+                "risk": risk.name,
+                "bound": risk.bound,
+                "errors": int(n_errors[0]),
+                "accepted": int(n_accepted[0]),
+                "accepted_patients": _accepted_patients(testing, risk, shown),
+                "observed": errors[0] / accepted[0] if accepted[0] else np.nan,
+                "p_value": p,
+            }
+        )
+    needed = None
+    if not search.is_certified:
+        needed = patients_needed(learning, testing, risks, delta, shown)
+    return Certificate(
+        is_certified=search.is_certified,
+        delta=delta,
+        threshold=search.threshold,
+        n_patients=testing.n_patients,
+        n_learning_patients=learning.n_patients,
+        n_images=len(testing.score),
+        unit=unit,
+        test=search.test,
+        risks=pd.DataFrame(rows),
+        patients_needed=needed,
+    )
+
+
+def _accepted_patients(decisions: Decisions, risk: Risk, threshold: float) -> int:
+    is_accepted = decisions.score >= threshold
+    is_counted = is_accepted & risk.concerns(decisions.codes, decisions.predicted)
+    return len(np.unique(decisions.patient[is_counted]))
+
+
+def not_certified_message(certificate: Certificate) -> str:
+    """Return why a certificate does not exist, and how many patients would suffice."""
+    worst = certificate.risks.sort_values("p_value", ascending=False).iloc[0]
+    remedy = (
+        "no number of patients suffices, because the observed share is not below the limit. Allow "
+        "a greater risk, or improve the model."
+    )
+    if certificate.patients_needed is not None:
+        remedy = (
+            f"about {certificate.patients_needed} calibration patients would suffice. Add "
+            "patients, raise calibration_size, or allow a greater risk."
+        )
+    return (
+        f"ReferralClassifier refers all images: the risk {worst['risk']!r} could not be certified "
+        f"to be at most {worst['bound']:g} with delta={certificate.delta:g} "
+        f"({worst['errors']} errors in {worst['accepted']} images at the first threshold, of "
+        f"{certificate.n_patients} patients); {remedy}"
+    )
+
+
+def patients_needed(
+    learning: Decisions,
+    testing: Decisions,
+    risks: tuple[Risk, ...],
+    delta: float,
+    threshold: float,
+) -> int | None:
+    """Estimate how many calibration patients would suffice, from all patients at one threshold.
+
+    Returns
+    -------
+    int or None
+        None if the observed risk is not below its limit, so that no number suffices.
+    """
+    needed = 0
+    n_patients = learning.n_patients + testing.n_patients
+    share_tested = testing.n_patients / max(1, n_patients)
+    at = np.array([threshold])
+    for risk in risks:
+        found = [part.shares(risk, at) for part in (learning, testing)]
+        sizes = [learning.n_patients, testing.n_patients]
+        errors, accepted = np.average(np.array(found)[:, :, 0], axis=0, weights=sizes)
+        if accepted == 0:
+            # Not one image was accepted: at least the number that needs no error is known.
+            accepted = 1 / (n_patients + 1)
+        n_accepted = accepted_needed(errors / accepted, risk.bound, delta)
+        if n_accepted is None:
+            return None
+        needed = max(needed, int(np.ceil(n_accepted / accepted / share_tested)))
+    return needed
+
+
+def accepted_needed(rate: float, bound: float, delta: float) -> int | None:
+    """Return how many accepted patients certify a limit with a probability of 80 %.
+
+    Parameters
+    ----------
+    rate : float in [0, 1]
+        Error probability.
+    bound : float in (0, 1)
+        Limit.
+    delta : float in (0, 1)
+        Level of the test.
+
+    Returns
+    -------
+    int or None
+        None if `rate` is not below `bound`, or if more than ten million patients are needed.
+
+    Examples
+    --------
+    Without any error, 59 accepted patients certify a risk of 5 % at the level 5 %:
+
+    >>> from cxr_sklearn.referral._certificate import accepted_needed
+    >>> accepted_needed(0, 0.05, 0.05)
+    59
+    """
+    if rate >= bound:
+        return None
+    low, high = 0, int(np.ceil(np.log(delta) / np.log1p(-bound)))
+    while not _is_powerful(high, rate, bound, delta):
+        low, high = high, 2 * high
+        if high > _MOST_PATIENTS:
+            return None
+    # The power is not quite monotone, because the number of errors is an integer. That does not
+    # matter for a number that is an estimate.
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _is_powerful(middle, rate, bound, delta):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _is_powerful(n: int, rate: float, bound: float, delta: float) -> bool:
+    """Whether n accepted patients certify a limit with a probability of 80 %."""
+    # the greatest number of errors with a p-value of at most delta
+    most = int(binom.ppf(delta, n, bound))
+    if binom.cdf(most, n, bound) > delta:
+        most -= 1
+    return most >= 0 and bool(binom.cdf(most, n, rate) >= _POWER)

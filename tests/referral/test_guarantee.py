@@ -1,0 +1,49 @@
+"""The guarantee holds as often as it promises; that of wrong variants does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from .studies import load_benchmark
+
+N_STUDIES = 400
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    """Return the module of the simulation that the documentation quotes."""
+    return load_benchmark()
+
+
+def test_the_simulated_risk_is_the_one_that_is_claimed(benchmark):
+    """At a threshold, the share of errors of many patients is the formula's, for every risk."""
+    rng = np.random.default_rng(0)
+    decisions = benchmark.simulate(60_000, 8, 0.6, rng)
+    for risks, threshold in [(r, t) for r in benchmark.RISKS.values() for t in (0.1, 0.5)]:
+        for risk in risks:
+            errors, accepted = decisions.shares(risk, np.array([threshold]))
+            assert errors / accepted == pytest.approx(benchmark.true_risk(threshold), abs=0.004)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_patients", [100, 300, 1000])
+def test_guarantees_are_broken_as_rarely_as_promised(benchmark, n_patients):
+    """At most delta + 3 standard errors, for all correlations, numbers of images and risks."""
+    table = benchmark.guarantee(N_STUDIES, 2, (n_patients,), n_controls=150)
+    package = table[table["variant"] == benchmark.PACKAGE]
+    delta = benchmark.DELTA
+    most = delta + 3 * np.sqrt(delta * (1 - delta) / N_STUDIES)
+    assert (package["violated"] <= most).all(), package.to_string()
+    wrong = table[table["variant"] != benchmark.PACKAGE].copy()
+    most_of_controls = delta + 3 * np.sqrt(delta * (1 - delta) / wrong["studies"])
+    wrong["fails"] = wrong["violated"] > most_of_controls
+    # A threshold that is chosen without correction breaks the promise in every setting.
+    by_variant = wrong[wrong["risk"] == "error"].groupby("variant")["fails"]
+    assert by_variant.all()[[benchmark.OBSERVED, benchmark.NO_CORRECTION]].all(), wrong.to_string()
+    # Images as patients break it where the images of a patient are correlated.
+    alike = wrong[(wrong["variant"] == benchmark.AS_PATIENTS) & (wrong["correlation"] == 0.6)]
+    assert alike["fails"].any(), alike.to_string()
+    if n_patients == 1000:
+        of_oracle = package.set_index(["images", "correlation", "risk"])["accepted"]
+        assert of_oracle.xs("error", level="risk").min() >= 0.9, of_oracle.to_string()
