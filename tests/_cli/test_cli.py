@@ -296,6 +296,75 @@ def test_predict_writes_a_row_per_file(xrays, model, tmp_path, capsys):
     assert "7 images, 3 classes; 7 trunk passes; less than a minute; " in captured.err
 
 
+@pytest.fixture(scope="module")
+def referring_model(tmp_path_factory):
+    """Return phantoms, the file of a model that refers images, and what training printed."""
+    folder = tmp_path_factory.mktemp("referring")
+    root = folder / "xrays"
+    make_chest_phantom_files(root, 300, random_state=0)
+    path = folder / "model.joblib"
+    options = ["--refer-risk", "0.3", "--refer-delta", "0.1", "--test-fraction", "0", "--json"]
+    settings = ["--backbone", "resnet18", "--weights", "none", "--image-size", "32"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cxr_sklearn", "train", root, "--out", path, *settings, *options],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return root, path, json.loads(done.stdout)
+
+
+def test_train_saves_a_referral_rule(referring_model):
+    """The guarantee is printed, and the model in the file decides."""
+    _, path, printed = referring_model
+    found = printed["referral"]
+    assert found["certified"] is True
+    assert found["delta"] == 0.1
+    assert found["risks"][0]["bound"] == 0.3
+    assert found["referral_rate"]["low"] <= found["referral_rate"]["value"]
+    rule = joblib.load(path).named_steps["model"]
+    assert rule.threshold_ == pytest.approx(found["threshold"])
+    assert rule.max_risk == 0.3
+
+
+def test_predict_writes_decisions_and_a_reading_list(referring_model, tmp_path, capsys):
+    """Referred images are listed, the least certain first; unreadable ones have no decision."""
+    root, path, _ = referring_model
+    (root / "Normal" / "broken.png").write_bytes(b"no image")
+    out, folder = tmp_path / "p.csv", tmp_path / "referred"
+    command = ["predict", str(path), str(root), "--out", str(out), "--batch", "64"]
+    assert main([*command, "--reading-list", str(folder)]) == 0
+    (root / "Normal" / "broken.png").unlink()
+    table = pd.read_csv(out, keep_default_na=False)
+    readable = table[table["error"] == ""]
+    referred = readable[readable["decision"] == "refer"]
+    assert 0 < len(referred) < len(readable) == 300
+    decided = readable.drop(referred.index)
+    assert (decided["decision"] == decided["prediction"]).all()
+    assert referred["confidence"].astype(float).max() < decided["confidence"].astype(float).min()
+    assert set(readable["prediction_set"]) > {"COVID-19", "Normal", "Pneumonia"}
+    broken = table[table["error"] != ""].iloc[0]
+    assert broken[["decision", "prediction_set", "confidence"]].tolist() == ["", "", ""]
+    listed = (folder / "referred.txt").read_text().splitlines()
+    assert sorted(listed) == sorted(referred["path"])
+    detailed = pd.read_csv(folder / "referred.csv")
+    assert detailed["path"].tolist() == listed
+    assert detailed["confidence"].is_monotonic_increasing
+    assert f"{len(referred)} images are referred; their paths are in" in capsys.readouterr().out
+
+
+def test_a_reading_list_needs_a_referral_rule(xrays, model, referring_model, tmp_path, capsys):
+    """The option and the folder are named before any image is read."""
+    command = ["predict", str(model[0]), str(xrays), "--out", str(tmp_path / "p.csv")]
+    assert main([*command, "--reading-list", str(tmp_path / "list")]) == 1
+    assert "--reading-list needs a model that refers images" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    command[1] = str(referring_model[1])
+    assert main([*command, "--reading-list", str(tmp_path / "file" / "list")]) == 1
+    assert "could not be made" in capsys.readouterr().err
+    assert not (tmp_path / "p.csv").exists()
+
+
 def test_predict_reports_images_unlike_the_training_set(xrays, model, tmp_path, capsys):
     """An inverted xray has a row like others, and a likeness that gives it away."""
     folder = tmp_path / "new"
