@@ -36,7 +36,8 @@ def test_associated_sources_warn_in_fit_and_in_transform():
     """One line states Cramér's V, the classes of one source, and a remedy."""
     expected = (
         r"source and class are associated in the training set \(Cramér's V 1.00, p 0.001; classes "
-        r"of one source: COVID-19 from a, Normal from b\), so the model may .*\. Add images of these"
+        r"of one source: COVID-19 from a, Normal from b\), so the model may .*\. Add images of "
+        r"these"
     )
     step = SourceAssociation()
     with pytest.warns(ConfoundingWarning, match=expected) as caught:

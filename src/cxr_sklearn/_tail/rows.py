@@ -153,8 +153,7 @@ class TrainingRows:
         """Return the activations of some rows."""
         if self._activations is None:
             raise RuntimeError(
-                "row ids have no meaning after fit; expected activations. Pass "
-                "trunk_.transform(X)."
+                "row ids have no meaning after fit; expected activations. Pass trunk_.transform(X)."
             )
         return self._activations.take(ids)
 
