@@ -126,8 +126,7 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
     sources = fit_sources(bunch, training)  # warns before the work
     loader = XRayLoader(image_size=options["image_size"], n_jobs=options["jobs"])
     echo(estimates.training(bunch, training, model, loader, out), err=True)
-    if options["refer_risk"] is not None:
-        model = _with_referral(model, options)
+    model = _with_referral(model, options)
     with progress(len(bunch.data), "reading") as step:
         X = read_rows(loader, bunch.data, step)
     pipeline = fit_pipeline(loader, model, X, bunch, training)
@@ -145,15 +144,14 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
         summary = _summary(out, len(training), evaluation) | referral_figures(model)
         print_json(summary | source_figures(sources))
         return
-    if evaluation is not None:
-        echo(f"\nheld-out patients:\n\n{evaluation}")
-    if options["refer_risk"] is not None:
-        echo(f"\nreferral:\n\n{model.certificate_}\n\n{model.clinic_table().round(1)}")
+    _print_results(evaluation, model)
     echo(f"\nsaved {out} ({Path(out).stat().st_size / 2**20:.0f} MiB)")
 
 
 def _with_referral(model: Any, options: dict[str, Any]) -> Any:
-    """Return a model that refers the images of which it is not sure."""
+    """Return a model that refers the images of which it is not sure, if that is asked for."""
+    if options["refer_risk"] is None:
+        return model
     from ..referral import ReferralClassifier
 
     return ReferralClassifier(
@@ -162,6 +160,13 @@ def _with_referral(model: Any, options: dict[str, Any]) -> Any:
         delta=options["refer_delta"],
         random_state=options["seed"],
     )
+
+
+def _print_results(evaluation: Any, model: Any) -> None:
+    if evaluation is not None:
+        echo(f"\nheld-out patients:\n\n{evaluation}")
+    if hasattr(model, "certificate_"):
+        echo(f"\nreferral:\n\n{model.certificate_}\n\n{model.clinic_table().round(1)}")
 
 
 def _summary(out: str, n_training: int, evaluation: Any) -> dict[str, Any]:

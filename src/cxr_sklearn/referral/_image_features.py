@@ -38,7 +38,8 @@ def image_features(fitted: Any, X: Any) -> tuple[np.ndarray, list[str]]:
     names : list of str
         Names of the columns. Those of projections of trunk features are "feature 1" and so on.
     """
-    parts, names = [], []
+    parts: list[np.ndarray] = []
+    names: list[str] = []
     try:
         images = pixel_input(fitted, X).images
     except NotImagesError:

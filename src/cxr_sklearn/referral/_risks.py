@@ -102,7 +102,8 @@ def make_risks(risk: Any, max_risk: Any, classes: np.ndarray) -> tuple[Risk, ...
 
 
 def _check_bound(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < 1:
+    # NaN fails the comparison too.
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
         raise ValueError(
             f"{name}={value!r} is invalid; expected a share between 0 and 1, such as 0.05"
         )
