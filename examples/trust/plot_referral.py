@@ -3,13 +3,16 @@ Refer to CT when unsure, with a guarantee
 =========================================
 
 A model answers for every radiograph, also where it guesses. ``ReferralClassifier`` refers the
-images of which it is not sure, so that at most one in ten of the other answers is wrong. The rule
+images of which it is not sure, so that at most one in five of the other answers is wrong. The rule
 is chosen on patients that the model has not seen, and states from how many of them it knows this.
 """
+
+from collections import OrderedDict
 
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.frozen import FrozenEstimator
+from torch import nn
 
 from cxr_sklearn import ResNetOvO
 from cxr_sklearn.datasets import make_chest_phantoms
@@ -18,23 +21,50 @@ from cxr_sklearn.referral import ReferralClassifier, RiskCoverageDisplay, set_na
 # %%
 # Fit a model, and calibrate the rule
 # -----------------------------------
-# Each patient has two images. The first 600 images train the model, and the next 1,200 calibrate
-# the rule. The model is frozen, so that it stays as it is.
+# Each patient has two images. The first 750 images train a small network, and the next 1,000
+# calibrate the rule. The model is frozen, so that it stays as it is.
 
-X, y = make_chest_phantoms(2400, image_size=32, random_state=0)
-patients = np.arange(2400) // 2
-train, calibration, test = np.split(np.arange(2400), [600, 1800])
+
+class SmallNet(nn.Sequential):
+    """A network of three convolutions."""
+
+    stages = ("stage1", "stage2", "stage3", "fc")
+
+
+def halve(n_in, n_out):
+    """Return a convolution that halves the image."""
+    convolution = nn.Conv2d(n_in, n_out, 3, stride=2, padding=1)
+    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
+
+
+def small_net():
+    """Return an untrained network."""
+    return SmallNet(
+        OrderedDict(
+            stage1=halve(1, 16),
+            stage2=halve(16, 32),
+            stage3=halve(32, 64),
+            pool=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            fc=nn.Linear(64, 3),
+        )
+    )
+
+
+X, y = make_chest_phantoms(2350, image_size=32, random_state=0)
+patients = np.arange(2350) // 2
+train, calibration, test = np.split(np.arange(2350), [750, 1750])
 model = ResNetOvO(
-    backbone="resnet18",
+    backbone=small_net,
     weights=None,
     image_size=32,
-    hidden_layer_sizes=(64,),
-    dropout=0.5,
+    trainable="all",
+    lr=5e-3,
+    max_epochs=20,
     random_state=0,
 )
 model.fit(X[train], y[train], groups=patients[train])
 
-rule = ReferralClassifier(FrozenEstimator(model), max_risk=0.1, random_state=0)
+rule = ReferralClassifier(FrozenEstimator(model), max_risk=0.2, random_state=0)
 rule.fit(X[calibration], y[calibration], groups=patients[calibration])
 print(rule.certificate_)
 
@@ -48,7 +78,7 @@ print(rule.clinic_table().round(1))
 # %%
 # What a lower or a higher threshold would cost
 # ---------------------------------------------
-# The band contains the whole curve with a probability of 95 %.
+# The band contains the true shares at all marked points with a probability of 95 %.
 
 RiskCoverageDisplay.from_estimator(rule)
 plt.show()
@@ -83,4 +113,4 @@ print("same place:", rule.check_exchangeability(X[test], patients[test]))
 print("another device:", rule.check_exchangeability(brighter, patients[test]))
 is_decided = ~rule.refers(brighter)
 errors = (rule.predict(brighter) != y[test])[is_decided].mean()
-print(f"{errors:.1%} of the answers on brighter images are wrong; promised were 10 %")
+print(f"{errors:.1%} of the answers on brighter images are wrong; promised were at most 20 %")

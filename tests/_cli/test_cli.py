@@ -301,7 +301,7 @@ def referring_model(tmp_path_factory):
     """Return phantoms, the file of a model that refers images, and what training printed."""
     folder = tmp_path_factory.mktemp("referring")
     root = folder / "xrays"
-    make_chest_phantom_files(root, 300, random_state=0)
+    make_chest_phantom_files(root, 300, confound="exposure", random_state=0)
     path = folder / "model.joblib"
     options = ["--refer-risk", "0.3", "--refer-delta", "0.1", "--test-fraction", "0", "--json"]
     settings = ["--backbone", "resnet18", "--weights", "none", "--image-size", "32"]
@@ -328,7 +328,7 @@ def test_train_saves_a_referral_rule(referring_model):
 
 
 def test_predict_writes_decisions_and_a_reading_list(referring_model, tmp_path, capsys):
-    """Referred images are listed, the least certain first; unreadable ones have no decision."""
+    """Referred images are listed, the least certain first, after those that cannot be read."""
     root, path, _ = referring_model
     (root / "Normal" / "broken.png").write_bytes(b"no image")
     out, folder = tmp_path / "p.csv", tmp_path / "referred"
@@ -344,13 +344,15 @@ def test_predict_writes_decisions_and_a_reading_list(referring_model, tmp_path, 
     assert referred["confidence"].astype(float).max() < decided["confidence"].astype(float).min()
     assert set(readable["prediction_set"]) > {"COVID-19", "Normal", "Pneumonia"}
     broken = table[table["error"] != ""].iloc[0]
-    assert broken[["decision", "prediction_set", "confidence"]].tolist() == ["", "", ""]
+    assert broken[["decision", "prediction_set", "confidence"]].tolist() == ["refer", "", ""]
     listed = (folder / "referred.txt").read_text().splitlines()
-    assert sorted(listed) == sorted(referred["path"])
+    assert listed[0] == broken["path"]
+    assert sorted(listed[1:]) == sorted(referred["path"])
     detailed = pd.read_csv(folder / "referred.csv")
     assert detailed["path"].tolist() == listed
-    assert detailed["confidence"].is_monotonic_increasing
-    assert f"{len(referred)} images are referred; their paths are in" in capsys.readouterr().out
+    assert detailed["confidence"][1:].is_monotonic_increasing
+    found = capsys.readouterr().out
+    assert f"{len(referred) + 1} images are referred; their paths are in" in found
 
 
 def test_a_reading_list_needs_a_referral_rule(xrays, model, referring_model, tmp_path, capsys):

@@ -29,14 +29,14 @@ def test_the_simulated_risk_is_the_one_that_is_claimed(benchmark):
     for risks, threshold in [(r, t) for r in benchmark.RISKS.values() for t in (0.1, 0.5)]:
         for risk in risks:
             errors, accepted = decisions.shares(risk, np.array([threshold]))
-            assert errors / accepted == pytest.approx(benchmark.true_risk(threshold), abs=0.004)
+            assert errors / accepted == pytest.approx(benchmark.true_risk(threshold), abs=0.008)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_patients", [100, 300, 1000])
 def test_guarantees_are_broken_as_rarely_as_promised(benchmark, n_patients):
     """At most delta + 3 standard errors, for all correlations, numbers of images and risks."""
-    table = benchmark.guarantee(N_STUDIES, 2, (n_patients,), n_controls=150)
+    table = benchmark.guarantee(N_STUDIES, 2, (n_patients,), n_controls=200)
     package = table[table["variant"] == benchmark.PACKAGE]
     delta = benchmark.DELTA
     most = delta + 3 * np.sqrt(delta * (1 - delta) / N_STUDIES)
@@ -44,12 +44,11 @@ def test_guarantees_are_broken_as_rarely_as_promised(benchmark, n_patients):
     wrong = table[table["variant"] != benchmark.PACKAGE].copy()
     most_of_controls = delta + 3 * np.sqrt(delta * (1 - delta) / wrong["studies"])
     wrong["fails"] = wrong["violated"] > most_of_controls
-    # A threshold that is chosen without correction breaks the promise in every setting.
-    by_variant = wrong[wrong["risk"] == "error"].groupby("variant")["fails"]
-    assert by_variant.all()[[benchmark.OBSERVED, benchmark.NO_CORRECTION]].all(), wrong.to_string()
+    # A threshold that is chosen without a test breaks the promise in every setting.
+    assert wrong.loc[wrong["variant"] == benchmark.OBSERVED, "fails"].all(), wrong.to_string()
     # Images as patients break it where the images of a patient are correlated.
-    alike = wrong[(wrong["variant"] == benchmark.AS_PATIENTS) & (wrong["correlation"] == 0.6)]
-    assert alike["fails"].any(), alike.to_string()
+    alike = (wrong["variant"] == benchmark.AS_PATIENTS) & (wrong["correlation"] == 0.6)
+    assert wrong.loc[alike & (wrong["risk"] == "error"), "fails"].all(), wrong.to_string()
     if n_patients == 1000:
         of_oracle = package.set_index(["images", "correlation", "risk"])["accepted"]
         assert of_oracle.xs("error", level="risk").min() >= 0.9, of_oracle.to_string()

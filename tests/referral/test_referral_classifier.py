@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 import warnings
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from cxr_sklearn import ResNetClassifier, ResNetOvO, XRayLoader
@@ -191,17 +196,16 @@ def test_order_of_the_images_of_patients_does_not_divide_them(numbers):
 
 
 def test_without_a_certificate_everything_is_referred():
-    X, y, patients = labelled_numbers(120, 0, steepness=12)
+    X, y, patients = labelled_numbers(300, 0, steepness=12)
     with pytest.warns(NotCertifiableWarning, match="refers all images: the risk 'error'") as caught:
-        model = rule(max_risk=0.05).fit(X, y, groups=patients)
-    assert "calibration patients would suffice" in str(caught[0].message)
+        model = rule(max_risk=0.04).fit(X, y, groups=patients)
+    assert re.search("calibration patients|no number of patients", str(caught[0].message))
     assert "\n" not in str(caught[0].message)
     assert model.threshold_ == np.inf
     assert model.refers(X).all()
     assert (model.decide(X[:10]) == "refer").all()
     assert model.referral_rate_.value == 1
     assert not model.certificate_.is_certified
-    assert model.certificate_.patients_needed > 36
     assert "Not certified" in str(model.certificate_)
     table = model.clinic_table()
     assert table.loc["to CT", "patients"] == 100
@@ -246,6 +250,100 @@ def test_59_patients_without_an_error_suffice_and_58_do_not():
         assert model.certificate_.is_certified is is_certified
 
 
+def test_the_prediction_is_that_of_the_classifier(numbers):
+    """A tuned threshold between the classes is kept, and its errors are the certified ones."""
+    X, y, patients = numbers
+    inner = FixedThresholdClassifier(LogisticRegression(), threshold=0.3, pos_label="ill")
+    model = ReferralClassifier(inner, max_risk=0.2, random_state=0).fit(X, y, groups=patients)
+    np.testing.assert_array_equal(model.predict(X), model.estimator_.predict(X))
+    assert (model.predict(X) != model.estimator_.estimator_.predict(X)).any()
+
+
+def test_classes_in_another_order_are_understood(numbers):
+    X, y, patients = numbers
+
+    class Reversed(LogisticRegression):
+        def fit(self, X, y):
+            super().fit(X, y)
+            self.inner_classes_, self.classes_ = self.classes_, self.classes_[::-1]
+            return self
+
+        def predict_proba(self, X):
+            return super().predict_proba(X)[:, ::-1]
+
+        def predict(self, X):
+            return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    model = ReferralClassifier(Reversed(), max_risk=0.1, random_state=0)
+    model.fit(X, y, groups=patients)
+    assert model.certificate_.is_certified
+    assert model.threshold_ == rule().fit(X, y, groups=patients).threshold_
+
+
+def test_images_without_a_probability_are_referred(numbers):
+    X, y, patients = numbers
+
+    class Uncertain(LogisticRegression):
+        broken = False
+
+        def predict_proba(self, X):
+            proba = super().predict_proba(X)
+            return np.where(self.broken, np.nan, proba)
+
+    model = ReferralClassifier(Uncertain(), max_risk=0.1, random_state=0)
+    model.fit(X, y, groups=patients)
+    model.estimator_.broken = True
+    assert model.refers(X).all()
+    assert (model.decide(X[:5]) == "refer").all()
+    assert model.predict_set(X).all()
+    frozen = FrozenEstimator(model.estimator_)
+    with pytest.raises(ValueError, match=r"returned \[nan, nan\] for a calibration image"):
+        ReferralClassifier(frozen).fit(X, y, groups=patients)
+
+
+def test_tables_with_text_and_texts_are_no_obstacle(numbers):
+    """Only the comparison with new rows needs numbers."""
+    X, y, patients = numbers
+    frame = pd.DataFrame({"x": X[:, 0], "sex": np.where(patients % 2, "f", "m")})
+    encoder = make_column_transformer((OneHotEncoder(), ["sex"]), remainder="passthrough")
+    estimator = make_pipeline(encoder, LogisticRegression())
+    model = ReferralClassifier(estimator, max_risk=0.1, random_state=0)
+    model.fit(frame, y, groups=patients)
+    assert model.check_exchangeability(frame.iloc[:100]).p_value > 0.001
+    texts = np.where(y == "ill", "opacity in the left lung", "no finding").astype(object)
+    estimator = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    model = ReferralClassifier(estimator, random_state=0).fit(texts, y, groups=patients)
+    assert len(model.decide(texts[:50])) == 50
+    with pytest.raises(ValueError, match="neither images nor columns of numbers"):
+        model.check_exchangeability(texts[:50])
+
+
+def test_a_loaded_rule_warns_again(fitted, numbers):
+    X = numbers[0] + 2
+    model = pickle.loads(pickle.dumps(fitted))
+    for _ in range(2):
+        with pytest.warns(ExchangeabilityWarning):
+            model.decide(X)
+        model = pickle.loads(pickle.dumps(model))
+
+
+def test_a_scarce_class_is_told_its_own_number():
+    """The patients of the class count, and not all patients."""
+    X, y, patients = labelled_numbers(400, 0, steepness=12)
+    y = np.where(patients < 12, "rare", y)
+    risk = {"rare": {"missed": 0.2}}
+    with pytest.warns(NotCertifiableWarning, match="at least ([0-9]+) calibration") as caught:
+        rule(risk=risk, calibration_size=0.5).fit(X, y, groups=patients)
+    least = int(re.search(r"at least (\d+)", str(caught[0].message))[1])
+    assert least > 200
+
+
+def test_few_patients_are_told_the_least_number():
+    X, y, patients = labelled_numbers(40, 0, steepness=12)
+    with pytest.warns(NotCertifiableWarning, match="at least 74 calibration patients are needed"):
+        rule(max_risk=0.05).fit(X, y, groups=patients)
+
+
 # -- arguments ------------------------------------------------------------------------------------
 
 
@@ -272,7 +370,7 @@ def test_images_as_units_need_no_patients(numbers):
         ({"risk": {"ill": 0.1}}, r"risk\['ill'\]=0.1 is invalid; expected a dict"),
         ({"risk": {}}, "risk={} is invalid; expected 'error', or a dict"),
         ({"max_risk": 0.0}, "'max_risk' parameter"),
-        ({"confidence": "pair_agreement"}, "confidence='pair_agreement' needs a ResNetOvO"),
+        ({"confidence": "pair_agreement"}, "confidence='pair_agreement' needs three classes"),
         ({"confidence": lambda model, X: X[:5, 0]}, "returned 5 values for"),
         ({"confidence": lambda model, X: X[:, 0] * np.nan}, "returned nan for row 0"),
     ],
@@ -367,6 +465,16 @@ def test_pairs_that_contradict_each_other_are_referred(wrapped, phantoms):
 
 
 @not_certified
+def test_other_models_have_no_residual(phantoms):
+    X, y = phantoms
+    model = ReferralClassifier(
+        ResNetClassifier(**TOY), confidence="pair_agreement", unit="image", random_state=0
+    )
+    with pytest.raises(ValueError, match="needs a ResNetOvO, and the estimator is a ResNetClas"):
+        model.fit(X, y)
+
+
+@not_certified
 def test_two_classes_have_no_residual(phantoms):
     X, y = phantoms
     two = y != "Normal"
@@ -404,6 +512,17 @@ def test_images_of_another_place_are_warned_of_once(numbers):
 
 def test_few_images_are_not_compared(fitted):
     fitted.decide(np.full((19, 1), 10.0))
+    fitted.decide(np.full((40, 1), 10.0), groups=np.arange(40) // 4)
+    with pytest.raises(ValueError, match="groups has 2 values for 40 images"):
+        fitted.decide(np.full((40, 1), 10.0), groups=["a", "b"])
+
+
+@pytest.mark.parametrize("n", [0, -1, "a"])
+def test_numbers_of_patients_and_permutations_are_checked(n, fitted):
+    with pytest.raises((ValueError, TypeError), match="per"):
+        fitted.clinic_table(per=n)
+    with pytest.raises((ValueError, TypeError), match="n_permutations"):
+        fitted.check_exchangeability(np.zeros((30, 1)), n_permutations=n)
 
 
 @not_certified
@@ -445,6 +564,12 @@ def test_the_clinic_table_adds_up(fitted):
     ] == pytest.approx(patients["to CT"])
     assert (table["low"] <= patients).all()
     assert (patients <= table["high"]).all()
+    X, y, patients = labelled_numbers(3000, 1, most_images=4)
+    test = fitted.clinic_table(X, y, groups=patients)
+    assert test.loc["errors that remain", "patients"] <= 10
+    order = np.random.default_rng(0).permutation(len(X))
+    shuffled = fitted.clinic_table(X[order], y[order], groups=patients[order])
+    np.testing.assert_allclose(shuffled["patients"], test["patients"])
     per_thousand = fitted.clinic_table(per=1000)
     np.testing.assert_allclose(per_thousand, 10 * table)
     assert per_thousand.index.name == "of 1000 patients"

@@ -144,7 +144,8 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
         summary = _summary(out, len(training), evaluation) | referral_figures(model)
         print_json(summary | source_figures(sources))
         return
-    _print_results(evaluation, model)
+    test = (X[held_out], bunch.target[held_out], bunch.groups[held_out])
+    _print_results(evaluation, model, test)
     echo(f"\nsaved {out} ({Path(out).stat().st_size / 2**20:.0f} MiB)")
 
 
@@ -162,11 +163,17 @@ def _with_referral(model: Any, options: dict[str, Any]) -> Any:
     )
 
 
-def _print_results(evaluation: Any, model: Any) -> None:
+def _print_results(evaluation: Any, model: Any, test: tuple[Any, Any, Any]) -> None:
     if evaluation is not None:
         echo(f"\nheld-out patients:\n\n{evaluation}")
-    if hasattr(model, "certificate_"):
-        echo(f"\nreferral:\n\n{model.certificate_}\n\n{model.clinic_table().round(1)}")
+    if not hasattr(model, "certificate_"):
+        return
+    X, y, groups = test
+    if len(X):
+        title, table = "held-out patients", model.clinic_table(X, y, groups=groups)
+    else:
+        title, table = "calibration patients", model.clinic_table()
+    echo(f"\nreferral:\n\n{model.certificate_}\n\n{title}:\n\n{table.round(1)}")
 
 
 def _summary(out: str, n_training: int, evaluation: Any) -> dict[str, Any]:

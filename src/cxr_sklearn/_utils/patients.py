@@ -46,8 +46,8 @@ def patient_codes(groups: Any, n_images: int) -> np.ndarray:
         ) from None
     if len(names) < 2:
         raise ValueError(
-            f"groups contains one patient ({names[0]!r}); expected 2 or more, because intervals "
-            "describe how figures vary between patients. Pass the patient of each image."
+            f"groups contains one patient ({names.tolist()[0]!r}); expected 2 or more. Pass the "
+            "patient of each image."
         )
     return patient
 

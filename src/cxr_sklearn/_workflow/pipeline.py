@@ -252,7 +252,9 @@ def _add_decisions(
     table: pd.DataFrame, classifier: ReferralClassifier, X: np.ndarray, readable: np.ndarray
 ) -> None:
     """Add what a referral rule decides on the images that could be read."""
-    decision, plausible = (np.full(len(table), "", dtype=object) for _ in range(2))
+    # A file that cannot be read is referred: somebody must look at the patient.
+    decision = np.full(len(table), REFER, dtype=object)
+    plausible = np.full(len(table), "", dtype=object)
     confidence = np.full(len(table), np.nan)
     if readable.any():
         decision[readable] = classifier.decide(X[readable])

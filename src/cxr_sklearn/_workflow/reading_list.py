@@ -63,7 +63,8 @@ def write_reading_list(folder: str | os.PathLike[str], referred: pd.DataFrame) -
     referred : DataFrame
         Rows of the predictions of the referred images.
     """
-    ordered = referred.sort_values("confidence", kind="stable")
+    # Files that could not be read have no confidence, and come first.
+    ordered = referred.sort_values("confidence", kind="stable", na_position="first")
     table = ordered.to_csv(index=False, float_format="%.6f").encode("utf-8", "backslashreplace")
     # Paths are written as they are, also those that are not valid text.
     lines = b"".join(os.fsencode(path) + b"\n" for path in ordered["path"])

@@ -43,9 +43,14 @@ class CalibrationImages:
         Raises
         ------
         ValueError
-            If there are fewer than two new patients.
+            If there are fewer than two new patients, or nothing to compare.
         """
         n_images = _num_samples(X)
+        if not self.names:
+            raise ValueError(
+                "X contains neither images nor columns of numbers, so that new rows cannot be "
+                "compared with the calibration rows; expected images. Compare them by other means."
+            )
         if n_images < 2:
             raise ValueError(
                 f"X has n_samples={n_images}; expected images of 2 patients or more, to compare "

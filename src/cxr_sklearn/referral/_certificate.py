@@ -10,10 +10,13 @@ from scipy.stats import binom
 
 from ._decisions import Decisions
 from ._risks import Risk
-from ._threshold_search import Search
+from ._threshold_search import Search, n_calibration_patients
 
 # Power at which the number of patients that would suffice is computed.
 _POWER = 0.8
+
+# Number of thresholds at which it is computed.
+_N_THRESHOLDS = 20
 _MOST_PATIENTS = 10_000_000
 
 
@@ -44,11 +47,13 @@ class Certificate:
     risks : DataFrame
         A row per risk: ``risk``, ``bound`` (limit), ``errors`` and ``accepted`` (images among those
         not referred), ``accepted_patients``, ``observed`` (share of errors, of a random image of a
-        random patient) and ``p_value``. Without a certificate, the row describes the first
+        random patient), ``p_value`` and ``least_patients`` (calibration patients that are needed
+        even if there is no error). Without a certificate, the row describes the first
         threshold that was tested.
     patients_needed : int or None
         Number of calibration patients that would suffice with a probability of 80 %, if accuracy
-        and referral rate are as observed. None if the certificate exists, or if no number suffices.
+        is as observed, at the threshold that needs the fewest. None if the certificate exists, or
+        if the observed risk is not below its limit at any threshold.
     """
 
     is_certified: bool
@@ -101,11 +106,12 @@ def make_certificate(
                 "accepted_patients": _accepted_patients(testing, risk, shown),
                 "observed": errors[0] / accepted[0] if accepted[0] else np.nan,
                 "p_value": p,
+                "least_patients": _least_patients(testing, risk, delta),
             }
         )
     needed = None
     if not search.is_certified:
-        needed = patients_needed(learning, testing, risks, delta, shown)
+        needed = patients_needed(learning, testing, risks, delta)
     return Certificate(
         is_certified=search.is_certified,
         delta=delta,
@@ -130,10 +136,16 @@ def not_certified_message(certificate: Certificate) -> str:
     """Return why a certificate does not exist, and how many patients would suffice."""
     worst = certificate.risks.sort_values("p_value", ascending=False).iloc[0]
     remedy = (
-        "no number of patients suffices, because the observed share is not below the limit. Allow "
-        "a greater risk, or improve the model."
+        "at the observed accuracy, no number of patients suffices. Allow a greater risk, or "
+        "improve the model."
     )
-    if certificate.patients_needed is not None:
+    least = int(worst["least_patients"])
+    if certificate.n_patients + certificate.n_learning_patients < least:
+        remedy = (
+            f"at least {least} calibration patients are needed, even if there is no error. Add "
+            "patients, raise calibration_size, or allow a greater risk."
+        )
+    elif certificate.patients_needed is not None:
         remedy = (
             f"about {certificate.patients_needed} calibration patients would suffice. Add "
             "patients, raise calibration_size, or allow a greater risk."
@@ -141,41 +153,56 @@ def not_certified_message(certificate: Certificate) -> str:
     return (
         f"ReferralClassifier refers all images: the risk {worst['risk']!r} could not be certified "
         f"to be at most {worst['bound']:g} with delta={certificate.delta:g} "
-        f"({worst['errors']} errors in {worst['accepted']} images at the first threshold, of "
-        f"{certificate.n_patients} patients); {remedy}"
+        f"({worst['errors']} errors in {worst['accepted']} images of {worst['accepted_patients']} "
+        f"patients at the first threshold); {remedy}"
     )
 
 
+def _least_patients(testing: Decisions, risk: Risk, delta: float) -> int:
+    """Return how many calibration patients are needed at least: all accepted, and no error."""
+    share = _accepted_patients(testing, risk, -np.inf) / max(1, testing.n_patients)
+    # Without any patient that the risk concerns, at most one in n is expected.
+    share = max(share, 1 / (testing.n_patients + 1))
+    n_tested = np.log(delta) / np.log1p(-risk.bound) / share
+    return n_calibration_patients(int(np.ceil(n_tested - 1e-9)))
+
+
 def patients_needed(
-    learning: Decisions,
-    testing: Decisions,
-    risks: tuple[Risk, ...],
-    delta: float,
-    threshold: float,
+    learning: Decisions, testing: Decisions, risks: tuple[Risk, ...], delta: float
 ) -> int | None:
-    """Estimate how many calibration patients would suffice, from all patients at one threshold.
+    """Estimate how many calibration patients would suffice, at the best threshold.
 
     Returns
     -------
     int or None
-        None if the observed risk is not below its limit, so that no number suffices.
+        None if the observed risk is not below its limit at any threshold.
     """
-    needed = 0
-    n_patients = learning.n_patients + testing.n_patients
-    share_tested = testing.n_patients / max(1, n_patients)
-    at = np.array([threshold])
+    parts = (learning, testing)
+    sizes = np.array([part.n_patients for part in parts])
+    scores = np.concatenate([part.score for part in parts])
+    thresholds = np.unique(np.quantile(scores, np.linspace(0, 1, _N_THRESHOLDS, endpoint=False)))
+    needed = np.zeros(len(thresholds))
     for risk in risks:
-        found = [part.shares(risk, at) for part in (learning, testing)]
-        sizes = [learning.n_patients, testing.n_patients]
-        errors, accepted = np.average(np.array(found)[:, :, 0], axis=0, weights=sizes)
-        if accepted == 0:
-            # Not one image was accepted: at least the number that needs no error is known.
-            accepted = 1 / (n_patients + 1)
-        n_accepted = accepted_needed(errors / accepted, risk.bound, delta)
-        if n_accepted is None:
-            return None
-        needed = max(needed, int(np.ceil(n_accepted / accepted / share_tested)))
-    return needed
+        shares = np.array([part.shares(risk, thresholds) for part in parts])
+        errors, accepted = np.einsum("p,pst->st", sizes / sizes.sum(), shares)
+        # Half an error in addition: a few images without an error do not show that there is none.
+        half = 0.5 / sizes.sum()
+        rate = (errors + half) / (accepted + 2 * half)
+        tested = [
+            _patients_at(*values, risk.bound, delta) for values in zip(rate, accepted, strict=True)
+        ]
+        needed = np.maximum(needed, tested)
+    if np.isinf(needed.min()):
+        return None
+    return n_calibration_patients(int(np.ceil(needed.min())))
+
+
+def _patients_at(rate: float, accepted: float, bound: float, delta: float) -> float:
+    """Return how many tested patients suffice at one threshold, infinite if none do."""
+    n_accepted = accepted_needed(rate, bound, delta)
+    if n_accepted is None or accepted == 0:
+        return np.inf
+    return n_accepted / accepted
 
 
 def accepted_needed(rate: float, bound: float, delta: float) -> int | None:

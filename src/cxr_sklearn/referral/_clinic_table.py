@@ -79,6 +79,12 @@ def clinic_table(decisions: Decisions, threshold: float, per: int, level: float)
         "errors without referral": is_wrong,
     }
     found = {name: patient_share(decisions, counted, level) for name, counted in rows.items()}
+    if np.isinf(threshold):
+        # All images are referred, or none: these counts are known exactly.
+        share = float(threshold > 0)
+        found["to CT"] = Interval(share, share, share, EXACT)
+        certain = "errors that remain" if share else "errors avoided"
+        found[certain] = Interval(0, 0, 0, EXACT)
     values = [(share.value * per, share.low * per, share.high * per) for share in found.values()]
     index = pd.Index(list(found), name=f"of {per} patients")
     return pd.DataFrame(values, index=index, columns=["patients", "low", "high"])

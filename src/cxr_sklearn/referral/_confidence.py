@@ -78,6 +78,11 @@ def _called(function: Callable[..., Any], estimator: Any, X: Any, n_images: int)
     """Return the values of a user's function, after checking them."""
     name = getattr(function, "__name__", type(function).__name__)
     values = check_one_column(f"confidence={name}", function(estimator, X))
+    if values.dtype.kind not in "biuf":
+        raise ValueError(
+            f"confidence={name} returned values of the type {values.dtype}; expected numbers, "
+            "which are higher if the model is more confident"
+        )
     if len(values) != n_images:
         raise ValueError(
             f"confidence={name} returned {len(values)} values for {n_images} images; expected one "
@@ -101,18 +106,18 @@ def _pair_residual(estimator: Any, X: Any) -> np.ndarray:
             f"confidence='pair_agreement' needs a ResNetOvO, and the estimator is a "
             f"{type(model).__name__}; expected another one. Pass confidence='max_probability'."
         )
-    if len(model.classes_) < 3:
-        raise ValueError(
-            "confidence='pair_agreement' needs three classes, because a single pair cannot "
-            "contradict itself; expected another one. Pass confidence='max_probability'."
-        )
     return coupling_residual(model.predict_pairs(rows))
 
 
-def check_confidence(confidence: Any) -> None:
-    """Raise if a confidence is neither a name nor a function."""
+def check_confidence(confidence: Any, n_classes: int) -> None:
+    """Raise if a confidence is neither a name nor a function, or does not suit the classes."""
     if not callable(confidence) and confidence not in SCORES:
         raise ValueError(
             f"confidence={confidence!r} is invalid; expected one of {list(SCORES)}, or a function "
             "of the fitted estimator and X"
+        )
+    if not callable(confidence) and confidence == PAIR_AGREEMENT and n_classes < 3:
+        raise ValueError(
+            "confidence='pair_agreement' needs three classes, because a single pair cannot "
+            "contradict itself; expected another one. Pass confidence='max_probability'."
         )

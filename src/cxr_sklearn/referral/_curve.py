@@ -141,7 +141,7 @@ def risk_coverage_auc(is_wrong: Any, score: Any, *, sample_weight: Any = None) -
     Raises
     ------
     ValueError
-        If the lengths differ, or a score is NaN.
+        If the lengths differ, a score is NaN, or `is_wrong` has other values than True and False.
 
     See Also
     --------
@@ -157,7 +157,13 @@ def risk_coverage_auc(is_wrong: Any, score: Any, *, sample_weight: Any = None) -
     >>> round(risk_coverage_auc([False, False, True, True], [0.9, 0.8, 0.7, 0.6]), 3)
     0.208
     """
-    wrong = check_one_column("is_wrong", is_wrong).astype(np.float64)
+    wrong = check_one_column("is_wrong", is_wrong)
+    if not len(wrong) or not np.isin(wrong, (0, 1)).all():
+        raise ValueError(
+            "is_wrong is invalid: it is empty, or contains other values than True and False; "
+            "expected whether each prediction is wrong. Pass y_true != y_pred."
+        )
+    wrong = wrong.astype(np.float64)
     values = check_one_column("score", score).astype(np.float64)
     check_consistent_length(wrong, values)
     if np.isnan(values).any():
@@ -165,7 +171,7 @@ def risk_coverage_auc(is_wrong: Any, score: Any, *, sample_weight: Any = None) -
         raise ValueError(f"score[{row}] is NaN; expected a number. Drop this image.")
     weight = np.ones(len(wrong))
     if sample_weight is not None:
-        weight = _check_sample_weight(sample_weight, wrong[:, None])
+        weight = _check_sample_weight(sample_weight, wrong[:, None], ensure_non_negative=True)
     order = np.argsort(-values, kind="stable")
     values = values[order]
     is_last = np.r_[values[1:] != values[:-1], True]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from sklearn.random_projection import GaussianRandomProjection
 
-from ..preprocessing._pixel_input import NotImagesError, pixel_input
+from ..preprocessing._pixel_input import pixel_input
 from ..quality._pixel_statistics import grey_statistics, sharpness
 from ._model_inside import innermost_model
 
@@ -42,7 +43,8 @@ def image_features(fitted: Any, X: Any) -> tuple[np.ndarray, list[str]]:
     names: list[str] = []
     try:
         images = pixel_input(fitted, X).images
-    except NotImagesError:
+    except ValueError:
+        # X is no images, or contains more than these.
         pass
     else:
         parts.append(_pixel_statistics(images))
@@ -99,6 +101,9 @@ def _trunk_features(fitted: Any, X: Any) -> np.ndarray | None:
 
 
 def _numbers(X: Any) -> np.ndarray:
+    """Return the columns of X that are numbers."""
+    if isinstance(X, pd.DataFrame):
+        X = X.select_dtypes("number")
     toarray = getattr(X, "toarray", None)
     values = np.asarray(X if toarray is None else toarray())
     try:

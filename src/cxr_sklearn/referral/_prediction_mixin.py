@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import check_scalar
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from .._models.targets import check_labels
+from .._utils.patients import check_length, patient_codes
 from ..exceptions import ExchangeabilityWarning
 from ._calibration_images import CalibrationImages
 from ._clinic_table import clinic_table
 from ._confidence import confidence_scores
 from ._decisions import Decisions
+from ._training_set import class_codes
 from ._two_sample_test import ExchangeabilityTest
 
 # What `decide` returns instead of a class.
@@ -53,7 +58,7 @@ class ReferralPredictionMixin:
         return self.estimator_.predict_proba(X)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class of each image, whether it is referred or not.
+        """Return the classifier's prediction for each image, whether it is referred or not.
 
         Parameters
         ----------
@@ -64,8 +69,8 @@ class ReferralPredictionMixin:
         -------
         labels : ndarray of shape (n_samples,)
         """
-        most_probable = np.asarray(self.predict_proba(X)).argmax(axis=1)
-        return self.classes_[most_probable]
+        check_is_fitted(self)
+        return self.estimator_.predict(X)
 
     def confidence_scores(self, X: Any) -> np.ndarray:
         """Return the confidence that is compared with the threshold.
@@ -95,7 +100,8 @@ class ReferralPredictionMixin:
         -------
         is_referred : ndarray of shape (n_samples,), dtype bool
         """
-        return self.confidence_scores(X) < self.threshold_
+        # An image whose confidence is NaN is referred.
+        return ~(self.confidence_scores(X) >= self.threshold_)
 
     def decide(self, X: Any, *, groups: Any = None) -> np.ndarray:
         """Return the predicted class of each image, or "refer".
@@ -116,7 +122,9 @@ class ReferralPredictionMixin:
         -----
         ExchangeabilityWarning
             If the images are unlike the calibration images (p < 0.01), so that nothing is
-            guaranteed. It is given once per fit, and only for images of 20 patients or more.
+            guaranteed. It is given once per fitted object, and only for images of 20 patients or
+            more. In a hundred calls with images like those of the calibration, one warning is to be
+            expected.
         """
         decisions = self.predict(X).astype(object)
         decisions[self.refers(X)] = REFER
@@ -124,9 +132,11 @@ class ReferralPredictionMixin:
         return decisions
 
     def _warn_unlike(self, X: Any, groups: Any, n_images: int) -> None:
-        if self._has_warned or n_images < _FEWEST_NEW:
-            return
-        if groups is not None and len(np.unique(np.asarray(groups))) < _FEWEST_NEW:
+        n_patients = n_images
+        if groups is not None:
+            check_length("groups", groups, n_images)
+            n_patients = len(set(np.asarray(groups).tolist()))
+        if self._has_warned or n_patients < _FEWEST_NEW or not self._images.names:
             return
         found = self.check_exchangeability(X, groups)
         if found.p_value >= _P_OF_WARNING:
@@ -161,7 +171,8 @@ class ReferralPredictionMixin:
             in words.
         """
         proba = np.asarray(self.predict_proba(X), dtype=np.float64)
-        return 1 - proba <= self._set_limits
+        # A probability of NaN excludes no class.
+        return ~(1 - proba > self._set_limits)
 
     def check_exchangeability(
         self, X: Any, groups: Any = None, *, n_permutations: int = 999, random_state: Any = 0
@@ -195,16 +206,26 @@ class ReferralPredictionMixin:
         Raises
         ------
         ValueError
-            If there are fewer than two new patients.
+            If there are fewer than two new patients, or if X contains neither images nor numbers.
         """
         check_is_fitted(self)
+        check_scalar(n_permutations, "n_permutations", Integral, min_val=1)
         return self._images.compare(self.estimator_, X, groups, n_permutations, random_state)
 
-    def clinic_table(self, *, per: int = 100) -> pd.DataFrame:
+    def clinic_table(
+        self, X: Any = None, y: Any = None, *, groups: Any = None, per: int = 100
+    ) -> pd.DataFrame:
         """Return what the rule means for 100 patients with one image each.
 
         Parameters
         ----------
+        X : array-like, default=None
+            Test images of patients that ``fit`` has not seen. By default, the calibration images
+            that tested the threshold are counted.
+        y : array-like of shape (n_samples,), default=None
+            Labels of the test images.
+        groups : array-like of shape (n_samples,), default=None
+            Their patients. Without them, every image counts as a patient.
         per : int, default=100
             Number of patients.
 
@@ -213,8 +234,36 @@ class ReferralPredictionMixin:
         table : DataFrame
             A row per count: patients sent to CT, those of them for whom the model was right, errors
             that are avoided and that remain, and errors without referral. The columns are
-            ``patients`` (expected number), ``low`` and ``high`` (confidence level 1 - `delta`, of
-            the calibration patients that tested the threshold).
+            ``patients`` (expected number), ``low`` and ``high`` (confidence level 1 - `delta`).
+
+        Notes
+        -----
+        Without `X`, the numbers are those of the calibration patients that tested the threshold,
+        and the intervals are those of a threshold that was fixed beforehand. The threshold was
+        certified because few of these patients were errors, so that "errors that remain" tends to
+        be too low if there are few patients. The certificate limits it, and test images show it.
         """
         check_is_fitted(self)
-        return clinic_table(self._decisions, self.threshold_, per, 1 - self.delta)
+        check_scalar(per, "per", Integral, min_val=1)
+        decisions = self._decisions
+        if X is not None:
+            decisions = self._decisions_on(X, y, groups)
+        return clinic_table(decisions, self.threshold_, per, 1 - self.delta)
+
+    def _decisions_on(self, X: Any, y: Any, groups: Any) -> Decisions:
+        """Return the decisions on images whose patients need not follow each other."""
+        n_images = _num_samples(X)
+        labels = check_labels(y, n_images, type(self).__name__)
+        patient = np.arange(n_images) if groups is None else patient_codes(groups, n_images)
+        order = np.argsort(patient, kind="stable")
+        return Decisions(
+            score=self.confidence_scores(X)[order],
+            codes=class_codes(labels, self.classes_)[order],
+            predicted=class_codes(np.asarray(self.predict(X)), self.classes_)[order],
+            patient=patient[order],
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A warning that was given here has not been seen where the rule is loaded.
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment] # the next class
+        return {**state, "_has_warned": False} if "_has_warned" in state else state

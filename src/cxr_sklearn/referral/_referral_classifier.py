@@ -35,7 +35,13 @@ from ._prediction_mixin import REFER, ReferralPredictionMixin
 from ._prediction_sets import class_limits
 from ._risks import make_risks
 from ._threshold_search import divide_patients, search_threshold
-from ._training_set import check_training_set, class_codes, divide_training_set, rows_of
+from ._training_set import (
+    check_probabilities,
+    check_training_set,
+    class_codes,
+    divide_training_set,
+    rows_of,
+)
 
 
 class ReferralClassifier(
@@ -106,8 +112,9 @@ class ReferralClassifier(
         Share of the images that are referred, with the attributes ``value``, ``low`` and ``high``
         (confidence level 1 - `delta`), of the patients that tested the threshold.
     curve_ : DataFrame
-        Share of errors against coverage, the share of images that are not referred. The band from
-        ``low`` to ``high`` contains the whole curve with a probability of 1 - `delta`.
+        Share of errors against coverage, the share of images that are not referred, at some
+        thresholds. The band from ``low`` to ``high`` contains the true shares of a risk at all
+        these thresholds with a probability of 1 - `delta`.
 
     See Also
     --------
@@ -116,7 +123,11 @@ class ReferralClassifier(
 
     Notes
     -----
-    A fifth of the patients kept apart, at most 200, choose a sequence of thresholds, which the
+    Pipelines belong inside: ``ReferralClassifier(make_pipeline(...))`` has all its methods, and a
+    pipeline has those of scikit-learn only. A search passes the patients on with metadata routing
+    (``sklearn.set_config(enable_metadata_routing=True)``).
+
+    A fifth of the patients kept apart, at most 30, choose a sequence of thresholds, which the
     others test one after the other, each at the full level `delta`, until one fails
     (learn-then-test with fixed-sequence testing). The test is the exact binomial one if each
     patient has one image, and otherwise a test by betting on the mean of the images of a patient.
@@ -229,9 +240,9 @@ class ReferralClassifier(
         self, X: Any, y: Any, groups: Any, sample_weight: Any, fit_params: dict[str, Any]
     ) -> None:
         self._validate_params()
-        check_confidence(self.confidence)
         (X,) = indexable(X)
         labels, patient = check_training_set(X, y, groups, self.unit)
+        self._check_classes(np.unique(labels))
         is_used = np.ones(len(labels), dtype=bool)
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, labels[:, None], ensure_non_negative=True)
@@ -257,6 +268,18 @@ class ReferralClassifier(
             _safe_indexing(X, calibration), labels[calibration], patient[calibration], seeds[1]
         )
 
+    def _check_classes(self, classes: np.ndarray) -> None:
+        """Raise before the training, if parameters do not fit the classes."""
+        if isinstance(self.estimator, FrozenEstimator):
+            classes = np.asarray(getattr(self.estimator, "classes_", classes))
+        make_risks(self.risk, self.max_risk, classes)
+        check_confidence(self.confidence, len(classes))
+        if any(str(label) == REFER for label in classes):
+            raise ValueError(
+                f"a class has the name {REFER!r}, which decide returns for referred images; "
+                "expected another name. Rename the class."
+            )
+
     def _arguments_of_fit(self, patient: np.ndarray | None, params: dict[str, Any]) -> Any:
         """Return the arguments that the ``fit`` of the classifier takes."""
         if _routing_enabled():
@@ -270,23 +293,18 @@ class ReferralClassifier(
         """Choose the threshold, and store everything that describes it."""
         codes = class_codes(labels, self.classes_)
         risks = make_risks(self.risk, self.max_risk, self.classes_)
-        if any(str(label) == REFER for label in self.classes_):
-            raise ValueError(
-                f"a class has the name {REFER!r}, which decide returns for referred images; "
-                "expected another name. Rename the class."
-            )
         # The images of a patient follow each other.
         order = np.argsort(patient, kind="stable")
         X, codes, patient = _safe_indexing(X, order), codes[order], patient[order]
         self.calibration_indices_ = self.calibration_indices_[order]
-        proba = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
+        proba = check_probabilities(self.estimator_.predict_proba(X))
         unit = np.unique(patient, return_inverse=True)[1]
         if self.unit == "image":
             unit = np.arange(len(codes))
         decisions = Decisions(
             score=confidence_scores(self.confidence, self.estimator_, X, proba),
             codes=codes,
-            predicted=proba.argmax(axis=1),
+            predicted=class_codes(np.asarray(self.estimator_.predict(X)), self.classes_),
             patient=unit,
         )
         learning, testing = divide_patients(decisions, seed)

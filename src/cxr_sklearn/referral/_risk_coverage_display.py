@@ -75,7 +75,17 @@ class RiskCoverageDisplay:
         Returns
         -------
         display : RiskCoverageDisplay
+
+        Raises
+        ------
+        ValueError
+            If `estimator` is no fitted ReferralClassifier.
         """
+        if not hasattr(estimator, "curve_"):
+            raise ValueError(
+                f"estimator={type(estimator).__name__} has no risk-coverage curve; expected a "
+                "fitted ReferralClassifier. Call fit first."
+            )
         display = cls(
             estimator.curve_,
             certificate=estimator.certificate_,
@@ -91,7 +101,8 @@ class RiskCoverageDisplay:
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; by default new ones.
         band : bool, default=True
-            Whether to draw the simultaneous bands.
+            Whether to draw the bands. A band contains the true values of a risk at all marked
+            points with a probability of 1 - `delta`; between them, it is only an interpolation.
 
         Returns
         -------
@@ -102,7 +113,7 @@ class RiskCoverageDisplay:
         for number, (name, curve) in enumerate(self.curve.groupby("risk", sort=False)):
             style = line_style(number)
             known = curve[curve["accepted"] > 0].sort_values("coverage")
-            ax.plot(known["coverage"], known["value"], label=str(name), **style)
+            ax.plot(known["coverage"], known["value"], label=str(name), marker=".", **style)
             if band:
                 limits = (known["low"], known["high"])
                 ax.fill_between(

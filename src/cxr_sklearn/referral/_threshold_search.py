@@ -13,7 +13,7 @@ from ._risks import Risk
 # Share of the calibration patients whose scores fix the sequence of thresholds, and their greatest
 # number. The others are tested.
 _LEARNING_SHARE = 0.2
-_MOST_LEARNING_PATIENTS = 50
+_MOST_LEARNING_PATIENTS = 30
 
 # The sequence begins where this share of the images is accepted, or more if that is too few to
 # certify the limit without any error. A margin is added, because the number that will be accepted
@@ -27,7 +27,7 @@ _BETTING_FACTOR = 1.3
 # Number of scores of the learning images among which the first threshold is chosen, and of
 # thresholds in a sequence. Thresholds between two scores are interpolated.
 _N_CANDIDATES = 100
-_N_STEPS = 60
+_N_STEPS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +73,12 @@ def divide_patients(decisions: Decisions, seed: int) -> tuple[Decisions, Decisio
     order = np.random.default_rng(seed).permutation(decisions.n_patients)
     n_learning = min(round(_LEARNING_SHARE * len(order)), _MOST_LEARNING_PATIENTS)
     return decisions.of_patients(order[:n_learning]), decisions.of_patients(order[n_learning:])
+
+
+def n_calibration_patients(n_testing: int) -> int:
+    """Return how many calibration patients there must be, so that some number of them is tested."""
+    n_learning = _LEARNING_SHARE / (1 - _LEARNING_SHARE) * n_testing
+    return int(np.ceil(n_testing + min(n_learning, _MOST_LEARNING_PATIENTS)))
 
 
 def search_threshold(

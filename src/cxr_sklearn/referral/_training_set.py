@@ -104,7 +104,7 @@ def divide_training_set(
         training = rows[~is_calibration]
         if len(np.unique(labels[training])) == n_classes:
             return training, rows[is_calibration]
-    scarcest = min(np.unique(labels), key=lambda label: len(set(patient[labels == label])))
+    scarcest = min(np.unique(labels).tolist(), key=lambda label: len(set(patient[labels == label])))
     n_scarcest = len(set(patient[labels == scarcest]))
     raise ValueError(
         f"calibration_size={calibration_size:g} leaves no image of a class to fit (class "
@@ -116,13 +116,26 @@ def divide_training_set(
 
 def class_codes(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Return the index of each label in the classes."""
-    unknown = np.setdiff1d(labels, classes)
+    code_of = {label: code for code, label in enumerate(classes.tolist())}
+    unknown = np.array([label for label in labels.tolist() if label not in code_of])
     if len(unknown):
         raise ValueError(
             f"y is invalid: {unknown.tolist()[0]!r} is not a class of the fitted estimator; "
             f"expected some of {classes.tolist()}. Leave out the images of other classes."
         )
-    return np.searchsorted(classes, labels)
+    return np.array([code_of[label] for label in labels.tolist()], dtype=int)
+
+
+def check_probabilities(proba: Any) -> np.ndarray:
+    """Return the probabilities of calibration images as float64, or raise."""
+    values = np.asarray(proba, dtype=np.float64)
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+        raise ValueError(
+            f"predict_proba of the estimator returned {values[row].tolist()} for a calibration "
+            "image; expected finite probabilities. Check the model, or drop such images."
+        )
+    return values
 
 
 def rows_of(arguments: dict[str, Any], rows: np.ndarray, n_images: int) -> dict[str, Any]:

@@ -86,7 +86,9 @@ def two_sample_test(
     labels = np.column_stack([is_new, *[rng.permutation(is_new) for _ in range(n_permutations)]])
     auc = _auc(operator @ labels, labels)
     p_value = (1 + (auc[1:] >= auc[0] - 1e-12).sum()) / (1 + n_permutations)
-    scale = calibration.std(axis=0)
+    # A value that was constant before is compared with the spread of all images.
+    spread = calibration.std(axis=0)
+    scale = np.where(spread > 1e-9, spread, features.std(axis=0))
     difference = new.mean(axis=0) - calibration.mean(axis=0)
     difference = np.divide(difference, scale, out=np.zeros(len(scale)), where=scale > 0)
     # Statistics of pixels can be understood, unlike features of a network.
