@@ -301,9 +301,9 @@ def referring_model(tmp_path_factory):
     """Return phantoms, the file of a model that refers images, and what training printed."""
     folder = tmp_path_factory.mktemp("referring")
     root = folder / "xrays"
-    make_chest_phantom_files(root, 300, confound="exposure", random_state=0)
+    make_chest_phantom_files(root, 400, confound="border", random_state=0)
     path = folder / "model.joblib"
-    options = ["--refer-risk", "0.3", "--refer-delta", "0.1", "--test-fraction", "0", "--json"]
+    options = ["--refer-risk", "0.5", "--refer-delta", "0.2", "--test-fraction", "0", "--json"]
     settings = ["--backbone", "resnet18", "--weights", "none", "--image-size", "32"]
     done = subprocess.run(
         [sys.executable, "-m", "cxr_sklearn", "train", root, "--out", path, *settings, *options],
@@ -319,12 +319,12 @@ def test_train_saves_a_referral_rule(referring_model):
     _, path, printed = referring_model
     found = printed["referral"]
     assert found["certified"] is True
-    assert found["delta"] == 0.1
-    assert found["risks"][0]["bound"] == 0.3
+    assert found["delta"] == 0.2
+    assert found["risks"][0]["bound"] == 0.5
     assert found["referral_rate"]["low"] <= found["referral_rate"]["value"]
     rule = joblib.load(path).named_steps["model"]
     assert rule.threshold_ == pytest.approx(found["threshold"])
-    assert rule.max_risk == 0.3
+    assert rule.max_risk == 0.5
 
 
 def test_predict_writes_decisions_and_a_reading_list(referring_model, tmp_path, capsys):
@@ -338,7 +338,7 @@ def test_predict_writes_decisions_and_a_reading_list(referring_model, tmp_path, 
     table = pd.read_csv(out, keep_default_na=False)
     readable = table[table["error"] == ""]
     referred = readable[readable["decision"] == "refer"]
-    assert 0 < len(referred) < len(readable) == 300
+    assert 0 < len(referred) < len(readable) == 400
     decided = readable.drop(referred.index)
     assert (decided["decision"] == decided["prediction"]).all()
     assert referred["confidence"].astype(float).max() < decided["confidence"].astype(float).min()
@@ -353,6 +353,29 @@ def test_predict_writes_decisions_and_a_reading_list(referring_model, tmp_path, 
     assert detailed["confidence"][1:].is_monotonic_increasing
     found = capsys.readouterr().out
     assert f"{len(referred) + 1} images are referred; their paths are in" in found
+
+
+def test_predict_compares_files_with_the_calibration_images(referring_model, tmp_path, capsys):
+    """One comparison of all files, whatever the size of the batches, with one file per patient."""
+    root, path, _ = referring_model
+    table = pd.read_csv(root / "metadata.csv").head(60)
+    (tmp_path / "bright").mkdir()
+    for label, name in zip(table["label"], table["filename"], strict=True):
+        image = Image.open(root / label / name).convert("L").point(lambda v: min(255, v + 70))
+        image.save(tmp_path / "bright" / name)
+    command = ["predict", str(path), str(tmp_path / "bright"), "--out", str(tmp_path / "p.csv")]
+    for batch in ("10", "256"):
+        assert main([*command, "--batch", batch]) == 0
+        assert "unlike those that the referral rule was calibrated on" in capsys.readouterr().err
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["exchangeability_p"] < 0.01
+    # All files of one patient are one case, which cannot be compared.
+    listed = pd.DataFrame({"filename": table["filename"], "patient": "one"})
+    listed.to_csv(tmp_path / "bright.csv", index=False)
+    command = ["predict", str(path), str(tmp_path / "bright.csv"), "--root"]
+    command += [str(tmp_path / "bright"), "--out", str(tmp_path / "q.csv"), "--json"]
+    assert main(command) == 0
+    assert "exchangeability_p" not in json.loads(capsys.readouterr().out)
 
 
 def test_a_reading_list_needs_a_referral_rule(xrays, model, referring_model, tmp_path, capsys):

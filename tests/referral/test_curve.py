@@ -19,7 +19,7 @@ pytest.importorskip("matplotlib").use("Agg")
 def test_the_band_contains_the_whole_curve(most_images):
     """At most delta of the bands leave the true curve; pointwise limits leave it more often."""
     benchmark = load_benchmark()
-    risks = benchmark.RISKS["error"]
+    risks = benchmark.RISKS["error"][0]
     outside, pointwise = [], []
     for seed in range(100):
         rng = np.random.default_rng(seed)
@@ -40,7 +40,9 @@ def test_the_band_contains_the_whole_curve(most_images):
 def test_the_curve_has_the_shares_of_the_images():
     benchmark = load_benchmark()
     decisions = benchmark.simulate(200, 8, 0.3, np.random.default_rng(0))
-    curve = risk_coverage_curve(decisions, benchmark.RISKS["error"], np.array([-np.inf, 0.5]), 0.1)
+    curve = risk_coverage_curve(
+        decisions, benchmark.RISKS["error"][0], np.array([-np.inf, 0.5]), 0.1
+    )
     weight = decisions.weight / decisions.n_patients
     is_accepted, is_wrong = decisions.score >= 0.5, decisions.is_wrong()
     assert curve["coverage"].tolist() == pytest.approx([1, weight[is_accepted].sum()])

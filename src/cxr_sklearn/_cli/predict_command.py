@@ -10,7 +10,12 @@ import click
 
 from .._workflow import estimates
 from ..datasets._output_files import check_not_read, check_target
-from ..exceptions import ConfoundingWarning, OutOfDistributionWarning, UnreadableImageWarning
+from ..exceptions import (
+    ConfoundingWarning,
+    ExchangeabilityWarning,
+    OutOfDistributionWarning,
+    UnreadableImageWarning,
+)
 from .data_forms import select
 from .options import prediction_options
 from .output import echo, print_json, progress, source_figures
@@ -70,19 +75,23 @@ def predict(model: str, out: str, reading_list: str | None, batch: int, **option
     if reading_list is not None:
         write_reading_list(reading_list, referred)
     if options["as_json"]:
-        counts = {"images": len(files), "unreadable": failed, "unlike": unlike}
+        counts: dict[str, Any] = {"images": len(files), "unreadable": failed, "unlike": unlike}
         counts |= {} if referred is None else {"referred": len(referred)}
+        if written.comparison is not None:
+            counts |= {"exchangeability_p": written.comparison.p_value}
         print_json({"out": out, **counts, **source_figures(sources)})
     else:
         echo(f"{len(files) - failed} of {len(files)} images predicted; written to {out}")
         if referred is not None:
             listed = f"; their paths are in {reading_list}" if reading_list else ""
             echo(f"{len(referred)} images are referred{listed}")
-    _warn(pipeline, failed, unlike)
+    _warn(pipeline, failed, unlike, written.comparison)
 
 
-def _warn(pipeline: Any, failed: int, unlike: int) -> None:
+def _warn(pipeline: Any, failed: int, unlike: int, comparison: Any) -> None:
     """Warn of files without a prediction, and of predictions that may be wrong."""
+    from ..referral._prediction_mixin import P_OF_WARNING
+
     if failed:
         text = f"{failed} files could not be read. See the column error."
         warnings.warn(text, UnreadableImageWarning, stacklevel=2)
@@ -93,5 +102,11 @@ def _warn(pipeline: Any, failed: int, unlike: int) -> None:
             "their predictions may be meaningless. See the column likeness."
         )
         warnings.warn(text, OutOfDistributionWarning, stacklevel=2)
+    if comparison is not None and comparison.p_value < P_OF_WARNING:
+        text = (
+            f"the images are unlike those that the referral rule was calibrated on ({comparison}), "
+            "so that nothing is guaranteed: train with --refer-risk on images of this place"
+        )
+        warnings.warn(text, ExchangeabilityWarning, stacklevel=2)
     if message := pipeline.named_steps["sources"].message_:
         warnings.warn(message, ConfoundingWarning, stacklevel=2)

@@ -24,8 +24,8 @@ from .._utils.files import replace_file
 from ..exceptions import ConfoundingWarning, UnreadableImageWarning
 from ..preprocessing import MeanRadiograph
 from ..quality import SourceAssociation
-from ..referral import ReferralClassifier, set_names
-from ..referral._prediction_mixin import REFER
+from ..referral import ExchangeabilityTest, ReferralClassifier, set_names
+from ..referral._prediction_mixin import FEWEST_NEW, REFER
 
 STEPS = ("loader", "guard", "sources", "model")
 READ_AT_ONCE = 256
@@ -33,6 +33,9 @@ READ_AT_ONCE = 256
 # Increment when saved pipelines of earlier versions cannot predict any more: a step is added or
 # removed, or a step needs attributes that it did not have. Older files are then refused.
 _FORMAT = 1
+
+# Files that are compared with the calibration images of a referral rule.
+_MOST_COMPARED = 200
 
 
 def split_patients(bunch: Bunch, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -257,7 +260,9 @@ def _add_decisions(
     plausible = np.full(len(table), "", dtype=object)
     confidence = np.full(len(table), np.nan)
     if readable.any():
-        decision[readable] = classifier.decide(X[readable])
+        is_referred = classifier.refers(X[readable])
+        predicted = classifier.predict(X[readable]).astype(object)
+        decision[readable] = np.where(is_referred, REFER, predicted)
         sets = classifier.predict_set(X[readable])
         plausible[readable] = set_names(sets, classifier.classes_)
         confidence[readable] = classifier.confidence_scores(X[readable])
@@ -277,11 +282,15 @@ class Written:
         Images that the guard takes for outliers.
     referred : DataFrame or None
         Rows of the referred images; None if the model refers no images.
+    comparison : ExchangeabilityTest or None
+        Comparison of some images with the calibration images; None if the model refers no images,
+        or if there are images of fewer than 20 patients.
     """
 
     n_unreadable: int
     n_unlike: int
     referred: pd.DataFrame | None
+    comparison: ExchangeabilityTest | None
 
 
 def write_predictions(
@@ -311,7 +320,7 @@ def write_predictions(
     """
     threshold = pipeline.named_steps["guard"].offset_
     failed = unlike = 0
-    referred = []
+    referred, readable = [], []
     with replace_file(out) as stream:
         for start in range(0, len(files), batch):
             part = files.iloc[start : start + batch].reset_index(drop=True)
@@ -319,13 +328,33 @@ def write_predictions(
             failed += int((table["error"] != "").sum())
             unlike += int((table["likeness"] < threshold).sum())
             table = pd.concat([part, table.drop(columns="path")], axis=1)
+            readable.append(part[table["error"] == ""])
             if "decision" in table:
                 referred.append(table[table["decision"] == REFER])
             text = table.to_csv(index=False, header=start == 0, float_format="%.6f")
             stream.write(text.encode("utf-8", "backslashreplace"))
             for _ in part["path"]:
                 progress()
-    return Written(failed, unlike, pd.concat(referred) if referred else None)
+    comparison = _compare_with_calibration(pipeline, pd.concat(readable))
+    return Written(failed, unlike, pd.concat(referred) if referred else None, comparison)
+
+
+def _compare_with_calibration(pipeline: Pipeline, files: pd.DataFrame) -> Any:
+    """Test whether some of the images look like those of the calibration, one per patient."""
+    classifier = pipeline.named_steps["model"]
+    if not isinstance(classifier, ReferralClassifier):
+        return None
+    chosen = files.sample(frac=1, random_state=0)
+    if "patient" in files:
+        # Each file of an unknown patient is one of its own.
+        patient = chosen["patient"].astype(str)
+        is_repeated = patient.duplicated() & (patient != "") & chosen["patient"].notna()
+        chosen = chosen[~is_repeated]
+    chosen = chosen.head(_MOST_COMPARED)
+    if len(chosen) < FEWEST_NEW:
+        return None
+    X = _masked(pipeline.named_steps["loader"], [[path] for path in chosen["path"]])
+    return classifier.check_exchangeability(X)
 
 
 def _masked(loader: XRayLoader, paths: Any) -> np.ndarray:

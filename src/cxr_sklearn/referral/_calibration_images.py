@@ -60,6 +60,11 @@ class CalibrationImages:
         rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
         rows = _one_per_patient(patient, rng)[:_MOST_COMPARED]
         new, _ = image_features(fitted, _safe_indexing(X, rows))
+        if new.shape[1] != len(self.names):
+            raise ValueError(
+                f"X has {new.shape[1]} columns of numbers; expected {len(self.names)}, as in the "
+                "calibration images"
+            )
         return two_sample_test(self.features, new, self.names, n_permutations, rng)
 
 

@@ -15,6 +15,9 @@ from ._threshold_search import Search, n_calibration_patients
 # Power at which the number of patients that would suffice is computed.
 _POWER = 0.8
 
+# Share of delta at which a threshold is assumed to be tested.
+_SHARE_OF_DELTA = 0.2
+
 # Number of thresholds at which it is computed.
 _N_THRESHOLDS = 20
 _MOST_PATIENTS = 10_000_000
@@ -48,8 +51,8 @@ class Certificate:
         A row per risk: ``risk``, ``bound`` (limit), ``errors`` and ``accepted`` (images among those
         not referred), ``accepted_patients``, ``observed`` (share of errors, of a random image of a
         random patient), ``p_value`` and ``least_patients`` (calibration patients that are needed
-        even if there is no error). Without a certificate, the row describes the first
-        threshold that was tested.
+        even if there is no error). Without a certificate, the row describes the
+        threshold with the smallest p-value.
     patients_needed : int or None
         Number of calibration patients that would suffice with a probability of 80 %, if accuracy
         is as observed, at the threshold that needs the fewest. None if the certificate exists, or
@@ -69,7 +72,7 @@ class Certificate:
 
     def __str__(self) -> str:
         """Return the guarantee in words, and the table of risks."""
-        sure = f"{1 - self.delta:.0%}"
+        sure = f"{100 * (1 - self.delta):.10g}%"
         if self.is_certified:
             text = (
                 f"Certified with {sure} confidence at threshold {self.threshold:.4g}: of the "
@@ -91,7 +94,7 @@ def make_certificate(
     unit: str,
 ) -> Certificate:
     """Describe the result of a search for a threshold."""
-    shown = search.threshold if search.is_certified else search.start
+    shown = search.shown
     at = np.array([shown])
     rows = []
     for risk, p in zip(risks, search.p_values, strict=True):
@@ -154,7 +157,7 @@ def not_certified_message(certificate: Certificate) -> str:
         f"ReferralClassifier refers all images: the risk {worst['risk']!r} could not be certified "
         f"to be at most {worst['bound']:g} with delta={certificate.delta:g} "
         f"({worst['errors']} errors in {worst['accepted']} images of {worst['accepted_patients']} "
-        f"patients at the first threshold); {remedy}"
+        f"patients at the best threshold); {remedy}"
     )
 
 
@@ -189,12 +192,14 @@ def patients_needed(
         half = 0.5 / sizes.sum()
         rate = (errors + half) / (accepted + 2 * half)
         tested = [
-            _patients_at(*values, risk.bound, delta) for values in zip(rate, accepted, strict=True)
+            _patients_at(*values, risk.bound, _SHARE_OF_DELTA * delta)
+            for values in zip(rate, accepted, strict=True)
         ]
         needed = np.maximum(needed, tested)
     if np.isinf(needed.min()):
         return None
-    return n_calibration_patients(int(np.ceil(needed.min())))
+    # As many patients as there are did not suffice.
+    return max(n_calibration_patients(int(np.ceil(needed.min()))), int(1.2 * sizes.sum()) + 1)
 
 
 def _patients_at(rate: float, accepted: float, bound: float, delta: float) -> float:

@@ -103,7 +103,7 @@ def _trunk_features(fitted: Any, X: Any) -> np.ndarray | None:
 def _numbers(X: Any) -> np.ndarray:
     """Return the columns of X that are numbers."""
     if isinstance(X, pd.DataFrame):
-        X = X.select_dtypes("number")
+        X = X.select_dtypes(["number", "bool"])
     toarray = getattr(X, "toarray", None)
     values = np.asarray(X if toarray is None else toarray())
     try:

@@ -25,8 +25,8 @@ from ._two_sample_test import ExchangeabilityTest
 REFER = "refer"
 
 # `decide` warns if new images have a smaller p-value, and compares this many patients or more.
-_P_OF_WARNING = 0.01
-_FEWEST_NEW = 20
+P_OF_WARNING = 0.01
+FEWEST_NEW = 20
 
 
 class ReferralPredictionMixin:
@@ -136,16 +136,16 @@ class ReferralPredictionMixin:
         if groups is not None:
             check_length("groups", groups, n_images)
             n_patients = len(set(np.asarray(groups).tolist()))
-        if self._has_warned or n_patients < _FEWEST_NEW or not self._images.names:
+        if self._has_warned or n_patients < FEWEST_NEW or not self._images.names:
             return
         found = self.check_exchangeability(X, groups)
-        if found.p_value >= _P_OF_WARNING:
+        if found.p_value >= P_OF_WARNING:
             return
         self._has_warned = True
         warnings.warn(
             f"the images are unlike the calibration images ({found}); expected images from the "
-            "same place, and nothing is guaranteed for others. Fit ReferralClassifier on patients "
-            "of this place.",
+            "same place, and nothing is guaranteed for others. Calibrate the rule on patients of "
+            "this place.",
             ExchangeabilityWarning,
             stacklevel=3,
         )

@@ -50,7 +50,8 @@ class ReferralClassifier(
     """Refer the images of which a classifier is not sure, so that few of the others are wrong.
 
     You state which share of errors is acceptable among the images that are *not* referred. ``fit``
-    keeps some patients apart, and finds the lowest confidence at which this share is guaranteed.
+    keeps some patients apart, and finds the lowest of many thresholds of the confidence at which
+    this share is guaranteed.
     :meth:`decide` then returns a class, or "refer": the patient needs another examination, such as
     CT. If the patients kept apart cannot show that the share is small enough, all images are
     referred, and a warning states how many patients would suffice.
@@ -64,8 +65,9 @@ class ReferralClassifier(
     ----------
     estimator : classifier
         Classifier with ``predict_proba``. Wrap a fitted one in
-        :class:`sklearn.frozen.FrozenEstimator` to keep it as it is; all images that are passed to
-        ``fit`` then choose the threshold, and must be of patients that it was not trained on.
+        :class:`sklearn.frozen.FrozenEstimator`, a pipeline as a whole, to keep it as it is; all
+        images that are passed to ``fit`` then choose the threshold, and must be of patients that
+        it was not trained on.
     max_risk : float, default=0.05
         Greatest share of errors among the images that are not referred, between 0 and 1. It is also
         the greatest error of :meth:`predict_set`.
@@ -127,9 +129,12 @@ class ReferralClassifier(
     pipeline has those of scikit-learn only. A search passes the patients on with metadata routing
     (``sklearn.set_config(enable_metadata_routing=True)``).
 
+    The guarantee holds for a rule that is calibrated once. Trying several seeds, limits or
+    confidences on the same patients until one is certified breaks it.
+
     A fifth of the patients kept apart, at most 30, choose a sequence of thresholds, which the
-    others test one after the other, each at the full level `delta`, until one fails
-    (learn-then-test with fixed-sequence testing). The test is the exact binomial one if each
+    others test one after the other (learn-then-test with fixed-sequence testing, from a few
+    starts). The test is the exact binomial one if each
     patient has one image, and otherwise a test by betting on the mean of the images of a patient.
 
     References
@@ -230,7 +235,7 @@ class ReferralClassifier(
         NotCertifiableWarning
             If no threshold is certified. All images are referred.
         ImageLevelWarning
-            If `groups` is missing.
+            If `groups` is missing, or if ``unit="image"`` and patients have several images.
         """
         with restored_on_failure(self):
             self._fit(X, y, groups, sample_weight, fit_params)

@@ -15,11 +15,15 @@ from ._risks import Risk
 _LEARNING_SHARE = 0.2
 _MOST_LEARNING_PATIENTS = 30
 
-# The sequence begins where this share of the images is accepted, or more if that is too few to
-# certify the limit without any error. A margin is added, because the number that will be accepted
-# is not known exactly.
-_FIRST_COVERAGE = 0.3
+# The sequence has several starts. The first accepts as many images as are needed to certify the
+# limit without any error, with a margin, because the number that will be accepted is not known
+# exactly.
+# Each further start accepts so many times as many images, up to this share of all. The last start
+# has this share of delta, and the others share the rest.
 _MARGIN = 1.2
+_RATIO = 4
+_LAST_COVERAGE = 0.3
+_LAST_SHARE = 0.6
 
 # Betting needs about so many times as many patients as the exact test.
 _BETTING_FACTOR = 1.3
@@ -38,16 +42,16 @@ class Search:
     ----------
     threshold : float
         Images whose score is lower are referred. Infinite if no threshold was certified.
-    start : float
-        First threshold of the sequence.
+    shown : float
+        The threshold; if none was certified, the one with the smallest p-value.
     p_values : ndarray of shape (n_risks,)
-        p-value of each risk at the threshold; at the first one, if it was not certified.
+        p-value of each risk at `shown`.
     test : {"exact binomial", "betting"}
         Test.
     """
 
     threshold: float
-    start: float
+    shown: float
     p_values: np.ndarray
     test: str
 
@@ -86,12 +90,17 @@ def search_threshold(
 ) -> Search:
     """Find the lowest threshold at which all risks are certified.
 
-    The learning patients fix a sequence of thresholds, from a strict one downwards. The testing
-    patients test one after the other at the full level `delta`, until one is not certified. The
-    probability that any threshold is certified wrongly is at most `delta`, because this needs an
-    error at the first threshold whose risk exceeds the limit. A threshold is certified if the
-    p-values of all risks are at most `delta`. This needs no correction for their number, because a
-    wrong certificate needs an error for one particular risk.
+    The learning patients fix a sequence of thresholds, from a strict one downwards, with some
+    starts among them. `delta` is divided between the starts. The testing patients test one
+    threshold after the other. A start is tested at its own level, and a certified threshold passes
+    its level on to the next one (the fallback procedure; with one start, it is fixed-sequence
+    testing). The probability that any threshold is certified wrongly is at most `delta`. Several
+    starts are needed because the strictest thresholds have the fewest errors, but accept few
+    patients: an early failure must not end the search.
+
+    A threshold is certified if the p-values of all risks are at most its level. This needs no
+    correction for the number of risks, because a wrong certificate needs an error for one
+    particular risk.
 
     Parameters
     ----------
@@ -110,14 +119,22 @@ def search_threshold(
     Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then test: calibrating predictive algorithms
     to achieve risk control", arXiv 2110.01052 (2021), sections 2 and 3.
     """
-    sequence = threshold_sequence(learning, testing, risks, delta)
+    sequence, levels = threshold_sequence(learning, testing, risks, delta)
     test = BINOMIAL if testing.has_single_images else BETTING
     p_values = np.array([p_value(learning, testing, risk, sequence, delta) for risk in risks])
-    is_certified = (p_values <= delta).all(axis=0)
-    n_certified = len(sequence) if is_certified.all() else int(is_certified.argmin())
-    last = max(0, n_certified - 1)
-    threshold = float(sequence[last]) if n_certified else np.inf
-    return Search(threshold, float(sequence[0]), p_values[:, last], test)
+    greatest = p_values.max(axis=0)
+    certified, passed_on = -1, 0.0
+    for number, own in enumerate(levels):
+        level = own + passed_on
+        passed_on = level if greatest[number] <= level else 0.0
+        if passed_on:
+            certified = number
+    best = int(greatest.argmin())
+    if certified < 0:
+        return Search(np.inf, float(sequence[best]), p_values[:, best], test)
+    return Search(
+        float(sequence[certified]), float(sequence[certified]), p_values[:, certified], test
+    )
 
 
 def p_value(
@@ -136,11 +153,8 @@ def p_value(
 
 def threshold_sequence(
     learning: Decisions, testing: Decisions, risks: tuple[Risk, ...], delta: float
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Return thresholds in the order in which they are tested, from the strictest to the loosest.
-
-    The first threshold is one that accepts few images, because these have the fewest errors, but
-    enough of them to certify every limit if none of them is an error.
 
     Parameters
     ----------
@@ -150,28 +164,56 @@ def threshold_sequence(
         Only the number of patients is used, and whether each has one image.
     risks : tuple of Risk
     delta : float
-        Level of the tests.
+        Level of all tests together.
 
     Returns
     -------
-    thresholds : ndarray, descending
+    thresholds : ndarray of shape (n_thresholds,)
+        Descending. The last one accepts every image.
+    levels : ndarray of shape (n_thresholds,)
+        Level of the test of each start, and 0 for the other thresholds. Their sum is `delta`.
     """
     if not len(learning.score):
         # No image is known: accept all, or refer all.
-        return np.array([-np.inf])
+        return np.array([-np.inf]), np.array([delta])
     scores = np.unique(learning.score)[::-1]
     n_candidates = min(len(scores), _N_CANDIDATES)
     candidates = scores[np.linspace(0, len(scores) - 1, n_candidates).round().astype(int)]
-    is_enough = np.ones(len(candidates), dtype=bool)
+    places = np.linspace(0, len(candidates) - 1, _N_STEPS)
+    thresholds = np.interp(places, np.arange(len(candidates)), candidates)
+    starts = _starts(learning, testing, risks, delta, thresholds)
+    shares = np.full(len(starts), (1 - _LAST_SHARE) / max(1, len(starts) - 1))
+    shares[-1] = _LAST_SHARE if len(starts) > 1 else 1
+    levels = np.zeros(len(thresholds) + 1)
+    levels[starts] = delta * shares
+    # Thresholds before the first start cannot be certified.
+    return np.append(thresholds, -np.inf)[starts[0] :], levels[starts[0] :]
+
+
+def _starts(
+    learning: Decisions,
+    testing: Decisions,
+    risks: tuple[Risk, ...],
+    delta: float,
+    thresholds: np.ndarray,
+) -> list[int]:
+    """Return the numbers of the thresholds at which the sequence starts."""
+    last, first = 0, 0
     for risk in risks:
-        accepted = learning.shares(risk, candidates)[1] * testing.n_patients
-        wanted = _MARGIN * np.log(delta) / np.log1p(-risk.bound)
+        accepted = learning.shares(risk, thresholds)[1] * testing.n_patients
+        # The first start has a part of delta only.
+        wanted = _MARGIN * np.log(delta * (1 - _LAST_SHARE) / 2) / np.log1p(-risk.bound)
+        alone = _MARGIN * np.log(delta) / np.log1p(-risk.bound)
         if not testing.has_single_images:
-            wanted *= _BETTING_FACTOR
-        is_enough &= accepted >= max(wanted, _FIRST_COVERAGE * accepted[-1])
-    first = int(is_enough.argmax()) if is_enough.any() else len(candidates) - 1
-    rest = candidates[first:]
-    places = np.linspace(0, len(rest) - 1, _N_STEPS)
-    sequence = np.interp(places, np.arange(len(rest)), rest)
-    # The last threshold accepts every image.
-    return np.append(np.unique(sequence)[::-1], -np.inf)
+            wanted, alone = _BETTING_FACTOR * wanted, _BETTING_FACTOR * alone
+        first = max(first, _first_above(accepted, wanted))
+        last = max(last, _first_above(accepted, max(alone, _LAST_COVERAGE * accepted[-1])))
+    starts = [last]
+    while (earlier := starts[0] // _RATIO) >= first and earlier < starts[0]:
+        starts.insert(0, earlier)
+    return starts[-3:]
+
+
+def _first_above(accepted: np.ndarray, wanted: float) -> int:
+    is_enough = accepted >= wanted
+    return int(is_enough.argmax()) if is_enough.any() else len(accepted) - 1

@@ -40,7 +40,8 @@ def check_training_set(X: Any, y: Any, groups: Any, unit: str) -> tuple[np.ndarr
     Warns
     -----
     ImageLevelWarning
-        If `groups` is None, and `unit` is "patient".
+        If `groups` is None, and `unit` is "patient"; or if `unit` is "image", and a patient has
+        several images.
     """
     n_images = _num_samples(X)
     labels = check_labels(y, n_images, "ReferralClassifier")
@@ -59,7 +60,15 @@ def check_training_set(X: Any, y: Any, groups: Any, unit: str) -> tuple[np.ndarr
                 stacklevel=4,
             )
         return labels, np.arange(n_images)
-    return labels, patient_codes(groups, n_images)
+    patient = patient_codes(groups, n_images)
+    if unit == "image" and np.bincount(patient).max() > 1:
+        warnings.warn(
+            "unit='image' counts each image as a patient, but groups has patients with several "
+            "images; the guarantee is wrong if these are alike. Pass unit='patient'.",
+            ImageLevelWarning,
+            stacklevel=4,
+        )
+    return labels, patient
 
 
 def divide_training_set(
