@@ -268,7 +268,7 @@ def test_a_bad_folder_is_named(phantoms, tmp_path):
     """A folder that cannot be made is an error at fit, in one line."""
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(OSError, match=r"memory='.*file.*expected a folder") as caught:
+    with pytest.raises(OSError, match=r"memory='.*file.*expected a writable folder") as caught:
         ResNetFeatures(backbone=toy, weights=None, image_size=16, memory=file / "x").fit(
             phantoms[0]
         )

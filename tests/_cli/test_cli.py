@@ -643,7 +643,10 @@ def test_small_batches_predict_the_same(xrays, model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "{xrays}", "--out", "{tmp}/m", *SMALL, "--set", "colour=1"], "--set colour: no"),
+        (
+            ["train", "{xrays}", "--out", "{tmp}/m", *SMALL, "--set", "colour=1"],
+            "ResNetOvO has no such parameter",
+        ),
         (["train", "{xrays}", "--out", "{tmp}/m", *SMALL, "--weights", "x.pth"], "weights='x.pth'"),
         (["train", "{xrays}", "--out", "{tmp}/no/m", *SMALL], "no' does not exist"),
         (["audit", "{xrays}", "--html", "{tmp}/no/a.html"], "no' does not exist"),

@@ -90,7 +90,7 @@ def test_callbacks_with_a_common_folder_keep_a_common_folder(tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     """A file in the place of the folder raises one line."""
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"no folder for .*file' \(.*expected a folder"):
+    with pytest.raises(OSError, match=r"no folder for .*file' \(.*expected a writable folder"):
         own_callbacks([Checkpoint(dirname=str(tmp_path / "file"))], "a")
 
 
