@@ -7,6 +7,7 @@ images of which it is not sure, so that at most one in five of the other answers
 is chosen on patients that the model has not seen, and states from how many of them it knows this.
 """
 
+import warnings
 from collections import OrderedDict
 
 import matplotlib.pyplot as plt
@@ -16,7 +17,13 @@ from torch import nn
 
 from cxr_sklearn import ResNetOvO
 from cxr_sklearn.datasets import make_chest_phantoms
-from cxr_sklearn.referral import ReferralClassifier, RiskCoverageDisplay, set_names
+from cxr_sklearn.exceptions import ExchangeabilityWarning, NotCertifiableWarning
+from cxr_sklearn.referral import (
+    ReferralClassifier,
+    RiskCoverageDisplay,
+    risk_coverage_auc,
+    set_names,
+)
 
 # %%
 # Fit a model, and calibrate the rule
@@ -66,6 +73,7 @@ model.fit(X[train], y[train], groups=patients[train])
 
 rule = ReferralClassifier(FrozenEstimator(model), max_risk=0.2, random_state=0)
 rule.fit(X[calibration], y[calibration], groups=patients[calibration])
+# A Certificate: what is guaranteed, and from how many patients and images.
 print(rule.certificate_)
 
 # %%
@@ -82,6 +90,19 @@ print(rule.clinic_table().round(1))
 
 RiskCoverageDisplay.from_estimator(rule)
 plt.show()
+
+# %%
+# Which confidence to use
+# -----------------------
+# The area under this curve is the mean share of errors over all referral rates. The greatest
+# probability, the default, has a smaller one than the agreement of the pairs.
+
+is_wrong = rule.predict(X[test]) != y[test]
+for confidence in ("max_probability", "pair_agreement"):
+    rule.set_params(confidence=confidence)
+    area = risk_coverage_auc(is_wrong, rule.confidence_scores(X[test]))
+    print(f"{confidence}: {area:.3f}")
+rule.set_params(confidence="max_probability")
 
 # %%
 # Decide on new patients
@@ -109,8 +130,24 @@ for name, count in zip(names, counts, strict=True):
 # finds this without any labels.
 
 brighter = (X[test].astype(int) + 60).clip(0, 255).astype(np.uint8)
+# Both results are an ExchangeabilityTest.
 print("same place:", rule.check_exchangeability(X[test], patients[test]))
 print("another device:", rule.check_exchangeability(brighter, patients[test]))
-is_decided = ~rule.refers(brighter)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", ExchangeabilityWarning)
+    is_decided = rule.decide(brighter, groups=patients[test]) != "refer"
+print(caught[0].message)
 errors = (rule.predict(brighter) != y[test])[is_decided].mean()
 print(f"{errors:.1%} of the answers on brighter images are wrong; promised were at most 20 %")
+
+# %%
+# Without enough patients, everybody is referred
+# ----------------------------------------------
+# There is no threshold without a guarantee. The warning states how many patients would suffice.
+
+few = calibration[:60]
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", NotCertifiableWarning)
+    rule.fit(X[few], y[few], groups=patients[few])
+print(caught[0].message)
+print(f"{rule.refers(X[test]).mean():.0%} of the images are referred")

@@ -57,6 +57,17 @@ class Certificate:
         Number of calibration patients that would suffice with a probability of 80 %, if accuracy
         is as observed, at the threshold that needs the fewest. None if the certificate exists, or
         if the observed risk is not below its limit at any threshold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from cxr_sklearn.referral import ReferralClassifier
+    >>> X = np.random.default_rng(0).normal(size=(1000, 1))
+    >>> y = X[:, 0] > 0
+    >>> rule = ReferralClassifier(LogisticRegression(), unit="image", random_state=0).fit(X, y)
+    >>> rule.certificate_.n_patients, rule.certificate_.test
+    (270, 'exact binomial')
     """
 
     is_certified: bool

@@ -29,6 +29,17 @@ class ExchangeabilityTest:
     differences : list of (str, float)
         The statistics of pixels that differ most, with the difference of their means in standard
         deviations of the calibration images. Features, if X is not images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from cxr_sklearn.referral import ReferralClassifier
+    >>> X = np.random.default_rng(0).normal(size=(1000, 1))
+    >>> rule = ReferralClassifier(LogisticRegression(), unit="image", random_state=0)
+    >>> rule = rule.fit(X, X[:, 0] > 0)
+    >>> rule.check_exchangeability(X[:200] + 2).p_value
+    0.001
     """
 
     p_value: float
