@@ -8,7 +8,7 @@ true risk at every threshold is known, so that it is known whether a certificate
 to the output folder: ``guarantee.csv`` and ``guarantee.svg``.
 
 *Package* is the search of ReferralClassifier, for one risk ("error", limits of 10 % and 5 %) or for
-two at once ("missed" and "false" of a class). Two wrong variants run beside it: *images as
+two at once ("missed" and "false" of a class). Two wrong variants run next to it: *images as
 patients* uses the exact binomial test on images, and *observed share* takes the lowest threshold
 whose observed share of errors is at most the limit. *Accepted* is the accepted share relative to
 that of an oracle, who knows the true risk.

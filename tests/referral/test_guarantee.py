@@ -38,17 +38,16 @@ def test_the_simulated_risk_is_the_one_that_is_claimed(benchmark):
 @pytest.mark.parametrize("n_patients", [100, 300, 1000])
 def test_guarantees_are_broken_as_rarely_as_promised(benchmark, n_patients):
     """At most delta + 3 standard errors, for all correlations, numbers of images and risks."""
-    table = benchmark.guarantee(N_STUDIES, 2, (n_patients,), n_controls=120)
+    table = benchmark.guarantee(N_STUDIES, 2, (n_patients,), n_controls=200)
     standard_error = np.sqrt(table["delta"] * (1 - table["delta"]) / table["studies"])
     table["fails"] = table["violated"] > table["delta"] + 3 * standard_error
     package = table[table["variant"] == benchmark.PACKAGE]
     assert not package["fails"].any(), package.to_string()
     # A threshold that is chosen without a test breaks the promise in every setting.
     assert table.loc[table["variant"] == benchmark.OBSERVED, "fails"].all(), table.to_string()
-    if n_patients == 100:
-        # Images as patients break it where the images of a patient are correlated.
-        alike = (table["variant"] == benchmark.AS_PATIENTS) & (table["correlation"] == 0.6)
-        assert table.loc[alike & (table["risk"] == "error"), "fails"].all(), table.to_string()
+    # Images as patients break it where the images of a patient are correlated.
+    alike = (table["variant"] == benchmark.AS_PATIENTS) & (table["correlation"] == 0.6)
+    assert table.loc[alike, "fails"].any(), table.to_string()
     if n_patients == 1000:
         of_oracle = package.set_index(["images", "correlation", "risk"])["accepted"]
         assert of_oracle.xs("error", level="risk").mean() >= 0.9, of_oracle.to_string()

@@ -150,7 +150,7 @@ def train(out: str, test_fraction: float, **options: Any) -> None:
 
 
 def _with_referral(model: Any, options: dict[str, Any]) -> Any:
-    """Return a model that refers the images of which it is not sure, if that is asked for."""
+    """Return a model that refers the images of which it is not sure, with --refer-risk only."""
     if options["refer_risk"] is None:
         return model
     from ..referral import ReferralClassifier

@@ -202,11 +202,11 @@ def _starts(
     for risk in risks:
         accepted = learning.shares(risk, thresholds)[1] * testing.n_patients
         # The first start has a part of delta only.
-        wanted = _MARGIN * np.log(delta * (1 - _LAST_SHARE) / 2) / np.log1p(-risk.bound)
+        required = _MARGIN * np.log(delta * (1 - _LAST_SHARE) / 2) / np.log1p(-risk.bound)
         alone = _MARGIN * np.log(delta) / np.log1p(-risk.bound)
         if not testing.has_single_images:
-            wanted, alone = _BETTING_FACTOR * wanted, _BETTING_FACTOR * alone
-        first = max(first, _first_above(accepted, wanted))
+            required, alone = _BETTING_FACTOR * required, _BETTING_FACTOR * alone
+        first = max(first, _first_above(accepted, required))
         last = max(last, _first_above(accepted, max(alone, _LAST_COVERAGE * accepted[-1])))
     starts = [last]
     while (earlier := starts[0] // _RATIO) >= first and earlier < starts[0]:
@@ -214,6 +214,6 @@ def _starts(
     return starts[-3:]
 
 
-def _first_above(accepted: np.ndarray, wanted: float) -> int:
-    is_enough = accepted >= wanted
+def _first_above(accepted: np.ndarray, required: float) -> int:
+    is_enough = accepted >= required
     return int(is_enough.argmax()) if is_enough.any() else len(accepted) - 1
