@@ -35,6 +35,10 @@ NAMES = {
             "py:class",
             "modules/generated/$.html#$",
         ),
+        "sklearn.model_selection.TunedThresholdClassifierCV": (
+            "py:class",
+            "modules/generated/$.html#$",
+        ),
         "sklearn.multiclass.OneVsOneClassifier": (
             "py:class",
             "modules/generated/$.html#$",
