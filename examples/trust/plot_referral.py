@@ -19,6 +19,8 @@ from cxr_sklearn import ResNetOvO
 from cxr_sklearn.datasets import make_chest_phantoms
 from cxr_sklearn.exceptions import ExchangeabilityWarning, NotCertifiableWarning
 from cxr_sklearn.referral import (
+    Certificate,
+    ExchangeabilityTest,
     ReferralClassifier,
     RiskCoverageDisplay,
     risk_coverage_auc,
@@ -73,8 +75,9 @@ model.fit(X[train], y[train], groups=patients[train])
 
 rule = ReferralClassifier(FrozenEstimator(model), max_risk=0.2, random_state=0)
 rule.fit(X[calibration], y[calibration], groups=patients[calibration])
-# A Certificate: what is guaranteed, and from how many patients and images.
-print(rule.certificate_)
+# What is guaranteed, and from how many patients and images:
+certificate: Certificate = rule.certificate_
+print(certificate)
 
 # %%
 # What it means in a clinic
@@ -130,9 +133,9 @@ for name, count in zip(names, counts, strict=True):
 # finds this without any labels.
 
 brighter = (X[test].astype(int) + 60).clip(0, 255).astype(np.uint8)
-# Both results are an ExchangeabilityTest.
-print("same place:", rule.check_exchangeability(X[test], patients[test]))
-print("another device:", rule.check_exchangeability(brighter, patients[test]))
+for place, images in {"same place": X[test], "another device": brighter}.items():
+    comparison: ExchangeabilityTest = rule.check_exchangeability(images, patients[test])
+    print(f"{place}: {comparison}")
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", ExchangeabilityWarning)
     is_decided = rule.decide(brighter, groups=patients[test]) != "refer"

@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.utils.validation import _num_samples
 
 from .._utils.messages import some
-from .._utils.patients import check_length, patient_codes
+from .._utils.patient_numbers import check_length, patient_codes
 from .._utils.values import check_none_missing, check_one_column, is_blank, is_missing
 from ..exceptions import ImageLevelWarning
 from ._subgroups import subgroup_labels

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _num_samples
 
-from .._utils.patients import patient_codes
+from .._utils.patient_numbers import patient_codes
 from ._image_features import image_features
 from ._two_sample_test import ExchangeabilityTest, two_sample_test
 

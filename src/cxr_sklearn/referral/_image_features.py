@@ -44,7 +44,7 @@ def image_features(fitted: Any, X: Any) -> tuple[np.ndarray, list[str]]:
     try:
         images = pixel_input(fitted, X).images
     except ValueError:
-        # X is no images, or contains more than these.
+        # X does not consist of images, or contains more than these.
         pass
     else:
         parts.append(_pixel_statistics(images))

@@ -12,7 +12,7 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from .._models.targets import check_labels
-from .._utils.patients import check_length, patient_codes
+from .._utils.patient_numbers import check_length, patient_codes
 from ..exceptions import ExchangeabilityWarning
 from ._calibration_images import CalibrationImages
 from ._clinic_table import clinic_table

@@ -79,7 +79,7 @@ class RiskCoverageDisplay:
         Raises
         ------
         ValueError
-            If `estimator` is no fitted ReferralClassifier.
+            If `estimator` is not a fitted ReferralClassifier.
         """
         if not hasattr(estimator, "curve_"):
             raise ValueError(

@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from .._models.targets import check_labels
-from .._utils.patients import patient_codes
+from .._utils.patient_numbers import patient_codes
 from ..exceptions import ImageLevelWarning
 
 # Divisions that are tried until each class is in the part that the classifier is fitted on.
