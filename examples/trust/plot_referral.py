@@ -111,7 +111,7 @@ rule.set_params(confidence="max_probability")
 # Decide on new patients
 # ----------------------
 # The answers keep the promise, because these patients are like those of the calibration. Each
-# referred image has a set of plausible classes, which tells the radiologist what is open.
+# referred image has a set of plausible classes, which shows the radiologist what is open.
 
 decisions = rule.decide(X[test], groups=patients[test])
 is_decided = decisions != "refer"

@@ -301,7 +301,7 @@ def test_images_without_a_probability_are_referred(numbers):
         ReferralClassifier(frozen).fit(X, y, groups=patients)
 
 
-def test_tables_with_text_and_texts_are_no_obstacle(numbers):
+def test_tables_with_text_and_texts_are_accepted(numbers):
     """Only the comparison with new rows needs numbers."""
     X, y, patients = numbers
     frame = pd.DataFrame({"x": X[:, 0], "sex": np.where(patients % 2, "f", "m")})
@@ -327,7 +327,7 @@ def test_a_loaded_rule_warns_again(fitted, numbers):
         model = pickle.loads(pickle.dumps(model))
 
 
-def test_a_scarce_class_is_told_its_own_number():
+def test_the_number_for_a_scarce_class_counts_its_patients():
     """The patients of the class count, and not all patients."""
     X, y, patients = labelled_numbers(400, 0, steepness=12)
     y = np.where(patients < 12, "rare", y)
@@ -338,7 +338,7 @@ def test_a_scarce_class_is_told_its_own_number():
     assert least > 200
 
 
-def test_few_patients_are_told_the_least_number():
+def test_the_warning_for_few_patients_states_the_least_number():
     X, y, patients = labelled_numbers(40, 0, steepness=12)
     with pytest.warns(NotCertifiableWarning, match="at least 74 calibration patients are needed"):
         rule(max_risk=0.05).fit(X, y, groups=patients)

@@ -48,7 +48,7 @@ def referral_rate(decisions: Decisions, threshold: float, level: float) -> Inter
     if np.isinf(threshold):
         rate = float(threshold > 0)
         return Interval(rate, rate, rate, EXACT)
-    return patient_share(decisions, decisions.score < threshold, level)
+    return patient_share(decisions, decisions.is_referred(threshold), level)
 
 
 def clinic_table(decisions: Decisions, threshold: float, per: int, level: float) -> pd.DataFrame:
@@ -70,7 +70,7 @@ def clinic_table(decisions: Decisions, threshold: float, per: int, level: float)
     table : DataFrame
         A row per count, with the columns ``patients``, ``low`` and ``high``.
     """
-    is_referred, is_wrong = decisions.score < threshold, decisions.is_wrong()
+    is_referred, is_wrong = decisions.is_referred(threshold), decisions.is_wrong()
     rows = {
         "to CT": is_referred,
         "to CT although the model was right": is_referred & ~is_wrong,

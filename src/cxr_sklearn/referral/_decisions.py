@@ -62,6 +62,10 @@ class Decisions:
         """Return which images are not referred, of shape (n_images, n_thresholds)."""
         return self.score[:, None] >= thresholds
 
+    def is_referred(self, threshold: float) -> np.ndarray:
+        """Return which images are referred at one threshold, those without a confidence too."""
+        return ~(self.score >= threshold)
+
     def is_wrong(self) -> np.ndarray:
         """Return which predictions are wrong."""
         return self.codes != self.predicted

@@ -180,7 +180,7 @@ class ReferralPredictionMixin:
         """Test whether images look like the calibration images.
 
         Use it before you rely on the guarantee at another place or time. A linear classifier tries
-        to tell both apart, by features of the frozen part of the network and by statistics of the
+        to distinguish both, by features of the frozen part of the network and by statistics of the
         pixels. A small p-value shows that they differ, so that nothing is guaranteed. A large one
         does not show that the guarantee holds: few patients reveal little, and a change of the
         labels is invisible.

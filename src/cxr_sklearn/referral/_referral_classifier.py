@@ -217,8 +217,8 @@ class ReferralClassifier(
             alike when the threshold is chosen.
         **fit_params
             Other arguments of the ``fit`` of `estimator`. Those with one value per image are
-            restricted to the images that it is fitted on. With metadata
-            routing, those that it requests.
+            restricted to the images that it is fitted on. With metadata routing, those that it
+            requests.
 
         Returns
         -------

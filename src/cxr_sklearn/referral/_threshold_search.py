@@ -118,6 +118,9 @@ def search_threshold(
     ----------
     Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then test: calibrating predictive algorithms
     to achieve risk control", arXiv 2110.01052 (2021), sections 2 and 3.
+
+    Wiens and Dmitrienko, "The fallback procedure for evaluating a single family of hypotheses",
+    Journal of Biopharmaceutical Statistics 15 (2005).
     """
     sequence, levels = threshold_sequence(learning, testing, risks, delta)
     test = BINOMIAL if testing.has_single_images else BETTING

@@ -66,7 +66,7 @@ def two_sample_test(
 ) -> ExchangeabilityTest:
     """Test whether two samples, with one image per patient, come from one distribution.
 
-    A linear classifier is fitted to tell the samples apart, and judged by cross-validation. Its
+    A linear classifier is fitted to distinguish the samples, and judged by cross-validation. Its
     area under the ROC curve is compared with those after exchanging patients between the samples at
     random. If both samples come from one distribution, all these exchanges are equally likely, so
     that the p-value is valid for samples of any size.
