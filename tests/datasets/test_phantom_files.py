@@ -51,10 +51,10 @@ def test_clean_patients_have_one_class(tmp_path):
 @pytest.mark.parametrize("label", ["COVID-19", "Pneumonia"])
 def test_differences_of_classes_do_not_touch_the_border(label, monkeypatch):
     """Opacities leave the outer eighth as it is, and show inside."""
-    sick = [_phantoms._phantom(label, 64, np.random.RandomState(seed)) for seed in range(10)]
+    sick = [_phantoms._phantom(label, 64, np.random.RandomState(seed))[0] for seed in range(10)]
     opacities = _phantoms._opacities
     monkeypatch.setattr(_phantoms, "_opacities", lambda *args: 0 * opacities(*args))
-    well = [_phantoms._phantom(label, 64, np.random.RandomState(seed)) for seed in range(10)]
+    well = [_phantoms._phantom(label, 64, np.random.RandomState(seed))[0] for seed in range(10)]
     change = np.abs(np.array(sick, dtype=int) - well).max(axis=0)
     inside = np.zeros((64, 64), dtype=bool)
     inside[8:-8, 8:-8] = True

@@ -34,8 +34,9 @@ def make_chest_phantoms(
     weights: Sequence[float] | Mapping[str, float] | None = None,
     image_size: int = 64,
     confound: str | Sequence[str] | None = None,
+    return_masks: bool = False,
     random_state: Any = None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, ...]:
     """Make synthetic chest radiographs of three classes.
 
     The images are drawn, not recorded. They show thorax, lungs, ribs, spine, heart and diaphragm
@@ -61,6 +62,9 @@ def make_chest_phantoms(
         ``"border"`` is a black frame like that of a collimator, as wide as a twentieth of the
         side. ``"exposure"`` makes an image too light. See :func:`make_chest_phantom_files` for
         flaws of files.
+    return_masks : bool, default=False
+        Whether to return the lungs of each image too, as they were drawn. The images are the same
+        with and without masks.
     random_state : int, RandomState instance or None, default=None
         Seed or generator of the random numbers that determine the images.
 
@@ -70,6 +74,9 @@ def make_chest_phantoms(
         Rows of pixels, in random order of the classes.
     y : ndarray of shape (n_samples,), of str
         Classes.
+    masks : ndarray of shape (n_samples, image_size * image_size), dtype uint8
+        255 in the lungs, and 0 elsewhere. The part of a lung behind the heart is included. Only
+        with `return_masks`.
 
     Examples
     --------
@@ -77,6 +84,11 @@ def make_chest_phantoms(
     >>> X, y = make_chest_phantoms(10, weights=[1, 4, 5], image_size=32, random_state=0)
     >>> X.shape, sorted(y).count("COVID-19")
     ((10, 1024), 1)
+    >>> _, _, masks = make_chest_phantoms(
+    ...     10, weights=[1, 4, 5], image_size=32, return_masks=True, random_state=0
+    ... )
+    >>> masks.shape, set(masks.ravel().tolist())
+    ((10, 1024), {0, 255})
     """
     if not isinstance(n_samples, Integral) or n_samples < 1:
         raise ValueError(f"n_samples={n_samples!r}; expected an integer of 1 or more")
@@ -87,10 +99,15 @@ def make_chest_phantoms(
     counts = _class_counts(n_samples, weights)
     y = rng.permutation(np.repeat(CLASSES, counts))
     X = np.empty((n_samples, image_size * image_size), np.uint8)
-    for row, label in zip(X, y, strict=True):
-        row[:] = _phantom(str(label), image_size, rng).reshape(-1)
+    masks = np.empty_like(X)
+    for row, mask, label in zip(X, masks, y, strict=True):
+        pixels, lungs = _phantom(str(label), image_size, rng)
+        row[:] = pixels.reshape(-1)
+        mask[:] = np.where(lungs > 0.5, 255, 0).reshape(-1)
     for flaw in flaws:
         _plant(flaw, X, np.flatnonzero(is_marked(y, rng)))
+    if return_masks:
+        return X, y, masks
     return X, y
 
 
@@ -169,8 +186,11 @@ def _shares(weights: Any) -> np.ndarray:
     return share
 
 
-def _phantom(label: str, size: int, rng: np.random.RandomState) -> np.ndarray:
-    """Draw one radiograph. Coordinates range from -1 to 1, and y points downwards."""
+def _phantom(label: str, size: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one radiograph, and return its pixels and how much of each pixel is lung.
+
+    Coordinates range from -1 to 1, and y points downwards.
+    """
     axis = (np.arange(size) + 0.5) / size * 2 - 1
     y, x = np.meshgrid(axis, axis, indexing="ij")
     interior = _inside((x / _INTERIOR) ** 8 + (y / _INTERIOR) ** 8, 0.5)
@@ -192,7 +212,7 @@ def _phantom(label: str, size: int, rng: np.random.RandomState) -> np.ndarray:
     density += 0.035 * vessels + _soft_tissue(x, y, width, rng) * body
     density += heart * (0.22 * lungs + 0.07 * body)
     density += interior * _opacities(label, x, y, left, right, width, height, size, rng)
-    return _exposed(density, x, y, size, rng)
+    return _exposed(density, x, y, size, rng), lungs
 
 
 def _position(

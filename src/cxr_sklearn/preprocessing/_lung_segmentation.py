@@ -1,0 +1,111 @@
+"""Find the lungs in images with the network of the package."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+import torch
+from safetensors.torch import load
+from scipy.ndimage import binary_fill_holes, label
+from torch.nn import functional
+
+from .._images.pixel_scale import scale_to_unit
+from ._lung_network import NETWORK_SIDE, LungNetwork, standardised_images
+
+WEIGHTS_FILE = "lung_fields.safetensors"
+
+_BATCH_SIZE = 64
+
+# Parts that are smaller than this share of the image are not lungs, and there are two lungs.
+_SMALLEST_PART, _MAX_PARTS = 0.01, 2
+
+
+@dataclass(frozen=True, eq=False)
+class LungSegmentation:
+    """Lungs that were found in images.
+
+    Attributes
+    ----------
+    probabilities : ndarray of shape (n, 128, 128), dtype float32
+        Probability that a pixel belongs to a lung. 0 outside of the one or two largest parts.
+    quality : ndarray of shape (n,), dtype float32
+        Probability that the image is an upright frontal chest radiograph.
+    """
+
+    probabilities: np.ndarray
+    quality: np.ndarray
+
+
+def segment_lungs(images: np.ndarray) -> LungSegmentation:
+    """Find the lungs in images.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width), dtype uint8 or float32
+        Greyscale images, bone white. The scale of floats does not matter.
+
+    Returns
+    -------
+    LungSegmentation
+    """
+    probabilities = np.empty((len(images), NETWORK_SIDE, NETWORK_SIDE), np.float32)
+    quality = np.empty(len(images), np.float32)
+    net = lung_network()
+    for start in range(0, len(images), _BATCH_SIZE):
+        part = slice(start, start + _BATCH_SIZE)
+        with torch.inference_mode():
+            masks, views = net(_prepared(images[part]))
+            probabilities[part] = torch.sigmoid(masks).numpy()
+            quality[part] = torch.sigmoid(views).numpy()
+    for image in probabilities:
+        image *= _lungs(image > 0.5)
+    return LungSegmentation(probabilities, quality)
+
+
+def lung_masks(segmentation: LungSegmentation, height: int, width: int) -> np.ndarray:
+    """Return the lungs as masks of another size.
+
+    Parameters
+    ----------
+    segmentation : LungSegmentation
+    height, width : int
+
+    Returns
+    -------
+    masks : ndarray of shape (n, height, width), dtype bool
+    """
+    values = torch.from_numpy(segmentation.probabilities)[:, None]
+    size = (height, width)
+    resized = functional.interpolate(values, size, mode="bilinear", antialias=True)[:, 0]
+    return resized.numpy() > 0.5
+
+
+@functools.cache
+def lung_network() -> LungNetwork:
+    """Return the network with the weights of the package, in eval mode."""
+    content = resources.files(__package__).joinpath(WEIGHTS_FILE).read_bytes()
+    net = LungNetwork()
+    net.load_state_dict({name: value.float() for name, value in load(content).items()})
+    # Convolutions are faster in this memory layout.
+    return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def _prepared(images: np.ndarray) -> torch.Tensor:
+    """Return images as the network takes them."""
+    unit = scale_to_unit(torch.from_numpy(np.ascontiguousarray(images)))[:, None].float()
+    size = (NETWORK_SIDE, NETWORK_SIDE)
+    if unit.shape[-2:] != size:
+        unit = functional.interpolate(unit, size, mode="bilinear", antialias=True)
+    return standardised_images(unit).contiguous(memory_format=torch.channels_last)
+
+
+def _lungs(mask: np.ndarray) -> np.ndarray:
+    """Return the one or two largest parts of a mask, without holes."""
+    parts, n_parts = label(mask)
+    areas = np.bincount(parts.ravel(), minlength=n_parts + 1)[1:]
+    largest = np.argsort(areas)[::-1][:_MAX_PARTS]
+    kept = [part + 1 for part in largest if areas[part] >= _SMALLEST_PART * mask.size]
+    return binary_fill_holes(np.isin(parts, kept))
