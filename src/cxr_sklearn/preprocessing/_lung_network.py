@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -42,7 +44,7 @@ class LungNetwork(nn.Module):
         self.encoders = nn.ModuleList()
         self.narrow = nn.ModuleList()
         self.decoders = nn.ModuleList()
-        for narrow, wide in zip(_WIDTHS[:-1], _WIDTHS[1:], strict=True):
+        for narrow, wide in itertools.pairwise(_WIDTHS):
             down = [(narrow, wide, 3, 1), (wide, wide, 3, 1)]
             self.encoders.append(_layers(down, is_trained))
             self.narrow.append(_layers([(wide, narrow, 1, 1)], is_trained))
@@ -96,15 +98,20 @@ def without_batch_norm(trained: LungNetwork) -> LungNetwork:
     folded = LungNetwork()
     for name, module in trained.named_modules():
         if isinstance(module, nn.Sequential):
-            layers: list[nn.Module] = []
-            for layer in module:
-                if isinstance(layer, nn.BatchNorm2d):
-                    layers[-1] = fusion.fuse_conv_bn_eval(layers[-1], layer)
-                else:
-                    layers.append(layer)
-            folded.set_submodule(name, nn.Sequential(*layers))
+            folded.set_submodule(name, _folded(module))
     folded.mask, folded.view = trained.mask, trained.view
     return folded.eval()
+
+
+def _folded(layers: nn.Sequential) -> nn.Sequential:
+    folded: list[nn.Module] = []
+    for layer in layers:
+        previous = folded[-1] if folded else None
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d):
+            folded[-1] = fusion.fuse_conv_bn_eval(previous, layer)
+        else:
+            folded.append(layer)
+    return nn.Sequential(*folded)
 
 
 def standardised_images(images: torch.Tensor) -> torch.Tensor:
