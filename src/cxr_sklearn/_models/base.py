@@ -45,8 +45,8 @@ Fold = tuple[np.ndarray, np.ndarray]
 class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparameters):
     """Base class of the four classifiers.
 
-    A subclass fits tails (``_fit_tails``), turns their outputs into probabilities
-    (``_log_probabilities``), and records how their training went (``_record_training``).
+    A subclass fits tails (``_fit_tails``), turns their outputs into probabilities (``_combine``),
+    and records how their training went (``_record_training``).
     """
 
     # scikit-learn's metadata routing: patients reach fit without a request.
@@ -103,20 +103,27 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
         """Fit the tails, on row numbers of `rows`."""
         raise NotImplementedError
 
-    def _log_probabilities(
-        self, activations: np.ndarray, context: RunContext | None = None
-    ) -> np.ndarray:
-        """Return log-probabilities (n, n_classes), float64, from activations.
-
-        During the fit, `activations` may also be a column of row numbers.
-        """
+    @property
+    def _tails(self) -> list[Tail]:
+        """The fitted tails whose outputs are combined."""
         raise NotImplementedError
 
-    def _probabilities(
-        self, activations: np.ndarray, context: RunContext | None = None
-    ) -> np.ndarray:
-        """Return probabilities (n, n_classes), float64."""
-        return np.exp(self._log_probabilities(activations, context))
+    def _combine(self, outputs: np.ndarray) -> np.ndarray:
+        """Return log-probabilities (n, n_classes), float64, from the outputs of the tails."""
+        raise NotImplementedError
+
+    def _combine_gradient(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the derivatives of the log-probabilities with respect to the outputs.
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (n, n_outputs), dtype float64
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes, n_outputs), dtype float64
+        """
+        raise NotImplementedError
 
     def _folds(
         self, codes: np.ndarray, groups: np.ndarray, held: np.ndarray, seed: int
@@ -139,6 +146,32 @@ class BaseResNet(DocLinkMixin, CallbackSupportMixin, ClassifierMixin, Hyperparam
     def _uses_per_epoch(self, n_classes: int) -> float:
         """Return the number of uses of an image while each network trains for one epoch."""
         raise NotImplementedError
+
+    # -- from activations to probabilities --------------------------------------------------------
+
+    def _outputs(self, activations: np.ndarray, context: RunContext | None = None) -> np.ndarray:
+        """Return the outputs of the tails as columns, float64.
+
+        A tail for two classes has one output, the logit of its second class; a tail for more
+        classes has the logits of all.
+        """
+        columns = [tail.decision_function(activations, context) for tail in self._tails]
+        return np.column_stack(columns).astype(np.float64)
+
+    def _log_probabilities(
+        self, activations: np.ndarray, context: RunContext | None = None
+    ) -> np.ndarray:
+        """Return log-probabilities (n, n_classes), float64, from activations.
+
+        During the fit, `activations` may also be a column of row numbers.
+        """
+        return self._combine(self._outputs(activations, context))
+
+    def _probabilities(
+        self, activations: np.ndarray, context: RunContext | None = None
+    ) -> np.ndarray:
+        """Return probabilities (n, n_classes), float64."""
+        return np.exp(self._log_probabilities(activations, context))
 
     # -- the steps of fit -------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from sklearn import config_context
 
 from .._tail.rows import TrainingRows
 from .._tail.tail import Tail
-from .._trunk.context import RunContext
 from .._utils.device import in_worker
 from .base import BaseResNet
 from .training_record import training_record
@@ -39,10 +38,9 @@ class BaseCombined(BaseResNet):
             tail.rows = rows
         self.estimators_ = estimators
 
-    def _logits(self, activations: np.ndarray, context: RunContext | None) -> np.ndarray:
-        """Return the logit of each binary problem, float64."""
-        logits = [tail.decision_function(activations, context) for tail in self.estimators_]
-        return np.column_stack(logits).astype(np.float64)
+    @property
+    def _tails(self) -> list[Tail]:
+        return self.estimators_
 
     def _record_training(self) -> None:
         records = [training_record(tail) for tail in self.estimators_]

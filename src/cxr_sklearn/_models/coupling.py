@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit
 
 # Pairwise probabilities are kept this far from 0 and 1. Where several pairs are certain, and
 # contradict each other, the normal equations are singular without it.
@@ -105,20 +106,102 @@ def coupling_residual(pairwise: np.ndarray) -> np.ndarray:
     return (difference**2).sum(axis=(1, 2))
 
 
+def pairwise_probabilities(logits: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return the probability of each class in each pair.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (n_samples, n_pairs)
+        Logit of the second class of each pair, in the order of
+        ``itertools.combinations(range(n_classes), 2)``.
+    n_classes : int
+
+    Returns
+    -------
+    pairwise : ndarray of shape (n_samples, n_classes, n_classes)
+        As in :func:`couple_probabilities`, with 0 on the diagonal.
+    """
+    first, second = np.triu_indices(n_classes, 1)
+    pairwise = np.zeros((len(logits), n_classes, n_classes))
+    pairwise[:, second, first] = expit(logits)
+    pairwise[:, first, second] = expit(-logits)
+    return pairwise
+
+
+def coupling_gradient(pairwise: np.ndarray) -> np.ndarray:
+    """Return the derivatives of the coupled log-probabilities by the logits of the pairs.
+
+    The probabilities solve a linear system M x = e, so that their derivatives are the solution of
+    M dx = -dM x, where dM is the derivative of the matrix.
+
+    Parameters
+    ----------
+    pairwise : ndarray of shape (n_samples, n_classes, n_classes)
+        As in :func:`couple_probabilities`.
+
+    Returns
+    -------
+    gradient : ndarray of shape (n_samples, n_classes, n_pairs), dtype float64
+        Derivative of the logarithm of the probability of a class by the logit of the second class
+        of a pair. Pairs are in the order of ``itertools.combinations(range(n_classes), 2)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cxr_sklearn._models.coupling import coupling_gradient, pairwise_probabilities
+    >>> gradient = coupling_gradient(pairwise_probabilities(np.zeros((1, 3)), 3))
+    >>> gradient.round(3).tolist()  # the first two pairs contain class 0
+    [[[-0.333, -0.333, 0.0], [0.333, 0.0, -0.333], [0.0, 0.333, 0.333]]]
+    """
+    n, k, _ = pairwise.shape
+    r = _clipped(pairwise)
+    system = _system(r)
+    x = np.linalg.solve(system, _unit_sum(n, k))[:, :, 0]
+    first, second = np.triu_indices(k, 1)
+    won, lost = r[:, second, first], r[:, first, second]  # by the second class
+    slope = won * lost
+    of_first, of_second = x[:, first], x[:, second]
+    # Only four elements of the matrix depend on the logit of a pair.
+    pair = np.arange(len(first))
+    change = np.zeros((n, k + 1, len(first)))
+    cross = -slope * (lost - won)
+    change[:, first, pair] = 2 * won * slope * of_first + cross * of_second
+    change[:, second, pair] = cross * of_first - 2 * lost * slope * of_second
+    derivative = -np.linalg.solve(system, change)[:, :k]
+    return derivative / x[:, :k, None].clip(np.finfo(np.float32).tiny)
+
+
 def _solve(r: np.ndarray) -> np.ndarray:
     n, k, _ = r.shape
+    system = _system(_clipped(r))
+    # Rounding errors may give tiny negative values.
+    p = np.linalg.solve(system, _unit_sum(n, k))[:, :k, 0].clip(0)
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def _clipped(r: np.ndarray) -> np.ndarray:
+    """Return probabilities of pairs that are neither 0 nor 1, with 0 on the diagonal."""
     r = r.clip(_MARGIN, 1 - _MARGIN)
-    diagonal = np.arange(k)
+    diagonal = np.arange(r.shape[1])
     r[:, diagonal, diagonal] = 0
+    return r
+
+
+def _system(r: np.ndarray) -> np.ndarray:
+    """Return the matrix of the system [[Q, 1], [1', 0]] [p, b] = [0, 1], equation 21."""
+    n, k, _ = r.shape
+    diagonal = np.arange(k)
     # The matrix Q of the paper's section 4.2.
     q = -r.transpose(0, 2, 1) * r
     q[:, diagonal, diagonal] = (r**2).sum(axis=1)
-    # The optimum with a sum of 1 solves [[Q, 1], [1', 0]] [p, b] = [0, 1], equation 21.
     system = np.zeros((n, k + 1, k + 1))
     system[:, :k, :k] = q
     system[:, :k, k] = system[:, k, :k] = 1
+    return system
+
+
+def _unit_sum(n: int, k: int) -> np.ndarray:
+    """Return the right side of the system: the probabilities sum to 1."""
     target = np.zeros((n, k + 1, 1))
     target[:, k] = 1
-    # Rounding errors may give tiny negative values.
-    p = np.linalg.solve(system, target)[:, :k, 0].clip(0)
-    return p / p.sum(axis=1, keepdims=True)
+    return target

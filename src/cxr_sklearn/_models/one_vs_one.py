@@ -14,8 +14,9 @@ from .._tail.rows import TrainingRows
 from .._trunk.context import RunContext
 from .base import Fold
 from .base_combined import BaseCombined
-from .coupling import couple_probabilities
+from .coupling import couple_probabilities, coupling_gradient, pairwise_probabilities
 from .documentation import documented_combined
+from .output_gradients import log_expit_gradient
 
 
 @documented_combined
@@ -82,19 +83,13 @@ class ResNetOvO(BaseCombined):
         self, activations: np.ndarray, context: RunContext | None = None
     ) -> np.ndarray:
         if len(self.classes_) == 2:
-            logits = self._logits(activations, context)
+            logits = self._outputs(activations, context)
             return expit(np.column_stack([-logits, logits]))
         return couple_probabilities(self._pairwise(activations, context))
 
     def _pairwise(self, activations: np.ndarray, context: RunContext | None = None) -> np.ndarray:
         """Return the probability of each class in each pair, with 0 on the diagonal."""
-        logits = self._logits(activations, context)
-        n_classes = len(self.classes_)
-        first, second = np.transpose(list(combinations(range(n_classes), 2)))
-        pairwise = np.zeros((len(logits), n_classes, n_classes))
-        pairwise[:, second, first] = expit(logits)
-        pairwise[:, first, second] = expit(-logits)
-        return pairwise
+        return pairwise_probabilities(self._outputs(activations, context), len(self.classes_))
 
     def predict_pairs(self, X: Any) -> np.ndarray:
         """Return the probability of each class in each pair of classes.
@@ -115,14 +110,16 @@ class ResNetOvO(BaseCombined):
         """
         return self._run(X, self._pairwise)
 
-    def _log_probabilities(
-        self, activations: np.ndarray, context: RunContext | None = None
-    ) -> np.ndarray:
+    def _combine(self, outputs: np.ndarray) -> np.ndarray:
         if len(self.classes_) == 2:  # exact also where a probability is rounded to 0 or 1
-            logits = self._logits(activations, context)
-            return log_expit(np.column_stack([-logits, logits]))
-        probabilities = self._probabilities(activations, context)
-        return np.log(probabilities.clip(np.finfo(np.float32).tiny))
+            return log_expit(np.column_stack([-outputs, outputs]))
+        pairwise = pairwise_probabilities(outputs, len(self.classes_))
+        return np.log(couple_probabilities(pairwise).clip(np.finfo(np.float32).tiny))
+
+    def _combine_gradient(self, outputs: np.ndarray) -> np.ndarray:
+        if len(self.classes_) == 2:
+            return log_expit_gradient(outputs)
+        return coupling_gradient(pairwise_probabilities(outputs, len(self.classes_)))
 
     def _class_prior(self, rows: TrainingRows) -> np.ndarray:
         """Combine the priors of the pairs, which agree unless a sampler gives them other ratios."""

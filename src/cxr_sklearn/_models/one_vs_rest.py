@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_expit, logsumexp
+from scipy.special import expit, log_expit, logsumexp
 from sklearn.multiclass import OneVsRestClassifier
 
 from .._tail.rows import TrainingRows
-from .._trunk.context import RunContext
 from .base import Fold
 from .base_combined import BaseCombined
 from .documentation import documented_combined
+from .output_gradients import log_expit_gradient, log_softmax_gradient
 
 
 @documented_combined
@@ -69,15 +69,18 @@ class ResNetOvR(BaseCombined):
         self._fit_combiner(combiner, rows)
         self._adopt(list(self.combiner_.estimators_), rows)
 
-    def _log_probabilities(
-        self, activations: np.ndarray, context: RunContext | None = None
-    ) -> np.ndarray:
-        logits = self._logits(activations, context)
+    def _combine(self, outputs: np.ndarray) -> np.ndarray:
         if len(self.classes_) == 2:
-            logits = np.column_stack([-logits, logits])
-        scores = log_expit(logits)
+            outputs = np.column_stack([-outputs, outputs])
+        scores = log_expit(outputs)
         # In logarithms, a row of small scores does not sum to 0.
         return scores - logsumexp(scores, axis=1, keepdims=True)
+
+    def _combine_gradient(self, outputs: np.ndarray) -> np.ndarray:
+        if len(self.classes_) == 2:
+            return log_expit_gradient(outputs)
+        # The derivative of log(sigmoid(z)) is sigmoid(-z).
+        return log_softmax_gradient(self._combine(outputs)) * expit(-outputs)[:, None, :]
 
     def _class_prior(self, rows: TrainingRows) -> np.ndarray:
         """Set the prior of each network, and return the shares of the classes in training."""

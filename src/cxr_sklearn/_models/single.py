@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_expit, log_softmax
 
 from .._tail.rows import TrainingRows
-from .._trunk.context import RunContext
+from .._tail.tail import Tail
 from .base import BaseResNet, Fold
 from .documentation import documented
+from .output_gradients import log_expit_gradient, log_softmax_gradient
 from .training_record import training_record
 
 
@@ -77,11 +78,19 @@ class ResNetClassifier(BaseResNet):
             raise AttributeError("net_ is available after fit")
         return self._estimator.net_
 
-    def _log_probabilities(
-        self, activations: np.ndarray, context: RunContext | None = None
-    ) -> np.ndarray:
-        logits = self._estimator.logits(activations, context)
-        return log_softmax(logits.astype(np.float64), axis=1)
+    @property
+    def _tails(self) -> list[Tail]:
+        return [self._estimator]
+
+    def _combine(self, outputs: np.ndarray) -> np.ndarray:
+        if len(self.classes_) == 2:
+            return log_expit(np.column_stack([-outputs, outputs]))
+        return log_softmax(outputs, axis=1)
+
+    def _combine_gradient(self, outputs: np.ndarray) -> np.ndarray:
+        if len(self.classes_) == 2:
+            return log_expit_gradient(outputs)
+        return log_softmax_gradient(self._combine(outputs))
 
     def _class_prior(self, rows: TrainingRows) -> np.ndarray:
         return self._estimator.class_prior_

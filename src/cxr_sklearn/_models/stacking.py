@@ -21,6 +21,7 @@ from .base_combined import BaseCombined
 from .checks import check_layer_sizes
 from .documentation import documented_combined
 from .hyperparameters import Hyperparameters
+from .output_gradients import log_softmax_gradient
 from .splits import stacking_folds
 
 
@@ -143,9 +144,17 @@ class ResNetStacking(BaseCombined):
     def _log_probabilities(
         self, activations: np.ndarray, context: RunContext | None = None
     ) -> np.ndarray:
-        scores = self._logits(activations, context).astype(np.float32)
-        logits = self.final_estimator_.logits(scores, context)
+        return self._combine(self._outputs(activations, context), context)
+
+    def _combine(self, outputs: np.ndarray, context: RunContext | None = None) -> np.ndarray:
+        logits = self.final_estimator_.logits(outputs.astype(np.float32), context)
         return log_softmax(logits.astype(np.float64), axis=1)
+
+    def _combine_gradient(self, outputs: np.ndarray) -> np.ndarray:
+        # For each class (row), the derivatives of its log-probability with respect to the logits
+        # of the MLP head, times the derivatives of these logits with respect to the outputs.
+        of_logits = self.final_estimator_.input_gradient(outputs.astype(np.float32))
+        return log_softmax_gradient(self._combine(outputs)) @ of_logits
 
     def _predicted_codes(self, rows: TrainingRows) -> np.ndarray:
         if rows.is_validation.any():

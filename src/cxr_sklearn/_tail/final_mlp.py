@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import torch
 
+from .._utils.device import place, to_device
 from .._utils.fit_tasks import FitTask
 from .sampling import share_factors
 from .tail import Tail, _Problem
@@ -48,6 +50,30 @@ class FinalMLP(Tail):
         self._fit(own, np.arange(len(values)), y)
         self.predicted_classes_ = np.unique(self.predict(values))
         return self
+
+    def input_gradient(self, values: np.ndarray) -> np.ndarray:
+        """Return the derivatives of the logits with respect to the outputs of the other tails.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n, n_outputs), dtype float32
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes, n_outputs), dtype float64
+        """
+        device = self._own_context().device
+        module = self.net_.module_
+        place(module, device).eval()
+        inputs = to_device(values, device).requires_grad_()
+        rows = []
+        # The caller may have switched gradients off.
+        with torch.enable_grad():
+            logits = module.logits(module.unit(inputs))
+            for column in logits.T:
+                (gradient,) = torch.autograd.grad(column.sum(), inputs, retain_graph=True)
+                rows.append(gradient.cpu().numpy())
+        return np.stack(rows, axis=1).astype(np.float64)
 
     def _begin_task(self, problem: _Problem) -> FitTask:
         return problem.rows.tasks.begin_final(self.settings.max_epochs)

@@ -156,6 +156,10 @@ class TailModule(nn.Module):
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits of rows of shape (n, *shape), in the precision of the context."""
+        return self.classify(self._features(self.body_input(x)))
+
+    def body_input(self, x: torch.Tensor) -> torch.Tensor:
+        """Return rows of shape (n, *shape) as the body takes them."""
         x = self.standardise(x)
         # Rows without a trunk are grey images, and the body may take three channels.
         if self.channels:
@@ -163,7 +167,10 @@ class TailModule(nn.Module):
         # Convolutions are faster in this memory layout.
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        values = self._features(x)
+        return x
+
+    def classify(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the logits of outputs of the body, of shape (n, width)."""
         logits = self.head(values)
         if self.skip is not None:
             logits = logits + values @ self.skip.T

@@ -142,6 +142,31 @@ class Network:
         return _with_children(tail, {self.stages[-1]: nn.Identity()})
 
 
+def split_after(net: nn.Module, stage: str) -> tuple[nn.Module, nn.Module]:
+    """Split a network, or a part of one, behind a stage: ``above(below(x))`` equals ``net(x)``.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        A network, a :class:`Trunk`, or a tail.
+    stage : str
+        Name of one of its children.
+
+    Returns
+    -------
+    below, above : torch.nn.Module
+        Both share the parameters of the network.
+    """
+    whole = net.net if isinstance(net, Trunk) else net
+    names = [name for name, _ in whole.named_children()]
+    place = names.index(stage)
+    end = nn.Sequential(whole.get_submodule(stage), _CutPoint())
+    later = _identities(names[place + 1 :])
+    below = Trunk(_with_children(whole, {stage: end, **later}))
+    above = _with_children(whole, _identities(names[: place + 1]))
+    return below, Trunk(above) if isinstance(net, Trunk) else above
+
+
 def _identities(names: list[str]) -> dict[str, nn.Module]:
     return {name: nn.Identity() for name in names}
 

@@ -42,6 +42,10 @@ def network_images(unit: torch.Tensor, channels: int, standardised: bool) -> tor
     means, stds = IMAGENET_NORMALISATION.mean, IMAGENET_NORMALISATION.std
     if channels == 1:
         means, stds = (sum(means) / 3,), (sum(stds) / 3,)
+    if unit.requires_grad:
+        # Gradients are computed of new tensors only.
+        shift = unit.new_tensor(means).view(1, -1, 1, 1)
+        return (unit - shift) / unit.new_tensor(stds).view(1, -1, 1, 1)
     images = unit.new_empty(len(unit), channels, *unit.shape[2:])
     for channel, mean, std in zip(range(channels), means, stds, strict=True):
         one = images[:, channel]

@@ -56,6 +56,8 @@ class Runner:
 
     Attributes
     ----------
+    stages : tuple of str
+        Names of the stages of the whole network. The last one is the classification layer.
     module : torch.nn.Module
         The network below the cut, in eval mode.
     network : Network or None
@@ -80,6 +82,7 @@ class Runner:
         self.network: Network | None = network
         self.trainable = trainable
         self.image_size = image_size
+        self.stages = network.stages
         self.channels = network.in_channels
         self.fingerprint = network.fingerprint
         # Named networks are shared by all models of the process, on the CPU.
@@ -255,12 +258,40 @@ class Runner:
         return network_images(unit, self.channels, images.standardised)
 
     def _forward(self, batch: torch.Tensor, context: RunContext) -> torch.Tensor:
-        place(self.module, context.device)
+        return self._forward_part(self.module, self.trainable, batch, context)
+
+    def _forward_part(
+        self, part: torch.nn.Module, name: str, batch: torch.Tensor, context: RunContext
+    ) -> torch.Tensor:
+        place(part, context.device)
         with _explained(self.image_size):
             if context.engine == "onnxruntime":
-                return run_onnx(self.module, (self.fingerprint, self.trainable), batch)
+                return run_onnx(part, (self.fingerprint, name), batch)
             with torch.inference_mode(), autocast(context.device, context.dtype):
-                return self.module(batch.contiguous(memory_format=torch.channels_last))
+                return part(batch.contiguous(memory_format=torch.channels_last))
+
+    def part_blocks(
+        self, part: torch.nn.Module, name: str, images: Images, context: RunContext
+    ) -> Iterator[torch.Tensor]:
+        """Yield the outputs of a part of the trunk, batch by batch, without the cache.
+
+        Parameters
+        ----------
+        part : torch.nn.Module
+            The beginning of `module`.
+        name : str
+            Distinguishes this part from others of the same trunk.
+        images : Images
+        context : RunContext
+        """
+        starts = range(0, len(images), context.batch_size)
+
+        def prepare(start: int) -> torch.Tensor:
+            end = min(start + context.batch_size, len(images))
+            return self._prepared(images, np.arange(start, end), context, view=0)
+
+        for batch in _one_ahead(prepare, starts):
+            yield self._forward_part(part, name, batch, context)
 
     def __getstate__(self) -> dict[str, Any]:
         # The whole network is only needed to build tails, and a machine without this one's device

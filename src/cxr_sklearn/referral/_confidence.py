@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .._models.coupling import coupling_residual
+from .._models.model_inside import innermost_model
 from .._models.one_vs_one import ResNetOvO
 from .._utils.values import check_one_column
-from ._model_inside import innermost_model
 
 MAX_PROBABILITY, MARGIN, ENTROPY, PAIR_AGREEMENT = (
     "max_probability",

@@ -9,9 +9,9 @@ import pandas as pd
 from PIL import Image
 from sklearn.random_projection import GaussianRandomProjection
 
+from .._models.model_inside import innermost_model
 from ..preprocessing._pixel_input import pixel_input
 from ..quality._pixel_statistics import grey_statistics, sharpness
-from ._model_inside import innermost_model
 
 # Trunk features are projected to this number of dimensions, by a matrix that depends on no image.
 # A projection that was fitted on the calibration images would describe them better than others.

@@ -14,7 +14,8 @@ def innermost_model(fitted: Any, X: Any) -> tuple[Any, Any]:
     Parameters
     ----------
     fitted : classifier
-        Fitted: a model, a pipeline, a search, or a frozen one of these.
+        Fitted: a model, a pipeline, a search, a calibrated or referring classifier, or a frozen one
+        of these.
     X : array-like
         Input of `fitted`.
 
@@ -32,6 +33,11 @@ def innermost_model(fitted: Any, X: Any) -> tuple[Any, Any]:
         return innermost_model(fitted.steps[-1][1], X)
     if isinstance(fitted, FrozenEstimator):
         return innermost_model(fitted.estimator, X)
-    if hasattr(fitted, "best_estimator_"):
-        return innermost_model(fitted.best_estimator_, X)
+    for name in ("best_estimator_", "estimator_"):
+        if hasattr(fitted, name):
+            return innermost_model(getattr(fitted, name), X)
+    calibrated: list[Any] = getattr(fitted, "calibrated_classifiers_", [])
+    # With more than one there is a model per fold, and none of them is the whole.
+    if len(calibrated) == 1:
+        return innermost_model(calibrated[0].estimator, X)
     return fitted, X
