@@ -43,7 +43,9 @@ N_PHANTOMS = 400
 BATCH_SIZE = 32
 LR = 3e-3
 # Share of each kind of example in a batch.
-SHARES = {"frontal": 0.5, "phantom": 0.12, "other view": 0.14, "turned": 0.14, "noise": 0.1}
+SHARES = {"frontal": 0.62, "phantom": 0.1, "other view": 0.1, "turned": 0.1, "noise": 0.08}
+# The augmentation becomes weaker after this share of the steps, down to this strength.
+FULL_STRENGTH_UNTIL, LAST_STRENGTH = 0.6, 0.4
 WEIGHTS = Path(_lung_network.__file__).parent / "lung_fields.safetensors"
 
 
@@ -112,6 +114,7 @@ class Augmenter:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.letters = [_letters(self.rng) for _ in range(100)]
+        self.strength = 1.0
 
     def uniform(self, low: float, high: float, n: int) -> torch.Tensor:
         """Return random numbers, one per image, that broadcast over pixels."""
@@ -155,13 +158,13 @@ class Augmenter:
 
     def _contrast(self, images: torch.Tensor) -> torch.Tensor:
         n, side = len(images), images.shape[-1]
-        images = images.clamp(1e-4, 1) ** torch.exp(0.4 * self.normal(n, 1, 1, 1))
+        images = images.clamp(1e-4, 1) ** torch.exp(0.4 * self.strength * self.normal(n, 1, 1, 1))
         coarse = functional.interpolate(images, (side // 12, side // 12), mode="area")
         blurred = functional.interpolate(coarse, (side, side), mode="bilinear")
         # Positive values sharpen, as local contrast filters do; negative ones blur.
-        local = self.uniform(-0.4, 1.5, n) * self.happens(0.4, n)
+        local = self.uniform(-0.4, 1.5, n) * self.happens(0.4 * self.strength, n)
         images = images + local * (images - blurred)
-        images = images + 0.12 * self.happens(0.5, n) * self.smooth(n, 3, side)
+        images = images + 0.12 * self.happens(0.5 * self.strength, n) * self.smooth(n, 3, side)
         level = self.uniform(-0.2, 0.2, n)
         images = (images - 0.5) * self.uniform(0.5, 1.5, n) + 0.5 + level
         images = images.clamp(0, 1)
@@ -174,20 +177,20 @@ class Augmenter:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Turn, scale, stretch, shift, mirror and bend images."""
         n = len(images)
-        angle = np.deg2rad(self.rng.normal(0, 7, n))
-        scale = np.exp(self.rng.normal(0.02, 0.16, n)) / zoom
-        aspect = np.exp(self.rng.normal(0, 0.11, n))
+        angle = np.deg2rad(self.rng.normal(0, 7 * self.strength, n))
+        scale = np.exp(self.rng.normal(0.02, 0.16 * self.strength, n)) / zoom
+        aspect = np.exp(self.rng.normal(0, 0.11 * self.strength, n))
         mirror = np.where(self.rng.random(n) < 0.5, -1.0, 1.0)
         theta = np.zeros((n, 2, 3), np.float32)
         theta[:, 0, 0] = np.cos(angle) * scale * aspect * mirror
         theta[:, 0, 1] = -np.sin(angle) * scale * aspect
         theta[:, 1, 0] = np.sin(angle) * scale / aspect * mirror
         theta[:, 1, 1] = np.cos(angle) * scale / aspect
-        theta[:, :, 2] = self.rng.normal(0, 0.09 if zoom == 1 else 0.4, (n, 2))
+        theta[:, :, 2] = self.rng.normal(0, 0.09 * self.strength if zoom == 1 else 0.4, (n, 2))
         size = (n, 1, NETWORK_SIDE, NETWORK_SIDE)
         grid = functional.affine_grid(torch.from_numpy(theta), list(size), align_corners=False)
         bend = [self.smooth(n, 5, NETWORK_SIDE)[:, 0], self.smooth(n, 5, NETWORK_SIDE)[:, 0]]
-        grid = grid + 0.025 * torch.stack(bend, dim=3)
+        grid = grid + 0.025 * self.strength * torch.stack(bend, dim=3)
         inside = functional.grid_sample(torch.ones_like(images), grid, align_corners=False)
         fill = torch.where(self.happens(0.7, n), torch.zeros(n, 1, 1, 1), self.uniform(0, 1, n))
         moved = functional.grid_sample(images, grid, align_corners=False) + (1 - inside) * fill
@@ -393,6 +396,8 @@ def train(sampler: Sampler, minutes: float, n_steps: int | None, seed: int) -> L
         rate = min(1, 50 * done) * 0.5 * (1 + np.cos(np.pi * done))
         for group in optimizer.param_groups:
             group["lr"] = max(LR * rate, 1e-6)
+        weaker = max(0.0, done - FULL_STRENGTH_UNTIL) / (1 - FULL_STRENGTH_UNTIL)
+        sampler.augment.strength = 1 - (1 - LAST_STRENGTH) * weaker
         batch = sampler.batch()
         optimizer.zero_grad()
         value = loss(*net(batch.images), batch)
@@ -478,7 +483,8 @@ def main() -> None:
 
 def save(net: LungNetwork, path: Path) -> None:
     """Write the weights in half precision."""
-    save_file({name: value.half() for name, value in net.state_dict().items()}, path)
+    state = {name: value.half().contiguous() for name, value in net.state_dict().items()}
+    save_file(state, path)
     print(f"{path}: {path.stat().st_size / 2**20:.2f} MiB")
 
 

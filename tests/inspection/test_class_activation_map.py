@@ -20,7 +20,7 @@ from cxr_sklearn._models.coupling import coupling_gradient, pairwise_probabiliti
 from cxr_sklearn._trunk.pixels import network_images, unit_images
 from cxr_sklearn.calibration import PrevalenceAdjuster
 from cxr_sklearn.datasets import make_chest_phantoms
-from cxr_sklearn.inspection import class_activation_map
+from cxr_sklearn.inspection import _pixel_attributions, class_activation_map
 from cxr_sklearn.inspection._explained_score import explained_score, make_question
 from cxr_sklearn.inspection._pixel_attributions import ComposedNetwork
 
@@ -349,8 +349,12 @@ def test_composed_network_computes_the_probabilities_of_the_model(fitted, images
 
 @pytest.mark.parametrize("trainable", ["head", "all"])
 @pytest.mark.parametrize("cls", [ResNetOvO, ResNetStacking])
-def test_integrated_gradients_sum_to_the_difference_of_scores(fitted, images, cls, trainable):
+def test_integrated_gradients_sum_to_the_difference_of_scores(
+    fitted, images, cls, trainable, monkeypatch
+):
     """Completeness: from a black image to the image, through trunk, tails and coupling."""
+    # The sum over the steps converges to an integral.
+    monkeypatch.setattr(_pixel_attributions, "_N_STEPS", 400)
     model, X = fitted(cls, trainable), images[0][:2]
     found = class_activation_map(model, X, target="COVID-19", method="integrated-gradients")
     black = model.predict_log_proba(np.zeros_like(X))[:, 0]

@@ -170,7 +170,7 @@ def class_activation_map(
     >>> bool((found.probabilities == model.predict_proba(X[:2])[:, 0]).all())
     True
     """
-    _check_method(method)
+    check_method(method)
     inner, rows = explained_model(model, X)
     images = check_images(inner, rows, reset=False)
     question = make_question(inner, len(images), target, versus)
@@ -207,7 +207,8 @@ def explained_model(model: Any, X: Any) -> tuple[BaseResNet, Any]:
     return inner, rows
 
 
-def _check_method(method: str) -> None:
+def check_method(method: str) -> None:
+    """Raise if there is no such method."""
     if method not in METHODS:
         raise ValueError(
             f"method={method!r} is invalid: there is no such method; expected one of "

@@ -20,7 +20,7 @@ from ._layers import tail_outputs
 
 PIXEL_METHODS = ("integrated-gradients", "occlusion")
 
-_N_STEPS = 50  # of integrated gradients, the number that its paper recommends as a minimum
+_N_STEPS = 100  # of integrated gradients
 
 # Side of the squares of occlusion, as a share of the side of the image; they move by half a side.
 _SQUARE = 1 / 8

@@ -1,0 +1,110 @@
+"""Copies of a model that have learned nothing: of random weights, or of random labels."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from torch import nn
+
+from .._images.images import Images
+from .._images.inputs import check_images
+from .._models.base import BaseResNet
+from .._models.stacking import ResNetStacking
+from .._tail.tail import Tail
+from .._trunk.context import run_context
+from .._trunk.counter import PassCounter
+from .._utils.device import seeded, to_device
+from ..exceptions import NeverPredictedWarning
+
+# Images on which the standardisation of a random network is fitted.
+_MAX_IMAGES = 64
+
+
+def with_random_weights(model: BaseResNet, X: Any, seed: int) -> BaseResNet:
+    """Return a copy of a model in which every weight of every network is random.
+
+    Parameters
+    ----------
+    model : classifier
+        Fitted model of this package.
+    X : array-like
+        Its input. The first layer of the tails is standardised on these images.
+    seed : int
+    """
+    twin: BaseResNet = copy.deepcopy(model)
+    # Neither the user's folder nor an exported network is used for random weights.
+    twin.engine, twin.memory = "torch", None
+    twin._runner.fingerprint += f"|random weights {seed}"
+    with seeded(seed):
+        _randomise(twin._runner.module)
+        images = check_images(twin, X, reset=False)
+        activations = _some_activations(twin, images)
+        for tail in twin._tails:
+            _randomise_tail(tail, activations)
+        if isinstance(twin, ResNetStacking):
+            outputs = twin._outputs(activations).astype(np.float32)
+            _randomise_tail(twin.final_estimator_, outputs)
+    return twin
+
+
+def _randomise(module: nn.Module) -> None:
+    """Give every layer new weights."""
+    for layer in module.modules():
+        initialise: Any = getattr(layer, "reset_parameters", None)
+        if initialise is not None:
+            initialise()
+            continue
+        # Layers of the user's own may have weights without a way to initialise them.
+        for parameter in layer.parameters(recurse=False):
+            flat = parameter.data.flatten()
+            parameter.data = flat[torch.randperm(len(flat))].view_as(parameter)
+
+
+def _randomise_tail(tail: Tail, activations: np.ndarray) -> None:
+    """Give a tail random weights, and fit its standardisation."""
+    module = tail.net_.module_.eval()
+    for part in (module.body, module.head):
+        _randomise(part)
+    device = next(module.parameters()).device
+    rows = module.unit(to_device(activations, device))
+    of_channels = rows.double().transpose(0, 1).flatten(1)
+    mean, variance = of_channels.mean(1), of_channels.var(1, correction=0)
+    module.standardise.set_moments(mean.cpu().numpy(), variance.cpu().numpy())
+    module.standardise.to(device)
+
+
+def _some_activations(model: BaseResNet, images: Images) -> np.ndarray:
+    """Return the activations of the first images."""
+    first = images.take(np.arange(min(len(images), _MAX_IMAGES)))
+    context = run_context(model, fitted=True)
+    blocks = model._runner.blocks(first, context, PassCounter())
+    return np.concatenate([block for _, _, block in blocks])
+
+
+def with_random_labels(
+    model: BaseResNet, X: Any, y: np.ndarray, groups: Any, seed: int
+) -> BaseResNet:
+    """Return a model with the same parameters, trained on shuffled labels.
+
+    Parameters
+    ----------
+    model : classifier
+        Model of this package.
+    X : array-like
+        Its input.
+    y : ndarray of shape (n_images,)
+        Labels.
+    groups : array-like of shape (n_images,), or None
+        Patients.
+    seed : int
+    """
+    shuffled = np.random.default_rng(seed).permutation(y)
+    with warnings.catch_warnings():
+        # It is expected of a model that cannot learn anything.
+        warnings.simplefilter("ignore", NeverPredictedWarning)
+        return clone(model).fit(X, shuffled, groups=groups)
