@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.ndimage import binary_dilation, label
 from scipy.stats import ttest_ind
 from sklearn.datasets import load_iris
 
@@ -56,6 +57,45 @@ def test_phantoms_are_determined_by_random_state():
     np.testing.assert_array_equal(X, X_instance)
     X_other, _ = make_chest_phantoms(9, image_size=16, random_state=4)
     assert (X_other != X).any(axis=1).all()
+
+
+@pytest.mark.parametrize("confound", [None, ["border", "exposure"]])
+def test_phantoms_are_the_same_with_and_without_masks(confound):
+    """Masks are additional, and have one value per pixel: 255 in the lungs, and 0 elsewhere."""
+    parameters = {"image_size": 32, "confound": confound, "random_state": 1}
+    X, y = make_chest_phantoms(9, **parameters)
+    X_too, y_too, masks = make_chest_phantoms(9, return_masks=True, **parameters)
+    np.testing.assert_array_equal(X, X_too)
+    np.testing.assert_array_equal(y, y_too)
+    assert masks.shape == X.shape
+    assert masks.dtype == np.uint8
+    assert set(np.unique(masks)) == {0, 255}
+
+
+def test_masks_of_phantoms_show_the_lungs():
+    """There are two lungs, on both sides of the middle, and darker than what surrounds them."""
+    X, y, masks = make_chest_phantoms(60, image_size=64, return_masks=True, random_state=0)
+    images, lungs = X.reshape(-1, 64, 64), masks.reshape(-1, 64, 64) > 0
+    assert 0.12 < lungs.mean() < 0.35
+    for image, lung, name in zip(images, lungs, y, strict=True):
+        assert label(lung)[1] == 2
+        assert 0.3 < lung[:, :32].sum() / lung.sum() < 0.7
+        ring = binary_dilation(lung, iterations=4) & ~lung
+        if name == "Normal":
+            assert image[lung].mean() < image[ring].mean()
+
+
+def test_classes_of_phantoms_differ_only_in_the_masks():
+    """The opacities of a class lie in the lungs: nothing else of the mean image depends on it."""
+    means = {}
+    for name in ("Normal", "Pneumonia"):
+        parameters = {"weights": {name: 1}, "image_size": 32, "return_masks": True}
+        X, _, masks = make_chest_phantoms(300, random_state=0, **parameters)
+        means[name] = X.mean(axis=0), (masks > 0).mean(axis=0)
+    difference = means["Pneumonia"][0] - means["Normal"][0]
+    is_lung = means["Normal"][1] > 0.5
+    never_lung = (means["Normal"][1] == 0) & (means["Pneumonia"][1] == 0)
+    assert difference[is_lung].mean() > 3 * abs(difference[never_lung].mean())
 
 
 def test_phantoms_do_not_change_the_global_generator():
