@@ -13,11 +13,13 @@ from scipy.ndimage import binary_fill_holes, label
 from torch.nn import functional
 
 from .._images.pixel_scale import scale_to_unit
+from .._utils.device import autocast, to_device
 from ._lung_network import NETWORK_SIDE, LungNetwork, standardised_images
 
 WEIGHTS_FILE = "lung_fields.safetensors"
 
 _BATCH_SIZE = 64
+_CPU = torch.device("cpu")
 
 # Parts that are smaller than this share of the image are not lungs, and there are two lungs.
 _SMALLEST_PART, _MAX_PARTS = 0.01, 2
@@ -39,13 +41,15 @@ class LungSegmentation:
     quality: np.ndarray
 
 
-def segment_lungs(images: np.ndarray) -> LungSegmentation:
+def segment_lungs(images: np.ndarray, net: LungNetwork | None = None) -> LungSegmentation:
     """Find the lungs in images.
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width), dtype uint8 or float32
         Greyscale images, bone white. The scale of floats does not matter.
+    net : LungNetwork, default=None
+        Network in eval mode. By default that of the package.
 
     Returns
     -------
@@ -53,10 +57,10 @@ def segment_lungs(images: np.ndarray) -> LungSegmentation:
     """
     probabilities = np.empty((len(images), NETWORK_SIDE, NETWORK_SIDE), np.float32)
     quality = np.empty(len(images), np.float32)
-    net = lung_network()
+    net = net or lung_network()
     for start in range(0, len(images), _BATCH_SIZE):
         part = slice(start, start + _BATCH_SIZE)
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(_CPU, None):
             masks, views = net(_prepared(images[part]))
             probabilities[part] = torch.sigmoid(masks).numpy()
             quality[part] = torch.sigmoid(views).numpy()
@@ -86,16 +90,29 @@ def lung_masks(segmentation: LungSegmentation, height: int, width: int) -> np.nd
 @functools.cache
 def lung_network() -> LungNetwork:
     """Return the network with the weights of the package, in eval mode."""
-    content = resources.files(__package__).joinpath(WEIGHTS_FILE).read_bytes()
-    net = LungNetwork()
-    net.load_state_dict({name: value.float() for name, value in load(content).items()})
+    return network_with_weights(resources.files(__package__).joinpath(WEIGHTS_FILE).read_bytes())
+
+
+def network_with_weights(content: bytes) -> LungNetwork:
+    """Return a network in eval mode.
+
+    Parameters
+    ----------
+    content : bytes
+        Content of a file of weights.
+    """
+    # Initial weights would draw random numbers from PyTorch's global generator, and are not needed.
+    with torch.device("meta"):
+        net = LungNetwork()
+    state = {name: value.float() for name, value in load(content).items()}
+    net.load_state_dict(state, assign=True)
     # Convolutions are faster in this memory layout.
     return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def _prepared(images: np.ndarray) -> torch.Tensor:
     """Return images as the network takes them."""
-    unit = scale_to_unit(torch.from_numpy(np.ascontiguousarray(images)))[:, None].float()
+    unit = scale_to_unit(to_device(images, _CPU))[:, None].float()
     size = (NETWORK_SIDE, NETWORK_SIDE)
     if unit.shape[-2:] != size:
         unit = functional.interpolate(unit, size, mode="bilinear", antialias=True)
