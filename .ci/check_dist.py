@@ -12,6 +12,9 @@ root = Path(__file__).parent.parent
 source = root / "src" / "cxr_sklearn"
 expected = {f"cxr_sklearn/{p.relative_to(source).as_posix()}" for p in source.rglob("*.py")}
 expected.add("cxr_sklearn/py.typed")
+# The network of the lungs, and the licence file that names the sources of its masks.
+weights = "cxr_sklearn/preprocessing/lung_fields"
+expected |= {f"{weights}.safetensors", f"{weights}.LICENSE.txt"}
 with zipfile.ZipFile(wheel) as archive:
     in_wheel = set(archive.namelist())
 metadata = {name for name in in_wheel if PurePosixPath(name).parts[0].endswith(".dist-info")}
