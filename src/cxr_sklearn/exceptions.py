@@ -10,6 +10,7 @@ __all__ = [
     "DeviceWarning",
     "ExchangeabilityWarning",
     "ImageLevelWarning",
+    "LungsNotFoundWarning",
     "NeverPredictedWarning",
     "NotCertifiableWarning",
     "OutOfDistributionWarning",
@@ -62,6 +63,10 @@ class CurationWarning(UserWarning):
 
 class ImageLevelWarning(UserWarning):
     """Patients are unknown, so that intervals count every image as a patient."""
+
+
+class LungsNotFoundWarning(UserWarning):
+    """No lungs were found in some images, which are not cropped."""
 
 
 class NotCertifiableWarning(UserWarning):

@@ -24,6 +24,10 @@ _CPU = torch.device("cpu")
 # Parts that are smaller than this share of the image are not lungs, and there are two lungs.
 _SMALLEST_PART, _MAX_PARTS = 0.01, 2
 
+# Below this score, an image is more probably something else than an upright frontal radiograph.
+# The network has learned no masks of such images.
+_LOWEST_QUALITY = 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class LungSegmentation:
@@ -32,7 +36,8 @@ class LungSegmentation:
     Attributes
     ----------
     probabilities : ndarray of shape (n, 128, 128), dtype float32
-        Probability that a pixel belongs to a lung. 0 outside of the one or two largest parts.
+        Probability that a pixel belongs to a lung. 0 outside of the one or two largest parts, and in
+        images of low quality.
     quality : ndarray of shape (n,), dtype float32
         Probability that the image is an upright frontal chest radiograph.
     """
@@ -64,8 +69,8 @@ def segment_lungs(images: np.ndarray, net: LungNetwork | None = None) -> LungSeg
             masks, views = net(_prepared(images[part]))
             probabilities[part] = torch.sigmoid(masks).numpy()
             quality[part] = torch.sigmoid(views).numpy()
-    for image in probabilities:
-        image *= _lungs(image > 0.5)
+    for image, score in zip(probabilities, quality, strict=True):
+        image *= _lungs(image > 0.5) if score >= _LOWEST_QUALITY else 0
     return LungSegmentation(probabilities, quality)
 
 
