@@ -22,8 +22,10 @@ from sklearn.preprocessing import StandardScaler
 from cxr_sklearn import ResNetClassifier, ResNetOvO, XRayLoader
 from cxr_sklearn.datasets import make_chest_phantom_files, make_chest_phantoms
 from cxr_sklearn.evaluation import Evaluation, compare, cross_evaluate
+from cxr_sklearn.evaluation._blanking import blanked
 from cxr_sklearn.exceptions import ImageLevelWarning
 from cxr_sklearn.model_selection import LeaveOneSourceOut
+from cxr_sklearn.preprocessing._pixel_input import pixel_input
 from cxr_sklearn.quality import measure_images
 
 from ..toys import IMAGES_SEEN, spied_toy, toy
@@ -227,16 +229,17 @@ def test_signal_in_the_lungs_leaves_no_note():
         baselines="lungs blanked",
         **QUICK,
     )
-    assert found.notes == []
+    # The images are noise, in which there are no lungs. Their centre is blanked.
+    (note,) = found.notes
+    assert note.startswith("No lungs were found in 120 of 120 images")
     assert found.gains.query("metric == 'balanced_accuracy'")["low"].iloc[0] > 0
 
 
-def test_blanked_images_keep_their_margin_only():
-    from cxr_sklearn.evaluation._blanking import blanked
-    from cxr_sklearn.preprocessing._pixel_input import pixel_input
-
+def test_images_without_lungs_keep_their_margin_only():
+    """The centre of images in which no lungs are found is blanked."""
     images = np.random.default_rng(0).integers(0, 256, size=(4, 20, 20), dtype=np.uint8)
-    without_lungs = blanked(pixel_input(toy_model(), images))
+    without_lungs, n_without_lungs = blanked(pixel_input(toy_model(), images))
+    assert n_without_lungs == 4
     inside = without_lungs[:, 3:17, 3:17]
     assert (inside == inside[:, :1, :1]).all()
     margin = np.ones((20, 20), dtype=bool)
@@ -246,14 +249,42 @@ def test_blanked_images_keep_their_margin_only():
     # Pixels in the centre change nothing.
     other = images.copy()
     other[:, 3:17, 3:17] = 0
-    np.testing.assert_array_equal(blanked(pixel_input(toy_model(), other)), without_lungs)
+    np.testing.assert_array_equal(blanked(pixel_input(toy_model(), other))[0], without_lungs)
+
+
+def test_lungs_of_radiographs_are_blanked_and_not_the_centre():
+    """The box encloses the drawn lungs, and its pixels have one grey level."""
+    X, _, masks = make_chest_phantoms(20, image_size=64, return_masks=True, random_state=0)
+    images, lungs = X.reshape(-1, 64, 64), masks.reshape(-1, 64, 64) > 0
+    without_lungs, n_without_lungs = blanked(pixel_input(toy_model(), images))
+    assert n_without_lungs == 0
+    is_changed = without_lungs != images
+    assert is_changed[lungs].mean() > 0.95
+    for before, after, lung in zip(images, without_lungs, lungs, strict=True):
+        assert (after[lung] == after[32, 32]).mean() > 0.98
+        lines = np.flatnonzero((before != after).any(axis=1))
+        assert abs(lines[0] - np.flatnonzero(lung.any(axis=1))[0]) <= 6
+
+
+@pytest.mark.parametrize("is_blanked", [True, False])
+def test_classes_that_differ_in_the_lungs_only_need_the_lungs(is_blanked):
+    """With blanked lungs, a model is at chance. With images that are not blanked it is not."""
+    X, y = make_chest_phantoms(600, image_size=64, random_state=0)
+    images = X.reshape(-1, 64, 64)
+    if is_blanked:
+        images, _ = blanked(pixel_input(toy_model(), images))
+    features = images.reshape(-1, 16, 4, 16, 4).mean(axis=(2, 4)).reshape(600, -1)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=500))
+    found = cross_evaluate(model, features, y, groups=np.arange(600), baselines=None, **QUICK)
+    row = found.overall.query("metric == 'balanced_accuracy'").iloc[0]
+    if is_blanked:
+        assert row["low"] < 1 / 3 + 0.02, row
+    else:
+        assert row["low"] > 0.4, row
 
 
 @pytest.mark.parametrize("form", ["rows", "stack", "colour", "floats"])
 def test_all_forms_of_pixels_can_be_blanked(form):
-    from cxr_sklearn.evaluation._blanking import blanked
-    from cxr_sklearn.preprocessing._pixel_input import pixel_input
-
     stack = np.random.default_rng(0).integers(0, 256, size=(4, 16, 16), dtype=np.uint8)
     X = {
         "rows": stack.reshape(4, -1),
@@ -261,7 +292,7 @@ def test_all_forms_of_pixels_can_be_blanked(form):
         "colour": np.stack([stack] * 3, axis=-1),
         "floats": stack.astype(np.float32) / 255,
     }[form]
-    without_lungs = blanked(pixel_input(toy_model(), X))
+    without_lungs, _ = blanked(pixel_input(toy_model(), X))
     assert without_lungs.shape == X.shape
     assert without_lungs.dtype == X.dtype
     assert not np.array_equal(without_lungs, X)

@@ -50,6 +50,8 @@ class Candidate:
         is that of this model only.
     takes_groups : bool
         Whether patients are passed to its fit.
+    n_without_lungs : int
+        For a model on images with blanked lungs, number of images in which no lungs were found.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Candidate:
     X: Any
     of_model: str | None = None
     takes_groups: bool = False
+    n_without_lungs: int = 0
 
 
 def make_baselines(
@@ -219,9 +222,17 @@ def _blanked_models(models: Mapping[str, Any], X: Any) -> list[Candidate]:
         pixels = pixel_input(model, X)
         estimator = model_for_pixels(model, pixels)
         title = f"{name}, {BLANKED}"
-        without_lungs = blanked(pixels)
-        candidate = Candidate(title, estimator, without_lungs, of_model=name, takes_groups=True)
-        candidates.append(candidate)
+        images, n_without_lungs = blanked(pixels)
+        candidates.append(
+            Candidate(
+                title,
+                estimator,
+                images,
+                of_model=name,
+                takes_groups=True,
+                n_without_lungs=n_without_lungs,
+            )
+        )
     return candidates
 
 

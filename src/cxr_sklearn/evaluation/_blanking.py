@@ -1,4 +1,4 @@
-"""Blank the lungs: images that keep only their margin, and a model that takes such images."""
+"""Blank the lungs of the images that a model takes, and a model that takes such images."""
 
 from __future__ import annotations
 
@@ -9,28 +9,25 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from .._images.loader import XRayLoader
+from ..preprocessing._lung_regions import blank_lungs
 from ..preprocessing._pixel_input import PixelInput
 
-# Share of each side of the image that is kept.
-FRAME = 0.15
 
+def blanked(pixels: PixelInput) -> tuple[np.ndarray, int]:
+    """Return the images without their lungs, in the form of X.
 
-def blanked(pixels: PixelInput) -> np.ndarray:
-    """Return the images with one grey level in the centre, in the form of X.
-
-    The grey level is the mean of what is left of each image, so that the rectangle
-    contains no other information.
+    Returns
+    -------
+    images : ndarray
+        One grey level fills the box around the lungs, or the centre of images without lungs.
+    n_without_lungs : int
+        Number of images in which no lungs were found.
     """
-    images = pixels.images.copy()
-    height, width = images.shape[1:3]
-    is_inside = np.zeros((height, width), dtype=bool)
-    top, left = round(FRAME * height), round(FRAME * width)
-    is_inside[top : height - top, left : width - left] = True
-    mean = images[:, ~is_inside].mean(axis=1, keepdims=True)
-    if images.dtype.kind in "ui":
-        mean = mean.round()
-    images[:, is_inside] = mean.astype(images.dtype)
-    return images.reshape(len(images), -1) if pixels.has_rows else images
+    found = blank_lungs(pixels.images)
+    images = found.images
+    if pixels.has_rows:
+        images = images.reshape(len(images), -1)
+    return images, int((~found.is_found).sum())
 
 
 def model_for_pixels(model: Any, pixels: PixelInput) -> Any:

@@ -24,7 +24,7 @@ from ._evaluation import Evaluation
 from ._fitting import predict_fold
 from ._folds import Fold, make_repeats
 from ._interval_settings import Settings, check_settings
-from ._notes import gain_note, spread_note, transfer_note
+from ._notes import gain_note, no_lungs_note, spread_note, transfer_note
 from ._test_data import TestData, check_lengths, check_probabilities, check_test_data
 from ._transfer import transfer_table
 
@@ -84,8 +84,8 @@ def cross_evaluate(
         Number of repeats of the cross-validation, with other folds each. Figures are their means.
     baselines : "auto", None or list of str, default="auto"
         "thumbnail" (8 x 8 pixels), "header" (format and size of the files), "border" (the outermost
-        eighth of the image), and "lungs blanked" (each of your models on images whose centre is
-        blanked). "auto" selects all that can be computed for X.
+        eighth of the image), and "lungs blanked" (each of your models on images in which the box
+        around the lungs is blanked). "auto" selects all that can be computed for X.
     prevalence : array-like of shape (n_classes,), or dict, default=None
         Target shares of the classes, for which PPV and NPV are reported in addition.
     params : dict, default=None
@@ -185,6 +185,9 @@ def _add_gains(evaluation: Evaluation, controls: Sequence[Candidate]) -> None:
         note = gain_note(evaluation, control.of_model, control.name)
         if note:
             evaluation.notes.append(note)
+    without_lungs = {control.n_without_lungs for control in controls if control.of_model}
+    if any(without_lungs):
+        evaluation.notes.append(no_lungs_note(max(without_lungs), evaluation.n_images))
 
 
 def _add_transfer(evaluation: Evaluation, internal: Mapping[str, np.ndarray]) -> None:

@@ -35,6 +35,14 @@ def _position(row: dict[str, float]) -> str:
     return "contains 0"
 
 
+def no_lungs_note(n_without_lungs: int, n_images: int) -> str:
+    """Return a sentence about images of which another part was blanked than the lungs."""
+    return (
+        f"No lungs were found in {n_without_lungs} of {n_images} images. For the baseline with "
+        "blanked lungs, the centre of these images was blanked."
+    )
+
+
 def transfer_note(evaluation: Results, model: str) -> str:
     """Return a sentence if figures on new sources differ from those on known sources."""
     transfer = evaluation.transfer
