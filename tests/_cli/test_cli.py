@@ -74,7 +74,7 @@ def program(*arguments, **options):
     return subprocess.Popen(command, text=True, **options)
 
 
-@pytest.mark.parametrize("command", ["audit", "curate", "train", "predict", "demo"])
+@pytest.mark.parametrize("command", ["audit", "curate", "train", "predict", "explain", "demo"])
 def test_each_command_helps_with_an_example(command, capsys):
     """``--help`` says what a command does and ends with an example."""
     assert main([command, "--help"]) == 0
@@ -87,7 +87,7 @@ def test_help_lists_commands_and_exit_codes(capsys):
     """A newcomer sees what there is, and a script what it may rely on."""
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    for word in ("audit", "curate", "train", "predict", "Exit codes", "130"):
+    for word in ("audit", "curate", "train", "predict", "explain", "Exit codes", "130"):
         assert word in out
     assert main(["nothing"]) == 2
 

@@ -259,6 +259,17 @@ def test_labels_are_optional_and_patients_widen_the_intervals(trained):
     np.testing.assert_allclose(result.frame["value"], by_patient.frame["value"], rtol=1e-9)
 
 
+def test_target_is_independent_of_the_labels(trained):
+    """Another class can be explained, while the labels are shuffled as usual."""
+    model, X, y, masks = trained
+    options = {"masks": masks, "n_random": 1, "random_state": 0}
+    one = faithfulness(model, X, y, target=y, **options)
+    assert one.frame.equals(faithfulness(model, X, y, **options).frame)
+    other = faithfulness(model, X, y, target=2, **options)
+    assert "randomised labels" in other.frame.index
+    assert other.frame.loc["energy in the lungs", "value"] < 1  # no stripes support class 2
+
+
 def test_results_are_reproducible_and_nothing_changes(trained):
     """The same seed gives the same figures, and global generators are left alone."""
     model, X, y, masks = trained
@@ -305,6 +316,7 @@ def test_pictures_of_another_size_than_the_network(trained):
         ({"boxes": np.ones((60, 5))}, r"boxes has the shape \(60, 5\)"),
         ({"boxes": np.full((60, 4), 900.0)}, r"boxes\[0\]=\[900.0, 900.0, 900.0, 900.0\] is inval"),
         ({"y": ["flu"] * 60}, "target='flu' is invalid"),
+        ({"target": "flu"}, "target='flu' is invalid"),
         ({"y": [0] * 5}, "y has 5 values for 60 images"),
         ({"groups": [1] * 60}, "groups contains one patient"),
         ({"method": "cam"}, "method='cam' is invalid"),

@@ -7,6 +7,7 @@ from . import (
     curate_command,
     demo_command,
     evaluate_command,
+    explain_command,
     predict_command,
     train_command,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "curate_command",
     "demo_command",
     "evaluate_command",
+    "explain_command",
     "main",
     "predict_command",
     "train_command",

@@ -104,7 +104,7 @@ def read_rows(loader: XRayLoader, paths: np.ndarray, progress: Callable[[], Any]
     failures = []
     for start in range(0, len(paths), READ_AT_ONCE):
         part = paths[start : start + READ_AT_ONCE]
-        rows[start : start + len(part)] = _masked(masking, part)
+        rows[start : start + len(part)] = read_masked(masking, part)
         failures += masking.failures_
         for _ in part:
             progress()
@@ -230,7 +230,7 @@ def predict_files(pipeline: Pipeline, paths: Sequence[str]) -> pd.DataFrame:
         ``likeness``.
     """
     loader, guard, classifier = (pipeline.named_steps[n] for n in ("loader", "guard", "model"))
-    X = _masked(loader, [[path] for path in paths])
+    X = read_masked(loader, [[path] for path in paths])
     readable = loader.readable_
     columns = [f"p_{name}" for name in classifier.classes_]
     proba = np.full((len(paths), len(columns)), np.nan)
@@ -353,11 +353,11 @@ def _compare_with_calibration(pipeline: Pipeline, files: pd.DataFrame) -> Any:
     chosen = chosen.head(_MOST_COMPARED)
     if len(chosen) < FEWEST_NEW:
         return None
-    X = _masked(pipeline.named_steps["loader"], [[path] for path in chosen["path"]])
+    X = read_masked(pipeline.named_steps["loader"], [[path] for path in chosen["path"]])
     return classifier.check_exchangeability(X)
 
 
-def _masked(loader: XRayLoader, paths: Any) -> np.ndarray:
+def read_masked(loader: XRayLoader, paths: Any) -> np.ndarray:
     """Read files with a loader that masks unreadable ones, without its warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnreadableImageWarning)

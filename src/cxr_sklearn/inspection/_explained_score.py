@@ -15,7 +15,7 @@ from .._models.one_vs_one import ResNetOvO
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """The classes about which a map is asked.
+    """The classes that a map compares.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Score:
 
 
 def make_question(model: BaseResNet, n_images: int, target: Any, versus: Any) -> Question:
-    """Check the classes about which a map is asked.
+    """Check the classes that a map compares.
 
     Parameters
     ----------

@@ -33,21 +33,24 @@ class _Subject:
         Model of this package.
     X : array-like
         Its input.
-    labels : ndarray of shape (n,)
+    target : ndarray of shape (n,)
         Class that each map explains.
+    y : ndarray of shape (n,), or None
+        True classes.
     method : str
     groups : array-like of shape (n,), or None
     """
 
     model: BaseResNet
     X: Any
-    labels: np.ndarray
+    target: np.ndarray
+    y: np.ndarray | None
     method: str
     groups: Any
 
     def maps(self, model: BaseResNet) -> np.ndarray:
         """Return the maps of this model, or of a copy of it, for the same images and classes."""
-        found = class_activation_map(model, self.X, target=self.labels, method=self.method)
+        found = class_activation_map(model, self.X, target=self.target, method=self.method)
         return found.maps
 
 
@@ -56,6 +59,7 @@ def faithfulness(
     X: Any,
     y: Any = None,
     *,
+    target: Any = None,
     masks: Any = None,
     boxes: Any = None,
     groups: Any = None,
@@ -79,8 +83,10 @@ def faithfulness(
     X : array-like of n_images images
         Images in the form given to ``fit`` of `model`, preferably images that it has not seen.
     y : array-like of shape (n_images,), default=None
-        Classes: the map of an image explains its class in `y`. By default the predicted class; the
-        check with randomised labels is then left out.
+        Classes of the images. Without them, the check with randomised labels is left out.
+    target : label, or array-like of shape (n_images,), default=None
+        Class that the map of each image explains. By default its class in `y`; without `y`, the
+        predicted class.
     masks : array-like of shape (n_images, side, side) or (n_images, side * side), default=None
         Lungs, different from 0 inside, in the size of the images that the network gets. By default
         they are found by :class:`~cxr_sklearn.preprocessing.LungFields`. Images with an empty mask
@@ -159,21 +165,23 @@ def faithfulness(
     _check_options(method, n_random, max_images, confidence_level)
     inner, rows = explained_model(model, X)
     images = check_images(inner, rows, reset=False)
-    has_labels = y is not None
-    labels = np.asarray(y) if has_labels else np.asarray(inner.predict(rows))
-    check_length("y", labels, len(images))
-    target = make_question(inner, len(images), labels, None).target
-    assert target is not None
+    labels = None if y is None else np.asarray(y)
+    if labels is not None:
+        check_length("y", labels, len(images))
+    if target is None:
+        target = inner.predict(rows) if labels is None else labels
+    codes = make_question(inner, len(images), target, None).target
+    assert codes is not None
     patients = np.arange(len(images)) if groups is None else patient_codes(groups, len(images))
-    subject = _Subject(inner, rows, labels, method, groups)
+    subject = _Subject(inner, rows, inner.classes_[codes], labels, method, groups)
     rng = np.random.default_rng(_seed(random_state))
     maps = subject.maps(inner)
     pixels = network_sized_images(inner, rows)
     figures = [_energy(maps, masks, pixels)]
     if boxes is not None:
         figures.append(_pointing_game(maps, boxes))
-    figures += _deletion(inner, images, maps, target, max_images, rng)
-    figures += _sanity_checks(subject, maps, n_random, has_labels, rng)
+    figures += _deletion(inner, images, maps, codes, max_images, rng)
+    figures += _sanity_checks(subject, maps, n_random, rng)
     return make_report(figures, patients, method, confidence_level, int(rng.integers(2**31)))
 
 
@@ -244,24 +252,20 @@ def _sanity_checks(
     subject: _Subject,
     maps: np.ndarray,
     n_random: int,
-    has_labels: bool,
     rng: np.random.Generator,
 ) -> list[ImageFigures]:
     """Compare the maps to those of models that have learned nothing."""
     seeds = rng.integers(2**31 - 1, size=n_random).tolist()
-    similarities: dict[str, list[np.ndarray]] = {"randomised weights": []}
+    similarities: dict[str, list[np.ndarray]] = {}
     for seed in seeds:
-        other = with_random_weights(subject.model, subject.X, seed)
-        similarity = np.abs(rank_correlations(maps, subject.maps(other)))
-        similarities["randomised weights"].append(similarity)
-    if has_labels:
-        similarities["randomised labels"] = []
-        for seed in seeds:
-            other = with_random_labels(
-                subject.model, subject.X, subject.labels, subject.groups, seed
+        others = {"randomised weights": with_random_weights(subject.model, subject.X, seed)}
+        if subject.y is not None:
+            others["randomised labels"] = with_random_labels(
+                subject.model, subject.X, subject.y, subject.groups, seed
             )
+        for name, other in others.items():
             similarity = np.abs(rank_correlations(maps, subject.maps(other)))
-            similarities["randomised labels"].append(similarity)
+            similarities.setdefault(name, []).append(similarity)
     figures = []
     for name, values in similarities.items():
         limit = np.full(len(maps), MAX_SIMILARITY)

@@ -24,8 +24,8 @@ MAX_SIMILARITY = 0.5
 _N_RESAMPLES = 2000
 
 _MEANINGS = {
-    "energy in the lungs": "positive values inside the lungs, by area; 1 is a map without place",
-    "pointing game": "greatest value inside a box; a random point: the area of the box",
+    "energy in the lungs": "positive values in the lungs, relative to their area; 1: no preference",
+    "pointing game": "greatest value inside a box; the reference is the area of the box",
     "deletion": "area under the probability while the map's cells are hidden; less is better",
     "insertion": "area under the probability while the map's cells are shown; more is better",
     "randomised weights": "absolute rank correlation with maps of random networks",

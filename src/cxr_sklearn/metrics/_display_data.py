@@ -121,13 +121,24 @@ def make_axes(ax: Any) -> Any:
     """
     if ax is not None:
         return ax
+    return pyplot().subplots(layout="constrained")[1]
+
+
+def pyplot() -> Any:
+    """Return the module ``matplotlib.pyplot``.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
             "displays need matplotlib, which is not installed. Run pip install 'cxr-sklearn[plot]'."
         ) from error
-    return plt.subplots(layout="constrained")[1]
+    return plt
 
 
 def line_style(number: int) -> dict[str, Any]:
