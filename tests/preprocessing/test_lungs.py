@@ -298,6 +298,7 @@ def test_standardised_images_are_padded_with_their_minimum(drawn):
     ("estimator", "message"),
     [
         (LungCrop(margin=-0.1), "'margin' parameter of LungCrop must be a float in the range"),
+        (LungCrop(margin=1000), "'margin' parameter of LungCrop must be a float in the range"),
         (LungCrop(mask_outside="yes"), "'mask_outside' parameter of LungCrop must be"),
         (LungFields(image_size=4), "'image_size' parameter of LungFields must be an int in"),
     ],

@@ -37,7 +37,7 @@ class LungCrop(BaseLungTransformer):
     Parameters
     ----------
     margin : float, default=0.1
-        Margin on each side, as a share of the larger side of the box around the lungs.
+        Margin on each side, as a share of the larger side of the box around the lungs, from 0 to 2.
     mask_outside : bool, default=False
         Whether pixels outside of the lungs become black. The lungs keep a margin of 2 % of the side
         of the image.
@@ -81,7 +81,7 @@ class LungCrop(BaseLungTransformer):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **LUNG_CONSTRAINTS,
-        "margin": [Interval(Real, 0, None, closed="left")],
+        "margin": [Interval(Real, 0, 2, closed="both")],
         "mask_outside": ["boolean"],
     }
 
