@@ -245,6 +245,27 @@ def test_unreadable_files_are_named_and_left_out(tmp_path):
     assert "files" in checks(result, "warning")
 
 
+@pytest.mark.parametrize("confound", [None, "border"])
+def test_image_without_lungs_is_a_finding_only_where_the_rest_differs(tmp_path, confound):
+    """Phantoms differ in the lungs only, unless a frame is planted. "lungs only" is no finding."""
+    bunch = make_chest_phantom_files(
+        tmp_path, 240, image_size=64, confound=confound, random_state=0
+    )
+    result = audit(bunch)
+    table = result.baselines.set_index(["baseline", "metric", "classes"])
+    blanked, lungs = (table.loc[name, "AUC", ""] for name in ("lungs blanked", "lungs only"))
+    assert lungs["low"] > 0.6
+    found = "image without lungs" in checks(result, "serious", "warning")
+    if confound is None:
+        assert blanked["low"] < 0.5 + 0.03
+        assert not found
+    else:
+        assert blanked["low"] > 0.6
+        assert found
+        (finding,) = [f for f in result.findings if f.check == "image without lungs"]
+        assert "sees the image without the lungs only reaches AUC" in finding.found
+
+
 def test_images_upside_down_are_named(tmp_path):
     """A xray that correlates negatively with the mean of the set stands in ``turned``."""
     from PIL import Image, ImageOps

@@ -16,6 +16,8 @@ from sklearn.utils import Bunch
 
 from .._images.decode import DecodedImage, decode_image
 from .._utils.quiet import quiet
+from ..preprocessing._lung_regions import blank_lungs, keep_lungs
+from ..preprocessing._lung_segmentation import segment_lungs
 from ..preprocessing._thumbnails import THUMBNAIL_SIDE
 from ._keypoints import NO_KEYPOINTS, find_keypoints
 from ._measurements import HEADER_COLUMNS, ImageMeasurements, paths_of
@@ -32,6 +34,7 @@ from ._pixel_statistics import (
 _LARGE_SIDE, _SMALL_SIDE = 64, 8  # pixels, of thumbnails
 _HASH_SIDE = 16  # a hash has 16 * 16 = 256 bits
 _N_LEVELS = 32  # ranges of grey levels in a histogram
+_BLOCK = 2048  # images whose lungs are found together
 
 _COLUMNS = (
     "path",
@@ -115,6 +118,8 @@ def measure_files(
     ImageMeasurements
     """
     measurements = _empty_measurements(len(paths))
+    # Squares of the images of one block, in which the lungs are found after all are decoded.
+    squares = np.zeros((min(len(paths), _BLOCK), BORDER_SIDE, BORDER_SIDE), np.uint8)
 
     def measure(row: int) -> dict[str, Any]:
         try:
@@ -123,7 +128,7 @@ def measure_files(
             values: dict[str, Any] = {"error": str(error) or type(error).__name__}
         else:
             values = {"error": "", **_scalar_values(image)}
-            _fill_arrays(measurements, row, image.grey)
+            squares[row % _BLOCK] = _fill_arrays(measurements, row, image.grey)
         if progress is not None:
             progress()
         return {"path": paths[row], **values}
@@ -131,9 +136,16 @@ def measure_files(
     # Threads fill the shared arrays in place, which worker processes could not. They run in
     # parallel, because Pillow and numpy release the interpreter's lock for most of the work.
     parallel = Parallel(n_jobs=n_jobs, require="sharedmem")
-    # Entered once for all files, since silencing the logs takes longer than decoding a small file.
-    with quiet():
-        rows = parallel(delayed(measure)(row) for row in range(len(paths)))
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(paths), _BLOCK):
+        block = range(start, min(start + _BLOCK, len(paths)))
+        # Entered once for all files, since silencing the logs takes longer than decoding a small
+        # file.
+        with quiet():
+            values = parallel(delayed(measure)(row) for row in block)
+        is_read = np.array([value["error"] == "" for value in values])
+        _fill_lungs(measurements, start + np.flatnonzero(is_read), squares[: len(block)][is_read])
+        rows += values
     return replace(measurements, frame=pd.DataFrame(rows, columns=list(_COLUMNS)))
 
 
@@ -148,6 +160,9 @@ def _empty_measurements(n: int) -> ImageMeasurements:
         thumbnails=np.zeros((n, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8),
         large_thumbnails=np.zeros((n, _LARGE_SIDE, _LARGE_SIDE), np.uint8),
         small_thumbnails=np.zeros((n, _SMALL_SIDE, _SMALL_SIDE), np.uint8),
+        thumbnails_without_lungs=np.zeros((n, _SMALL_SIDE, _SMALL_SIDE), np.uint8),
+        thumbnails_of_lungs=np.zeros((n, _SMALL_SIDE, _SMALL_SIDE), np.uint8),
+        lung_quality=np.full(n, np.nan, np.float32),
         histograms=np.zeros((n, _N_LEVELS), np.float32),
         border_statistics=borders,
         hashes=np.zeros((n, n_bits), bool),
@@ -173,8 +188,8 @@ def _scalar_values(image: DecodedImage) -> dict[str, Any]:
     }
 
 
-def _fill_arrays(measurements: ImageMeasurements, row: int, grey: Image.Image) -> None:
-    """Fill one row of each array."""
+def _fill_arrays(measurements: ImageMeasurements, row: int, grey: Image.Image) -> np.ndarray:
+    """Fill one row of each array, and return the image as a square."""
     # The image is stretched to a square, so that no array reveals the aspect ratio. Otherwise a
     # baseline could succeed by a property that another baseline measures.
     square = grey.resize((BORDER_SIDE, BORDER_SIDE), Image.Resampling.BILINEAR)
@@ -194,6 +209,19 @@ def _fill_arrays(measurements: ImageMeasurements, row: int, grey: Image.Image) -
     pixels = np.asarray(square)
     for width in BORDER_WIDTHS:
         measurements.border_statistics[width][row] = border_statistics(pixels, width)
+    return pixels
+
+
+def _fill_lungs(measurements: ImageMeasurements, rows: np.ndarray, squares: np.ndarray) -> None:
+    """Fill the rows of the arrays for which the lungs have to be found."""
+    segmentation = segment_lungs(squares)
+    measurements.lung_quality[rows] = segmentation.quality
+    for target, altered in (
+        (measurements.thumbnails_without_lungs, blank_lungs(squares, segmentation)),
+        (measurements.thumbnails_of_lungs, keep_lungs(squares, segmentation)),
+    ):
+        for row, image in zip(rows, altered.images, strict=True):
+            target[row] = _shrink(Image.fromarray(image), _SMALL_SIDE)
 
 
 def _shrink(image: Image.Image, side: int) -> np.ndarray:

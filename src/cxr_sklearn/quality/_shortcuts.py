@@ -73,8 +73,13 @@ def shortcuts(measurements: ImageMeasurements, names: Sequence[str]) -> Iterator
     yield Shortcut("file name", _name_features(names))
     for width in BORDER_WIDTHS:
         yield Shortcut(f"border {width}/{BORDER_SIDE}", measurements.border_statistics[width])
-    thumbnail_pixels = measurements.small_thumbnails.reshape(len(frame), -1).astype(float)
-    yield Shortcut("thumbnail 8×8", thumbnail_pixels, is_linear=True)
+    for name, thumbnails in (
+        ("thumbnail 8×8", measurements.small_thumbnails),
+        ("lungs blanked", measurements.thumbnails_without_lungs),
+        ("lungs only", measurements.thumbnails_of_lungs),
+    ):
+        pixels_of_thumbnails = thumbnails.reshape(len(frame), -1).astype(float)
+        yield Shortcut(name, pixels_of_thumbnails, is_linear=True)
     yield Shortcut("grey histogram", measurements.histograms)
 
 
