@@ -117,7 +117,8 @@ class LungCrop(BaseLungTransformer):
         Warns
         -----
         LungsNotFoundWarning
-            If no lungs are found in some images. They are returned whole.
+            If no lungs are found in some images. They are returned whole. ``fit_transform`` warns
+            too, because a model would be trained on such images.
         """
         check_is_fitted(self)
         images = check_images(self, X, reset=False)

@@ -36,8 +36,8 @@ class LungSegmentation:
     Attributes
     ----------
     probabilities : ndarray of shape (n, 128, 128), dtype float32
-        Probability that a pixel belongs to a lung. 0 outside of the one or two largest parts, and in
-        images of low quality.
+        Probability that a pixel belongs to a lung. 0 outside of the one or two largest parts, and
+        in images of low quality.
     quality : ndarray of shape (n,), dtype float32
         Probability that the image is an upright frontal chest radiograph.
     """
