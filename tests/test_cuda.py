@@ -11,6 +11,7 @@ import torch
 from cxr_sklearn import ResNetClassifier, ResNetFeatures, ResNetOvO
 from cxr_sklearn._utils.device import autocast_dtype, resolve_device, warn_shared_gpu
 from cxr_sklearn.exceptions import DeviceWarning
+from cxr_sklearn.inspection import class_activation_map, faithfulness
 
 from .toys import MODELS, tails, toy
 
@@ -101,6 +102,19 @@ class TestOnAGpu:
         np.testing.assert_allclose(
             gpu, ResNetFeatures(**options, device="cpu").fit_transform(X), atol=1e-2
         )
+
+    @pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
+    def test_maps_agree_with_the_cpu(self, trainable, phantoms):
+        """The same maps, and the same verdict about them."""
+        X, y = phantoms
+        options = {**SMALL, "trainable": trainable, "precision": "fp32"}
+        model = ResNetOvO(**options, device="cuda").fit(X, y)
+        maps = class_activation_map(model, X, target="Normal").maps
+        result = faithfulness(model, X, n_random=1, max_images=5, random_state=0)
+        assert np.isfinite(result.frame.loc["randomised weights", "value"])
+        model.set_params(device="cpu")
+        on_cpu = class_activation_map(model, X, target="Normal").maps
+        np.testing.assert_allclose(on_cpu, maps, atol=1e-2 * np.abs(maps).max())
 
     def test_the_loop_does_not_wait_for_the_card(self, phantoms):
         """No batch of a training with resident activations synchronises with the host."""

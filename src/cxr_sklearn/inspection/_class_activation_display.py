@@ -13,6 +13,7 @@ from ..metrics._display_data import pyplot
 from ._class_activation_map import ActivationMaps, class_activation_map, explained_model
 from ._explained_images import network_sized_images
 from ._map_colours import map_colours
+from ._map_measures import energy_shares
 from ._map_regions import box_masks, region_masks
 
 _SIDE_INCHES = 2.6  # of one radiograph
@@ -31,6 +32,9 @@ class ClassActivationDisplay:
     The map is drawn over the image that the network gets. Orange parts support the class, blue
     parts speak against it, and parts without colour do not matter. The lightness of both colours
     grows by equal steps with the value.
+
+    If masks are given, the title states how much of the positive values lies in the lungs: their
+    share divided by the share of the area. 1 means that the map does not prefer the lungs.
 
     The colour bar is in percentage points of probability: the map multiplied by the derivative of
     the probability with respect to the explained score, p for the logarithm of a probability and
@@ -247,7 +251,7 @@ class ClassActivationDisplay:
             ax.set_axis_off()
         if colorbar:
             bar = figure.colorbar(mesh, ax=list(axes), shrink=0.8, fraction=0.05)
-            bar.set_label(_LABELS[self.found.method])
+            bar.set_label(_LABELS[self.found.method], fontsize=8)
         self.axes_, self.figure_ = axes, figure
         return self
 
@@ -264,6 +268,10 @@ class ClassActivationDisplay:
         title += f": {100 * self.found.probabilities[row]:.0f} %"
         if self._y is not None:
             title += f"\ntrue class: {self._y[row]}"
+        if self._masks is not None and self._masks[row].any():
+            part = slice(row, row + 1)
+            share = energy_shares(self.found.maps[part], self._masks[part])[0]
+            title += f"\nin the lungs: {share / self._masks[row].mean():.1f} × their area"
         return title
 
 

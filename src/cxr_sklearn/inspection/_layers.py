@@ -40,7 +40,7 @@ class TailPass:
 
     def gradient(self, weights: np.ndarray) -> torch.Tensor:
         """Return the gradient of the weighted sum of the outputs with respect to the layer."""
-        weight = torch.from_numpy(weights).to(self.outputs)
+        weight = torch.from_numpy(weights.astype(np.float32)).to(self.outputs)
         total = (self.outputs * weight).sum()
         # A graph may be shared by several tails.
         (gradient,) = torch.autograd.grad(total, self.layer, retain_graph=True)
@@ -121,6 +121,7 @@ def _batches_of_trunk(
     runner: Runner = model._runner
     stage = _last_stage_of_trunk(model, images, context)
     below, above = split_after(runner.module, stage)
+    place(above, context.device)
     start = 0
     for maps in runner.part_blocks(below, f"after {stage}", images, context):
         layer = _leaf(maps)

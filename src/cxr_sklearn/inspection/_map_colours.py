@@ -8,10 +8,13 @@ import numpy as np
 
 # Lightness of weak and of strong values, and chroma, in OKLab. Hues in degrees: blue for negative
 # values, orange for positive ones, which people with the common colour deficiencies distinguish.
-_WEAK, _STRONG, _CHROMA = 0.45, 0.82, 0.11
+_WEAK, _STRONG, _CHROMA = 0.44, 0.76, 0.13
 _NEGATIVE_HUE, _POSITIVE_HUE = 250.0, 60.0
 
 _N_COLOURS = 256
+
+# Weak values would be invisible if the opacity grew linearly.
+_OPACITY_POWER = 0.8
 
 # From OKLab to linear sRGB, in two steps with a cube between them.
 _TO_CONES = np.array(
@@ -36,7 +39,7 @@ def map_colours(alpha: float = 1.0) -> Any:
     Parameters
     ----------
     alpha : float, default=1.0
-        Opacity of the strongest values. It grows linearly from the middle.
+        Opacity of the strongest values. It grows from 0 in the middle.
 
     Returns
     -------
@@ -53,7 +56,7 @@ def map_colours(alpha: float = 1.0) -> Any:
     lightness = _WEAK + (_STRONG - _WEAK) * np.abs(strength)
     hue = np.deg2rad(np.where(strength < 0, _NEGATIVE_HUE, _POSITIVE_HUE))
     colours = _rgb(lightness, _CHROMA * np.cos(hue), _CHROMA * np.sin(hue))
-    opacity = alpha * np.abs(strength)
+    opacity = alpha * np.abs(strength) ** _OPACITY_POWER
     return ListedColormap(np.column_stack([colours, opacity]), name="cxr_sklearn")
 
 

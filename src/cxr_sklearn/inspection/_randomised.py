@@ -18,7 +18,7 @@ from .._models.stacking import ResNetStacking
 from .._tail.tail import Tail
 from .._trunk.context import run_context
 from .._trunk.counter import PassCounter
-from .._utils.device import seeded, to_device
+from .._utils.device import seeded
 from ..exceptions import NeverPredictedWarning
 
 # Images on which the standardisation of a random network is fitted.
@@ -70,12 +70,11 @@ def _randomise_tail(tail: Tail, activations: np.ndarray) -> None:
     module = tail.net_.module_.eval()
     for part in (module.body, module.head):
         _randomise(part)
-    device = next(module.parameters()).device
-    rows = module.unit(to_device(activations, device))
+    rows = module.unit(torch.from_numpy(activations))
     of_channels = rows.double().transpose(0, 1).flatten(1)
     mean, variance = of_channels.mean(1), of_channels.var(1, correction=0)
-    module.standardise.set_moments(mean.cpu().numpy(), variance.cpu().numpy())
-    module.standardise.to(device)
+    module.standardise.set_moments(mean.numpy(), variance.numpy())
+    module.standardise.to(next(module.parameters()).device)
 
 
 def _some_activations(model: BaseResNet, images: Images) -> np.ndarray:

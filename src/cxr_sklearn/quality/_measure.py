@@ -162,7 +162,6 @@ def _empty_measurements(n: int) -> ImageMeasurements:
         small_thumbnails=np.zeros((n, _SMALL_SIDE, _SMALL_SIDE), np.uint8),
         thumbnails_without_lungs=np.zeros((n, _SMALL_SIDE, _SMALL_SIDE), np.uint8),
         thumbnails_of_lungs=np.zeros((n, _SMALL_SIDE, _SMALL_SIDE), np.uint8),
-        lung_quality=np.full(n, np.nan, np.float32),
         histograms=np.zeros((n, _N_LEVELS), np.float32),
         border_statistics=borders,
         hashes=np.zeros((n, n_bits), bool),
@@ -215,7 +214,6 @@ def _fill_arrays(measurements: ImageMeasurements, row: int, grey: Image.Image) -
 def _fill_lungs(measurements: ImageMeasurements, rows: np.ndarray, squares: np.ndarray) -> None:
     """Fill the rows of the arrays for which the lungs have to be found."""
     segmentation = segment_lungs(squares)
-    measurements.lung_quality[rows] = segmentation.quality
     for target, altered in (
         (measurements.thumbnails_without_lungs, blank_lungs(squares, segmentation)),
         (measurements.thumbnails_of_lungs, keep_lungs(squares, segmentation)),

@@ -39,10 +39,6 @@ class ImageMeasurements:
         Copies with less detail.
     thumbnails_without_lungs, thumbnails_of_lungs : ndarray of shape (n, 8, 8), dtype uint8
         Copies in which the box around the lungs, or everything but the lungs, has one grey level.
-    lung_quality : ndarray of shape (n,), dtype float32
-        Score of :meth:`LungFields.score_samples \
-        <cxr_sklearn.preprocessing.LungFields.score_samples>`: low for images that are not upright
-        frontal chest radiographs.
     histograms : ndarray of shape (n, 32), dtype float32
         Shares of 32 ranges of grey levels.
     border_statistics : dict of int to ndarray of shape (n, n_statistics), dtype float32
@@ -72,7 +68,6 @@ class ImageMeasurements:
     small_thumbnails: np.ndarray
     thumbnails_without_lungs: np.ndarray
     thumbnails_of_lungs: np.ndarray
-    lung_quality: np.ndarray
     histograms: np.ndarray
     border_statistics: dict[int, np.ndarray]
     hashes: np.ndarray
@@ -125,7 +120,6 @@ class ImageMeasurements:
             small_thumbnails=self.small_thumbnails[numbers],
             thumbnails_without_lungs=self.thumbnails_without_lungs[numbers],
             thumbnails_of_lungs=self.thumbnails_of_lungs[numbers],
-            lung_quality=self.lung_quality[numbers],
             histograms=self.histograms[numbers],
             border_statistics=borders,
             hashes=self.hashes[numbers],
