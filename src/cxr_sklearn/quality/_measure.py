@@ -16,8 +16,6 @@ from sklearn.utils import Bunch
 
 from .._images.decode import DecodedImage, decode_image
 from .._utils.quiet import quiet
-from ..preprocessing._lung_regions import blank_lungs, keep_lungs
-from ..preprocessing._lung_segmentation import segment_lungs
 from ..preprocessing._thumbnails import THUMBNAIL_SIDE
 from ._keypoints import NO_KEYPOINTS, find_keypoints
 from ._measurements import HEADER_COLUMNS, ImageMeasurements, paths_of
@@ -213,6 +211,10 @@ def _fill_arrays(measurements: ImageMeasurements, row: int, grey: Image.Image) -
 
 def _fill_lungs(measurements: ImageMeasurements, rows: np.ndarray, squares: np.ndarray) -> None:
     """Fill the rows of the arrays for which the lungs have to be found."""
+    # Imported here, so that the command line does not wait for PyTorch.
+    from ..preprocessing._lung_regions import blank_lungs, keep_lungs
+    from ..preprocessing._lung_segmentation import segment_lungs
+
     segmentation = segment_lungs(squares)
     for target, altered in (
         (measurements.thumbnails_without_lungs, blank_lungs(squares, segmentation)),
