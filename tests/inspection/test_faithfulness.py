@@ -270,6 +270,27 @@ def test_target_is_independent_of_the_labels(trained):
     assert other.frame.loc["energy in the lungs", "value"] < 1  # no stripes support class 2
 
 
+def test_networks_of_classes_that_cannot_be_pickled(trained):
+    """A class that is defined in a function is copied too."""
+
+    class Local(StripeNet):
+        pass
+
+    X, y, masks = trained[1][:15], trained[2][:15], trained[3][:15]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = ResNetOvO(
+            backbone=lambda: Local(),
+            weights=None,
+            image_size=SIDE,
+            trainable="stage3",
+            max_epochs=1,
+            random_state=0,
+        ).fit(X, y)
+    result = faithfulness(model, X, masks=masks, n_random=1, random_state=0)
+    assert np.isfinite(result.frame.loc["randomised weights", "value"])
+
+
 def test_results_are_reproducible_and_nothing_changes(trained):
     """The same seed gives the same figures, and global generators are left alone."""
     model, X, y, masks = trained

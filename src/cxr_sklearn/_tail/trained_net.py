@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from skorch.history import History
+from torch import nn
 from torch.utils.data import DataLoader
 
 from .._utils.device import (
@@ -33,7 +36,15 @@ def without_batches(history: History) -> History:
 
 def net_on_cpu(net: TailNet) -> TailNet:
     """Return a fitted net that a machine without this one's device can load."""
-    twin = object.__new__(type(net))  # copy.copy would go through skorch's own pickling
-    module = on_cpu(net.module_)
-    twin.__dict__.update(net.__dict__, module=module, module_=module, device="cpu")
+    return net_with_module(net, on_cpu(net.module_), device="cpu")
+
+
+def net_with_module(net: TailNet, module: nn.Module, **attributes: Any) -> TailNet:
+    """Return a copy of a fitted net with another module.
+
+    A copy by ``copy.copy`` or ``copy.deepcopy`` would go through skorch's own pickling, which needs
+    a module whose class can be imported.
+    """
+    twin = object.__new__(type(net))
+    twin.__dict__.update(net.__dict__, module=module, module_=module, **attributes)
     return twin

@@ -14,8 +14,10 @@ from torch import nn
 from .._images.images import Images
 from .._images.inputs import check_images
 from .._models.base import BaseResNet
+from .._models.single import ResNetClassifier
 from .._models.stacking import ResNetStacking
 from .._tail.tail import Tail
+from .._tail.trained_net import net_with_module
 from .._trunk.context import run_context
 from .._trunk.counter import PassCounter
 from .._utils.device import seeded
@@ -36,7 +38,7 @@ def with_random_weights(model: BaseResNet, X: Any, seed: int) -> BaseResNet:
         Its input. The first layer of the tails is standardised on these images.
     seed : int
     """
-    twin: BaseResNet = copy.deepcopy(model)
+    twin = _copied(model)
     # Neither the user's folder nor an exported network is used for random weights.
     twin.engine, twin.memory = "torch", None
     twin._runner.fingerprint += f"|random weights {seed}"
@@ -49,6 +51,37 @@ def with_random_weights(model: BaseResNet, X: Any, seed: int) -> BaseResNet:
         if isinstance(twin, ResNetStacking):
             outputs = twin._outputs(activations).astype(np.float32)
             _randomise_tail(twin.final_estimator_, outputs)
+    return twin
+
+
+def _copied(model: BaseResNet) -> BaseResNet:
+    """Return a copy of a model with networks of its own."""
+    twin: BaseResNet = _shallow(model)
+    twin._runner = _shallow(model._runner)
+    twin._runner.module = copy.deepcopy(model._runner.module)
+    # The public trunk of a model uses the same runner.
+    twin.trunk_ = _shallow(model.trunk_)
+    twin.trunk_._runner = twin._runner
+    tails = [_copied_tail(tail) for tail in model._tails]
+    if isinstance(twin, ResNetClassifier):
+        (twin._estimator,) = tails
+    else:
+        twin.estimators_ = tails
+    if isinstance(twin, ResNetStacking):
+        twin.final_estimator_ = _copied_tail(twin.final_estimator_)
+    return twin
+
+
+def _copied_tail(tail: Tail) -> Tail:
+    twin: Tail = _shallow(tail)
+    twin.net_ = net_with_module(tail.net_, copy.deepcopy(tail.net_.module_))
+    return twin
+
+
+def _shallow(thing: Any) -> Any:
+    """Return a copy with the same attributes, without the pickling of its class."""
+    twin = object.__new__(type(thing))
+    twin.__dict__.update(thing.__dict__)
     return twin
 
 
