@@ -120,7 +120,7 @@ def test_rank_correlation_is_spearmans():
 
 
 def test_deletion_prefers_the_true_region_to_random_and_to_the_opposite(trained):
-    """A map of the stripes is better than its random order; the negative of the map is worse."""
+    """A map of the stripes is better than the moved map; the negative of the map is worse."""
     model, X, y, masks = trained
     rows = check_images(model, X[y < 2], reset=False)
     context = run_context(model, fitted=True)

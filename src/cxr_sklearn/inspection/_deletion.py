@@ -33,7 +33,7 @@ class DeletionAreas:
     deletion, insertion : ndarray of shape (n,)
         Small, or large, if the cells of the greatest values matter most.
     random_deletion, random_insertion : ndarray of shape (n,)
-        The same for maps whose cells are in random order.
+        The same for maps that are moved to a random place.
     """
 
     deletion: np.ndarray
@@ -50,7 +50,7 @@ def deletion_areas(
     context: RunContext,
     rng: np.random.Generator,
 ) -> DeletionAreas:
-    """Hide and show the cells of images in the order of their maps, and in random order.
+    """Hide and show the cells of images in the order of their maps, and of moved maps.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def deletion_areas(
         Class whose probability is observed.
     context : RunContext
     rng : numpy.random.Generator
-        For the random order.
+        For the random places.
 
     Returns
     -------
@@ -74,8 +74,7 @@ def deletion_areas(
     BMVC 2018.
     """
     cells = on_grid(maps)
-    flat = cells.reshape(len(cells), -1)
-    shuffled = rng.permuted(flat, axis=1).reshape(cells.shape)
+    moved = np.stack([_moved(one, rng) for one in cells])
     shown = resized_images(model, images)
     sigma = _BLUR * shown.shape[1]
     blurred = np.stack([gaussian_filter(image, sigma, mode="nearest") for image in shown])
@@ -85,9 +84,19 @@ def deletion_areas(
         changed = Images(pixels, None, shown.shape[1:], images.standardised)
         return _probabilities(model, changed, target, context)
 
-    values = [_areas(order, shown.shape[1], probabilities) for order in (cells, shuffled)]
+    values = [_areas(order, shown.shape[1], probabilities) for order in (cells, moved)]
     (deletion, insertion), (random_deletion, random_insertion) = values
     return DeletionAreas(deletion, insertion, random_deletion, random_insertion)
+
+
+def _moved(cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a map that is shifted and mirrored at random.
+
+    Cells in random order would be no baseline: hiding many small places damages an image more than
+    hiding a few large ones, wherever these are.
+    """
+    shifted = np.roll(cells, rng.integers(cells.shape), axis=(0, 1))
+    return shifted[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
 
 
 def _areas(

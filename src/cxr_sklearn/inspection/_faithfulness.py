@@ -130,7 +130,8 @@ def faithfulness(
 
     *Deletion* and *insertion*: the area under the curve of the probability of the class, while the
     cells of a grid of 16 by 16 are blurred, or shown in a blurred image, in the order of the map.
-    The same map with its cells in random order is the baseline.
+    The same map, moved to a random place and mirrored at random, is the baseline. (Cells in random
+    order would be none, because many small holes damage an image more than one large hole.)
 
     *Sanity checks*: the mean absolute rank correlation of the maps with those of networks in which
     all weights are random, and with those of models that were trained on shuffled labels of `X`.
