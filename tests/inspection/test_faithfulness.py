@@ -259,6 +259,16 @@ def test_labels_are_optional_and_patients_widen_the_intervals(trained):
     np.testing.assert_allclose(result.frame["value"], by_patient.frame["value"], rtol=1e-9)
 
 
+def test_a_single_image_has_no_verdict(trained):
+    """Neither good nor bad: the text states what is missing."""
+    model, X, _, masks = trained
+    result = faithfulness(model, X[:1], masks=masks[:1], n_random=1, random_state=0)
+    assert "1 image of 1 patient, " in str(result)
+    assert "(no interval)" in str(result)
+    assert not result.is_informative
+    assert result.verdict.startswith("It is not known whether these maps can be trusted")
+
+
 def test_target_is_independent_of_the_labels(trained):
     """Another class can be explained, while the labels are shuffled as usual."""
     model, X, y, masks = trained
@@ -339,6 +349,7 @@ def test_pictures_of_another_size_than_the_network(trained):
         ({"y": ["flu"] * 60}, "target='flu' is invalid"),
         ({"target": "flu"}, "target='flu' is invalid"),
         ({"y": [0] * 5}, "y has 5 values for 60 images"),
+        ({"y": [1] * 60}, r"y contains one class \(1\), so that shuffled labels would be the same"),
         ({"groups": [1] * 60}, "groups contains one patient"),
         ({"method": "cam"}, "method='cam' is invalid"),
         ({"n_random": 0}, "n_random=0 is invalid"),

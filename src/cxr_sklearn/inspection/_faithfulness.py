@@ -83,7 +83,8 @@ def faithfulness(
     X : array-like of n_images images
         Images in the form given to ``fit`` of `model`, preferably images that it has not seen.
     y : array-like of shape (n_images,), default=None
-        Classes of the images. Without them, the check with randomised labels is left out.
+        Classes of the images, two or more. Without them, the check with randomised labels is left
+        out.
     target : label, or array-like of shape (n_images,), default=None
         Class that the map of each image explains. By default its class in `y`; without `y`, the
         predicted class.
@@ -173,6 +174,8 @@ def faithfulness(
         target = inner.predict(rows) if labels is None else labels
     codes = make_question(inner, len(images), target, None).target
     assert codes is not None
+    if labels is not None:
+        _check_classes(labels)
     patients = np.arange(len(images)) if groups is None else patient_codes(groups, len(images))
     subject = _Subject(inner, rows, inner.classes_[codes], labels, method, groups)
     rng = np.random.default_rng(_seed(random_state))
@@ -198,6 +201,16 @@ def _check_options(method: str, n_random: int, max_images: int, confidence_level
         raise ValueError(
             f"confidence_level={confidence_level!r} is invalid: it is a probability; expected a "
             "number between 0 and 1. Pass 0.95 for 95 %."
+        )
+
+
+def _check_classes(labels: np.ndarray) -> None:
+    classes = np.unique(labels).tolist()
+    if len(classes) < 2:
+        raise ValueError(
+            f"y contains one class ({classes[0]!r}), so that shuffled labels would be the same; "
+            "expected two classes or more. Pass y=None and target=<class> to leave out the check "
+            "with shuffled labels."
         )
 
 

@@ -21,6 +21,8 @@ from ..metrics._resampling import resample_patients
 # on what the model has learned.
 MAX_SIMILARITY = 0.5
 
+_FEWEST_PATIENTS = 2  # for an interval
+
 _N_RESAMPLES = 2000
 
 _MEANINGS = {
@@ -69,7 +71,8 @@ class Faithfulness:
     images : pandas.DataFrame
         One row per image and one column per measure. NaN where an image has no value.
     is_informative : bool
-        Whether all sanity checks distinguish the maps from those of a random network.
+        Whether all sanity checks distinguish the maps from those of a random network. Also False if
+        there are too few patients to know it.
     method : str
         Method that made the maps.
     confidence_level : float
@@ -101,11 +104,13 @@ class Faithfulness:
         level = f"{100 * self.confidence_level:g} %"
         n_images, n_patients = len(self.images), int(self.frame.attrs["n_patients"])
         lines = [
-            f"Faithfulness of {self.method} maps: {n_images} images of {n_patients} patients, "
-            f"means with {level} intervals by patient"
+            f"Faithfulness of {self.method} maps: {_count(n_images, 'image')} of "
+            f"{_count(n_patients, 'patient')}, means with {level} intervals by patient"
         ]
         for name, row in self.frame.iterrows():
-            limits = f"({row['low']:.2f} to {row['high']:.2f})"
+            limits = "(no interval)"
+            if np.isfinite(row["low"]):
+                limits = f"({row['low']:.2f} to {row['high']:.2f})"
             reference = "limit" if name in self.frame.attrs["checks"] else "reference"
             figures = f"{row['value']:.2f} {limits}, {reference} {row['reference']:.2f}"
             lines.append(f"  {name:<20} {figures:<40} {_MEANINGS[str(name)]}")
@@ -122,14 +127,27 @@ class Faithfulness:
                 "The maps depend on what the model has learned: they differ from those of random "
                 "networks."
             )
-        failed = [name for name in self.frame.attrs["checks"] if not self._passes(name)]
+        if self.frame.loc[self.frame.attrs["checks"], "n_patients"].min() < _FEWEST_PATIENTS:
+            return (
+                "It is not known whether these maps can be trusted: the sanity checks need images "
+                "of two patients or more."
+            )
+        failed = [name for name in self.frame.attrs["checks"] if not passes(self.frame.loc[name])]
         return (
             f"UNINFORMATIVE: the check with {' and with '.join(failed)} does not distinguish these "
             "maps from those of a model that has learned nothing. Do not interpret them."
         )
 
-    def _passes(self, name: str) -> bool:
-        return bool(self.frame.loc[name, "high"] < MAX_SIMILARITY)
+
+def passes(check: pd.Series) -> bool:
+    """Return whether a sanity check distinguishes the maps from those of a random network."""
+    # Values that never vary have no interval.
+    highest = check["high"] if np.isfinite(check["high"]) else check["value"]
+    return bool(check["n_patients"] >= _FEWEST_PATIENTS and highest < MAX_SIMILARITY)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def make_report(
@@ -167,7 +185,7 @@ def make_report(
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.attrs["n_patients"] = len(np.unique(patients))
     frame.attrs["checks"] = [one.name for one in figures if one.is_check]
-    is_informative = bool((frame.loc[frame.attrs["checks"], "high"] < MAX_SIMILARITY).all())
+    is_informative = all(passes(frame.loc[name]) for name in frame.attrs["checks"])
     images = pd.DataFrame({one.name: one.values for one in figures})
     return Faithfulness(frame, images, is_informative, method, confidence_level)
 
