@@ -17,6 +17,7 @@ from torch import nn
 
 from cxr_sklearn import ResNetClassifier, ResNetOvO, ResNetOvR, ResNetStacking, XRayLoader
 from cxr_sklearn._models.coupling import coupling_gradient, pairwise_probabilities
+from cxr_sklearn._trunk.engine import clear_sessions
 from cxr_sklearn._trunk.pixels import network_images, unit_images
 from cxr_sklearn.calibration import PrevalenceAdjuster
 from cxr_sklearn.datasets import make_chest_phantoms
@@ -275,6 +276,26 @@ def test_nothing_of_the_model_changes(fitted, images):
         assert not module.training
         assert all(parameter.grad is None for parameter in module.parameters())
     np.testing.assert_array_equal(model.predict_proba(X), before)
+
+
+@pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")
+def test_frozen_layers_remain_frozen_after_an_export(images):
+    """A map that runs in onnxruntime leaves the trunk in eval mode, for both engines."""
+    pytest.importorskip("onnxruntime")
+    X, y = images
+    options = {**OPTIONS, "backbone": "resnet18", "memory": None, "engine": "onnxruntime"}
+    model = ResNetClassifier(**options).fit(X, y)
+    before = model.predict_proba(X)
+    state = copy.deepcopy(model._runner.module.state_dict())
+    # As in another process, where the map is the first use of the trunk.
+    clear_sessions()
+    class_activation_map(model, X)
+    assert not any(module.training for module in model._runner.module.modules())
+    for engine in ("onnxruntime", "torch"):
+        model.set_params(engine=engine)
+        np.testing.assert_allclose(model.predict_proba(X), before, atol=1e-4)
+    for name, value in model._runner.module.state_dict().items():
+        assert torch.equal(value, state[name]), name
 
 
 @pytest.mark.filterwarnings("ignore::cxr_sklearn.exceptions.NeverPredictedWarning")

@@ -155,7 +155,7 @@ def split_after(net: nn.Module, stage: str) -> tuple[nn.Module, nn.Module]:
     Returns
     -------
     below, above : torch.nn.Module
-        Both share the parameters of the network.
+        Both share the parameters of the network, and are in its mode: training or eval.
     """
     whole = net.net if isinstance(net, Trunk) else net
     names = [name for name, _ in whole.named_children()]
@@ -164,7 +164,11 @@ def split_after(net: nn.Module, stage: str) -> tuple[nn.Module, nn.Module]:
     later = _identities(names[place + 1 :])
     below = Trunk(_with_children(whole, {stage: end, **later}))
     above = _with_children(whole, _identities(names[: place + 1]))
-    return below, Trunk(above) if isinstance(net, Trunk) else above
+    if isinstance(net, Trunk):
+        above = Trunk(above)
+    # New modules are in training mode. PyTorch's ONNX exporter reads the mode of the outermost
+    # module, and would set the layers that are shared with the network to it.
+    return below.train(net.training), above.train(net.training)
 
 
 def _identities(names: list[str]) -> dict[str, nn.Module]:
