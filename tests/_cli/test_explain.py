@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
+import sys
 
 import joblib
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from PIL import Image
 
 from cxr_sklearn.__main__ import main
+from cxr_sklearn._workflow.explanations import picture_name
 from cxr_sklearn.datasets import make_chest_phantom_files
 
 SETTINGS = ["--backbone", "resnet18", "--weights", "none", "--image-size", "64"]
@@ -91,6 +95,65 @@ def test_json_contains_the_figures(trained, tmp_path, capsys):
     assert found["images"] == found["explained"] == 15
     assert isinstance(found["is_informative"], bool)
     assert {"value", "low", "high", "reference"} <= set(found["faithfulness"][0])
+
+
+def test_intervals_count_patients_where_they_are_known(trained, tmp_path, capsys):
+    """Files of unknown patients count one each; for one patient there are no intervals."""
+    root, _ = trained
+    names = sorted(path.name for path in (root / "Normal").iterdir())[:4]
+    table = tmp_path / "list.csv"
+
+    def run(patients):
+        data = {"filename": names[: len(patients)], "patient": patients}
+        pd.DataFrame(data).to_csv(table, index=False)
+        arguments = [str(trained[1]), str(table), "--root", str(root / "Normal")]
+        assert main(["explain", *arguments, "--out", str(tmp_path / "maps")]) == 0
+        return capsys.readouterr()
+
+    assert "4 images of 3 patients" in run(["a", "a", None, None]).out
+    one = run(["a", "a"])
+    assert "2 of 2 images explained" in one.out
+    assert "Faithfulness" not in one.out
+    assert "all images are of one patient" in one.err
+
+
+@pytest.mark.parametrize(
+    ("package", "method", "extra"),
+    [("matplotlib.pyplot", "grad-cam", "plot"), ("captum", "occlusion", "explain")],
+)
+def test_missing_packages_are_one_line(
+    trained, tmp_path, capsys, monkeypatch, package, method, extra
+):
+    """The message names the extra to install."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == package else find(name, *a)
+    )
+    monkeypatch.setitem(sys.modules, package, None)
+    assert explain(trained, "--out", tmp_path / "maps", "--method", method) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert f"Run pip install 'cxr-sklearn[{extra}]'" in error
+
+
+def test_inputs_are_never_replaced(trained, tmp_path, capsys):
+    """Neither the table nor an image in the folder of an earlier run."""
+    out = tmp_path / "maps"
+    assert explain(trained, "--out", out, "--no-faithfulness") == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    picture = min(out.glob("*.png"))
+    for data in (picture, out / "explanations.csv"):
+        capsys.readouterr()
+        assert main(["explain", str(trained[1]), str(data), "--out", str(out)]) == 1
+        assert capsys.readouterr().err.startswith("error: --out")
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_names_of_pictures_are_safe_on_all_systems():
+    """They are short, and have no character or name that Windows reserves."""
+    for path in ("a/CON.png", 'x/what?<>:"|*.dcm', "x/Röntgen 1.png", "x/..", f"x/{'n' * 300}.png"):
+        name = picture_name(4, path)
+        assert re.fullmatch(r"00005_[A-Za-z0-9._-]{1,60}\.png", name), name
 
 
 def test_invalid_requests_are_one_line(trained, tmp_path, capsys):

@@ -59,30 +59,26 @@ def explain(model: str, out: str, **options: Any) -> None:
 
     A model file is a pickle and can run any code: load none that you do not trust.
     """
-    from .._workflow.explanations import ExplainOptions, check_explanations, write_explanations
+    from .._workflow import explanations
     from .._workflow.pipeline import load_pipeline
-    from ..inspection import faithfulness
 
-    check_explanations(out, [model, *options["data"]])
+    read = [model, *options["data"], options["labels"]]
+    explanations.check_explanations(out, [name for name in read if name is not None])
     files = select(options)
+    explanations.check_not_inside(out, files["path"])
     pipeline = load_pipeline(model)
     pipeline.named_steps["loader"].set_params(on_error="mask", n_jobs=options["jobs"])
-    chosen = ExplainOptions(
+    chosen = explanations.ExplainOptions(
         options["target"], options["versus"], options["method"], options["has_lungs"]
     )
     with progress(len(files), "explaining") as step:
-        table, X = write_explanations(pipeline, files, out, chosen, options["batch"], step)
+        table, X = explanations.write_explanations(
+            pipeline, files, out, chosen, options["batch"], step
+        )
     n_explained = len(X)
     result = None
     if options["has_faithfulness"] and n_explained:
-        classes = table.loc[table["error"] == "", "target"]
-        result = faithfulness(
-            pipeline.named_steps["model"],
-            X,
-            target=classes.to_numpy(),
-            method=options["method"],
-            random_state=options["seed"],
-        )
+        result = _faithfulness(pipeline.named_steps["model"], X, files, table, options)
     if options["as_json"]:
         content: dict[str, Any] = {"out": out, "images": len(files), "explained": n_explained}
         if result is not None:
@@ -95,3 +91,26 @@ def explain(model: str, out: str, **options: Any) -> None:
     if n_explained < len(files):
         text = f"{len(files) - n_explained} files could not be read. See the column error."
         warnings.warn(text, UnreadableImageWarning, stacklevel=2)
+
+
+def _faithfulness(model: Any, X: Any, files: Any, table: Any, options: dict[str, Any]) -> Any:
+    """Return whether the maps can be trusted, or None if they are of one patient."""
+    from .._workflow.explanations import patients_of
+    from ..inspection import faithfulness
+
+    is_explained = (table["error"] == "").to_numpy()
+    patients = patients_of(files)
+    if patients is not None:
+        patients = patients[is_explained]
+        if len(set(patients)) < 2:
+            text = "all images are of one patient: whether the maps can be trusted is not measured"
+            echo(text, err=True)
+            return None
+    return faithfulness(
+        model,
+        X,
+        target=table.loc[is_explained, "target"].to_numpy(),
+        groups=patients,
+        method=options["method"],
+        random_state=options["seed"],
+    )

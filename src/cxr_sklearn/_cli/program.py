@@ -33,7 +33,8 @@ class _Program(click.Group):
         except BrokenPipeError:
             # The reader of the output has ended, as in `cxr-sklearn … | head`. click ends quietly.
             raise
-        except (OSError, ValueError, TypeError, MemoryError) as error:
+        # An ImportError names the extra that is not installed.
+        except (OSError, ValueError, TypeError, MemoryError, ImportError) as error:
             echo(f"error: {_one_line(error)}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:

@@ -14,10 +14,13 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from .._utils.files import replace_file
+from .._utils.values import is_blank, is_missing
+from ..datasets._output_files import check_not_read
 from ..inspection import ActivationMaps, ClassActivationDisplay, class_activation_map
 from ..inspection._class_activation_map import explained_model
 from ..inspection._explained_images import network_sized_images
 from ..inspection._map_measures import energy_shares
+from ..metrics._display_data import pyplot
 from ..preprocessing._lung_segmentation import lung_masks, segment_lungs
 from .pipeline import read_masked
 
@@ -60,12 +63,17 @@ def check_explanations(folder: str | os.PathLike[str], inputs: Iterable[str]) ->
 
     Raises
     ------
+    ImportError
+        If matplotlib is not installed.
     OSError
         If the folder cannot be made, contains other files, or is inside of a folder of inputs,
-        where the pictures would be read as radiographs.
+        where the pictures would be read as radiographs; or if the table is an input.
     """
+    pyplot()
     name = os.fspath(folder)
     real = Path(os.path.realpath(folder))
+    inputs = list(inputs)
+    check_not_read(real / TABLE, "--out", inputs)
     for read in inputs:
         source = Path(os.path.realpath(read))
         if source.is_dir() and (real == source or source in real.parents):
@@ -86,6 +94,44 @@ def check_explanations(folder: str | os.PathLike[str], inputs: Iterable[str]) ->
             f"--out {name!r} is invalid: it contains other files; expected a new or an empty "
             "folder, or one of an earlier run. Pass another name."
         )
+
+
+def check_not_inside(folder: str | os.PathLike[str], paths: Iterable[str]) -> None:
+    """Raise if an image is in the folder of the pictures, which a picture could replace.
+
+    Parameters
+    ----------
+    folder : str or path
+    paths : iterable of str
+        Images that are read.
+
+    Raises
+    ------
+    OSError
+    """
+    real = os.path.realpath(folder)
+    for path in paths:
+        if os.path.dirname(os.path.realpath(path)) == real:
+            raise OSError(
+                f"--out {os.fspath(folder)!r} is invalid: it contains the image {path!r}, which a "
+                "picture could replace; expected a folder without images of DATA. Pass another "
+                "name."
+            )
+
+
+def patients_of(files: pd.DataFrame) -> np.ndarray | None:
+    """Return the patient of each file, or None if the files have no patients.
+
+    Parameters
+    ----------
+    files : DataFrame
+        ``path``, and ``patient`` if it is known. Each file of an unknown patient is one of its own.
+    """
+    if "patient" not in files:
+        return None
+    known = [f"patient {name}" for name in files["patient"]]
+    is_unknown = [is_missing(name) or is_blank(name) for name in files["patient"]]
+    return np.where(is_unknown, "file " + files["path"].astype(str), known)
 
 
 def write_explanations(
@@ -132,7 +178,7 @@ def write_explanations(
             record = {"path": path, "error": reasons.get(row, "")}
             if explained is not None and row not in reasons:
                 place = int(np.searchsorted(readable, row))
-                name = _picture_name(start + row, path)
+                name = picture_name(start + row, path)
                 explained.draw(place, Path(folder) / name)
                 record |= explained.figures(place) | {"picture": name}
             records.append(record)
@@ -215,7 +261,7 @@ def _explained(model: Any, X: np.ndarray, options: ExplainOptions) -> _Explained
     return _Explained(found, images, lungs)
 
 
-def _picture_name(number: int, path: str) -> str:
-    """Return a name that is unique, and that all systems accept."""
+def picture_name(number: int, path: str) -> str:
+    """Return the file name of a picture, which is unique, and which all systems accept."""
     stem = _UNSAFE.sub("_", Path(path).stem)[:_MOST_LETTERS].strip("._") or "image"
     return f"{number + 1:05d}_{stem}.png"

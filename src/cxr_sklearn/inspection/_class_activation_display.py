@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from .._utils.patient_numbers import check_length
-from ..metrics._display_data import pyplot
+from .._utils.patient_numbers import check_length, patient_codes
 from ._class_activation_map import ActivationMaps, class_activation_map, explained_model
 from ._explained_images import network_sized_images
+from ._image_grid import check_count, check_drawing, image_axes
 from ._map_colours import map_colours
 from ._map_measures import energy_shares
 from ._map_regions import box_masks, region_masks
 
-_SIDE_INCHES = 2.6  # of one radiograph
+_CHANGE = "first-order change of the probability\nby one {} (percentage points)"
 
 _LABELS = {
-    "grad-cam": "first-order change of the probability\nby one cell of the layer (points)",
+    "grad-cam": _CHANGE.format("cell of the layer"),
     "grad-cam++": "Grad-CAM++ (no unit)",
-    "integrated-gradients": "first-order change of the probability\nby one pixel (points)",
-    "occlusion": "first-order change of the probability\nby one square (points)",
+    "integrated-gradients": _CHANGE.format("pixel"),
+    "occlusion": _CHANGE.format("square"),
 }
+
+# Grey level behind the colour bar. Its colours are transparent, and look as they do on an image.
+_BEHIND_BAR = "0.35"
 
 
 class ClassActivationDisplay:
@@ -34,7 +36,8 @@ class ClassActivationDisplay:
     grows by equal steps with the value.
 
     If masks are given, the title states how much of the positive values lies in the lungs: their
-    share divided by the share of the area. 1 means that the map does not prefer the lungs.
+    share divided by the share of the area. 1 means that the map does not prefer the lungs. A map
+    without positive values has no such figure.
 
     The colour bar is in percentage points of probability: the map multiplied by the derivative of
     the probability with respect to the explained score, p for the logarithm of a probability and
@@ -147,14 +150,59 @@ class ClassActivationDisplay:
         -------
         display : ClassActivationDisplay
         """
-        found = class_activation_map(estimator, X, target=target, versus=versus, method=method)
-        images = network_sized_images(*explained_model(estimator, X))
-        display = cls(found, images, masks=masks, boxes=boxes, y=y)
-        return display.plot(axes, **options)
+        # The steps of a pipeline run once for both.
+        inner, rows = explained_model(estimator, X)
+        found = class_activation_map(inner, rows, target=target, versus=versus, method=method)
+        images = network_sized_images(inner, rows)
+        return cls.from_maps(found, images, y=y, masks=masks, boxes=boxes, axes=axes, **options)
+
+    @classmethod
+    def from_maps(
+        cls,
+        found: ActivationMaps,
+        images: Any,
+        *,
+        y: Any = None,
+        masks: Any = None,
+        boxes: Any = None,
+        axes: Any = None,
+        **options: Any,
+    ) -> Self:
+        """Draw maps that have been computed before.
+
+        Parameters
+        ----------
+        found : ActivationMaps
+            Result of :func:`class_activation_map` with ``size=None``.
+        images : ndarray of shape (n_images, height, width)
+            Images that the network gets, in [0, 1].
+        y, masks, boxes
+            As in the class.
+        axes : matplotlib.axes.Axes, or sequence of them, default=None
+            Axes to draw on, one per image; by default new ones.
+        **options
+            Options of :meth:`plot`.
+
+        Returns
+        -------
+        display : ClassActivationDisplay
+        """
+        return cls(found, images, masks=masks, boxes=boxes, y=y).plot(axes, **options)
 
     @classmethod
     def from_errors(
-        cls, estimator: Any, X: Any, y: Any, *, n_images: int = 12, axes: Any = None, **options: Any
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        n_images: int = 12,
+        groups: Any = None,
+        method: str = "grad-cam",
+        masks: Any = None,
+        boxes: Any = None,
+        axes: Any = None,
+        **options: Any,
     ) -> Self:
         """Draw the most confident errors: what the model saw in the class that it predicted.
 
@@ -164,10 +212,17 @@ class ClassActivationDisplay:
             Fitted: a model of this package, or a pipeline or a search that contains one.
         X : array-like
             Images, preferably ones that the model has not seen.
-        y : array-like
+        y : array-like of shape (n_images,)
             True classes.
         n_images : int, default=12
             Largest number of images. The first one has the highest probability of a wrong class.
+        groups : array-like of shape (n_images,), default=None
+            Patients. If they are given, each patient has one image at most: the most confident
+            error.
+        method
+            As in :func:`class_activation_map`.
+        masks, boxes
+            As in the class, for all images in `X`.
         axes : matplotlib.axes.Axes, or sequence of them, default=None
             Axes to draw on, one per image; by default new ones.
         **options
@@ -182,6 +237,7 @@ class ClassActivationDisplay:
         ValueError
             If all predictions are correct.
         """
+        check_count("n_images", n_images)
         labels = np.asarray(y)
         proba = np.asarray(estimator.predict_proba(X))
         check_length("y", labels, len(proba))
@@ -192,13 +248,18 @@ class ClassActivationDisplay:
                 f"y agrees with all {len(labels)} predictions; expected at least one error to "
                 "draw. Pass more test images, or use from_estimator."
             )
-        order = np.argsort(-proba[wrong].max(axis=1), kind="stable")
-        rows = wrong[order][:n_images]
+        rows = wrong[np.argsort(-proba[wrong].max(axis=1), kind="stable")]
+        if groups is not None:
+            rows = rows[_first_of_each(patient_codes(groups, len(labels))[rows])]
+        rows = rows[:n_images]
         return cls.from_estimator(
             estimator,
             _safe_indexing(X, rows),
             y=labels[rows],
             target=predicted[rows],
+            method=method,
+            masks=_selected("masks", masks, rows, len(labels)),
+            boxes=_selected("boxes", boxes, rows, len(labels)),
             axes=axes,
             **options,
         )
@@ -236,7 +297,9 @@ class ClassActivationDisplay:
         -------
         self : ClassActivationDisplay
         """
-        figure, axes = _axes(axes, len(self._images), n_columns)
+        check_drawing(n_columns, alpha, limit)
+        titles = list(map(self._title, range(len(self._images))))
+        figure, axes = image_axes(axes, titles, n_columns)
         greatest = float(np.abs(self.changes).max()) if limit is None else float(limit)
         scale = greatest if greatest > 0 else 1.0
         colours: dict[str, Any] = {"cmap": map_colours(alpha)}
@@ -247,11 +310,12 @@ class ClassActivationDisplay:
             ax.imshow(self._images[row], cmap="gray", vmin=0, vmax=1)
             mesh = ax.imshow(self.changes[row], vmin=-scale, vmax=scale, **colours)
             self._outline(ax, row)
-            ax.set_title(self._title(row), fontsize=9)
+            ax.set_title(titles[row], fontsize=9)
             ax.set_axis_off()
         if colorbar:
             bar = figure.colorbar(mesh, ax=list(axes), shrink=0.8, fraction=0.05)
             bar.set_label(_LABELS[self.found.method], fontsize=8)
+            bar.ax.set_facecolor(_BEHIND_BAR)
         self.axes_, self.figure_ = axes, figure
         return self
 
@@ -262,17 +326,34 @@ class ClassActivationDisplay:
                 ax.contour(masks[row], levels=[0.5], colors=colour, linewidths=1)
 
     def _title(self, row: int) -> str:
-        title = str(self.found.target[row])
+        title = f"{self.found.target[row]}: {100 * self.found.probabilities[row]:.0f} %"
         if self.found.versus is not None:
-            title += f" rather than {self.found.versus}"
-        title += f": {100 * self.found.probabilities[row]:.0f} %"
+            # On a line of its own, or titles of neighbours would touch each other.
+            title += f"\nrather than {self.found.versus}"
         if self._y is not None:
             title += f"\ntrue class: {self._y[row]}"
         if self._masks is not None and self._masks[row].any():
             part = slice(row, row + 1)
             share = energy_shares(self.found.maps[part], self._masks[part])[0]
-            title += f"\nin the lungs: {share / self._masks[row].mean():.1f} × their area"
+            ratio = "–"
+            if np.isfinite(share):
+                ratio = f"{share / self._masks[row].mean():.1f} × their area"
+            title += f"\nin the lungs: {ratio}"
         return title
+
+
+def _first_of_each(codes: np.ndarray) -> np.ndarray:
+    """Return the positions at which values occur for the first time, in ascending order."""
+    return np.sort(np.unique(codes, return_index=True)[1])
+
+
+def _selected(name: str, regions: Any, rows: np.ndarray, n_images: int) -> Any:
+    """Return the masks or boxes of some images."""
+    if regions is None:
+        return None
+    values = np.asarray(regions)
+    check_length(name, values, n_images)
+    return values[rows]
 
 
 def _points(found: ActivationMaps) -> np.ndarray:
@@ -281,22 +362,3 @@ def _points(found: ActivationMaps) -> np.ndarray:
     if found.method == "grad-cam++":
         return np.ones_like(p)
     return 100 * (p if found.versus is None else p * (1 - p))
-
-
-def _axes(axes: Any, n_images: int, n_columns: int) -> tuple[Any, np.ndarray]:
-    """Return the figure, and one axes per image."""
-    if axes is not None:
-        given = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
-        check_length("axes", given, n_images)
-        return given[0].figure, given
-    plt = pyplot()
-    n_columns = min(n_columns, n_images)
-    n_rows = math.ceil(n_images / n_columns)
-    size = (_SIDE_INCHES * n_columns + 1.2, (_SIDE_INCHES + 0.5) * n_rows)
-    figure, grid = plt.subplots(
-        n_rows, n_columns, figsize=size, squeeze=False, layout="constrained"
-    )
-    cells = grid.ravel()
-    for unused in cells[n_images:]:
-        unused.remove()
-    return figure, cells[:n_images]

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-# Lightness of weak and of strong values, and chroma, in OKLab. Hues in degrees: blue for negative
-# values, orange for positive ones, which people with the common colour deficiencies distinguish.
-_WEAK, _STRONG, _CHROMA = 0.44, 0.76, 0.13
+# Lightness and chroma of weak and of strong values in OKLab. With more chroma, some of the colours
+# would be outside of sRGB. Hues in degrees: blue for negative values, orange for positive ones,
+# which people with the common colour deficiencies distinguish.
+_LIGHTNESS, _CHROMA = (0.44, 0.76), (0.10, 0.125)
 _NEGATIVE_HUE, _POSITIVE_HUE = 250.0, 60.0
 
 _N_COLOURS = 256
@@ -53,9 +54,11 @@ def map_colours(alpha: float = 1.0) -> Any:
     from matplotlib.colors import ListedColormap
 
     strength = np.linspace(-1, 1, _N_COLOURS)
-    lightness = _WEAK + (_STRONG - _WEAK) * np.abs(strength)
+    lightness, chroma = (
+        np.interp(np.abs(strength), (0, 1), ends) for ends in (_LIGHTNESS, _CHROMA)
+    )
     hue = np.deg2rad(np.where(strength < 0, _NEGATIVE_HUE, _POSITIVE_HUE))
-    colours = _rgb(lightness, _CHROMA * np.cos(hue), _CHROMA * np.sin(hue))
+    colours = _rgb(lightness, chroma * np.cos(hue), chroma * np.sin(hue))
     opacity = alpha * np.abs(strength) ** _OPACITY_POWER
     return ListedColormap(np.column_stack([colours, opacity]), name="cxr_sklearn")
 
